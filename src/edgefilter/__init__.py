@@ -1,0 +1,1 @@
+"""Explain image classifiers by color channel, by edge filter and by pixel."""

@@ -1,0 +1,44 @@
+"""Argument checks: return the clean value or raise in the house's words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["closest", "pair"]
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Say which known name a misspelt one was meant to be, ready to stand in a message.
+
+    Examples
+    --------
+    >>> closest("sobel-x", ["sobel_x", "prewitt_x"])
+    "; did you mean 'sobel_x'?"
+    >>> closest("zzz", ["sobel_x"])
+    '.'
+    """
+    match = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    return f"; did you mean {match[0]!r}?" if match else "."
+
+
+def pair(value: int | tuple[int, int], name: str, minimum: int) -> tuple[int, int]:
+    """Return ``(height, width)`` of an argument given as one integer or as two.
+
+    Raises
+    ------
+    ValueError
+        If a value is not an integer or is below ``minimum``.
+
+    Examples
+    --------
+    >>> pair(3, "size", 1)
+    (3, 3)
+    """
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in values):
+        raise ValueError(
+            f"{name} must be an integer >= {minimum} or a pair of them; got {value!r}. "
+            f"Pass for example {name}={max(minimum, 1)} or {name}=({max(minimum, 1)}, {max(minimum, 1)})."
+        )
+    return values[0], values[1]
