@@ -5,7 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["closest", "pair"]
+import numpy as np
+
+__all__ = ["UnknownNameError", "closest", "pair"]
+
+
+class UnknownNameError(KeyError):
+    """A KeyError whose text reads as written: ``str(KeyError("..."))`` would add quotes around it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -35,10 +44,11 @@ def pair(value: int | tuple[int, int], name: str, minimum: int) -> tuple[int, in
     >>> pair(3, "size", 1)
     (3, 3)
     """
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in values):
+    values: tuple[object, ...] = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    clean = [int(v) for v in values if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
+    if len(values) != 2 or len(clean) != 2 or min(clean) < minimum:
         raise ValueError(
             f"{name} must be an integer >= {minimum} or a pair of them; got {value!r}. "
             f"Pass for example {name}={max(minimum, 1)} or {name}=({max(minimum, 1)}, {max(minimum, 1)})."
         )
-    return values[0], values[1]
+    return clean[0], clean[1]

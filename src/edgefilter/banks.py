@@ -1,0 +1,450 @@
+"""Banks: ordered kernels on one common support, the preset ones and the complete ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefilter._checks import UnknownNameError, closest, pair
+from edgefilter.kernels import COMPASS, Kernel, get_kernel, kernel_names, product_kernels
+
+__all__ = ["FilterBank", "bank_names", "complete_bank", "get_bank"]
+
+Array = npt.NDArray[np.float64]
+Size = int | tuple[int, int]
+
+
+class FilterBank:
+    """Ordered kernels on one common support, each with its own name.
+
+    Smaller kernels are set in the middle of the support; where that is half a pixel off, the extra row or
+    column is on the top or left (a 2x2 Roberts in 3x3 has its taps at the centre and the lower right).
+    A bank is a value: equal when names and weights are equal, hashable, never changed by its methods.
+
+    Parameters
+    ----------
+    kernels : sequence of str or Kernel
+        Catalogue names (or aliases) and kernels of your own, no name twice.
+    size : int or (int, int), optional
+        The support, ``(height, width)``; by default as large as the largest kernel.
+    normalize : {"l1", "l2"}, optional
+        Scale every kernel to unit sum of absolute values or to unit Euclidean norm.
+    name : str, optional
+        What to call the bank in messages, ``"custom"`` by default.
+
+    Attributes
+    ----------
+    name : str
+        As given.
+    kernels : tuple of Kernel
+        The kernels as this bank applies them: embedded and normalised.
+    shape : (int, int)
+        The support, ``(height, width)``.
+    normalize : {None, "l1", "l2"}
+        As given.
+
+    Raises
+    ------
+    TypeError
+        If ``kernels`` holds anything but names and kernels.
+    ValueError
+        If there is no kernel, a name twice, a kernel larger than ``size``, or nothing to normalise.
+    KeyError
+        If the catalogue lacks a name.
+
+    Examples
+    --------
+    >>> bank = FilterBank(["sobel_x", "sobel_y", Kernel("my_x", [[-1, 0, 1]])])
+    >>> bank
+    FilterBank('custom', 3 kernels of 3x3: sobel_x, sobel_y, my_x)
+    >>> bank["my_x"].weight.astype(int).tolist()
+    [[0, 0, 0], [-1, 0, 1], [0, 0, 0]]
+    >>> bank.index("sobel_y"), bank.rank, bank.is_complete
+    (1, 3, False)
+    """
+
+    def __init__(
+        self,
+        kernels: Iterable[str | Kernel],
+        size: Size | None = None,
+        normalize: Literal["l1", "l2"] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if normalize not in (None, "l1", "l2"):
+            raise ValueError(
+                f"normalize must be None, 'l1' or 'l2'; got {normalize!r}. Leave it out to keep the gains."
+            )
+        found = _resolve(kernels)
+        shape = pair(size, "size", 1) if size is not None else _largest(found)
+        self.name = "custom" if name is None else name
+        self.shape = shape
+        self.normalize = normalize
+        self.kernels = tuple(_normalized(_embedded(kernel, shape), normalize) for kernel in found)
+
+    @property
+    def size(self) -> Size:
+        """The support: one integer if square, else ``(height, width)``."""
+        return self.shape[0] if self.shape[0] == self.shape[1] else self.shape
+
+    @property
+    def names(self) -> list[str]:
+        """One name per kernel, in order."""
+        return [kernel.name for kernel in self.kernels]
+
+    @property
+    def labels(self) -> list[str]:
+        """One word to show per kernel: ``edge_x`` where the name is ``dx1_dy0``, else the name."""
+        return [kernel.label for kernel in self.kernels]
+
+    @property
+    def families(self) -> list[str]:
+        """One family per kernel."""
+        return [kernel.family for kernel in self.kernels]
+
+    @cached_property
+    def weight(self) -> Array:
+        """The weights, shape (K, height, width), float64 and read-only."""
+        stacked = np.stack([kernel.weight for kernel in self.kernels])
+        return np.frombuffer(stacked.tobytes(), dtype=np.float64).reshape(stacked.shape)
+
+    @property
+    def rank(self) -> int:
+        """The number of linearly independent kernels."""
+        return self._solver.rank
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the bank spans every kernel of its support, so that any convolution splits exactly."""
+        return self.rank == math.prod(self.shape)
+
+    @cached_property
+    def _solver(self) -> _Solver:
+        return _solver(self.weight.reshape(len(self), -1))
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        """Where each name and each alias that only one kernel has is found."""
+        aliases = Counter(alias for kernel in self.kernels for alias in set(kernel.aliases))
+        positions = {a: i for i, k in enumerate(self.kernels) for a in k.aliases if aliases[a] == 1}
+        return positions | {kernel.name: i for i, kernel in enumerate(self.kernels)}
+
+    def index(self, name: str) -> int:
+        """Return the position of a kernel by its name or alias.
+
+        Raises
+        ------
+        KeyError
+            If no kernel of the bank has this name, or several have this alias.
+
+        Examples
+        --------
+        >>> complete_bank(3).index("edge_x"), complete_bank(3).index("dx1_dy0")
+        (1, 1)
+        """
+        position = self._positions.get(name)
+        if position is None:
+            hint = closest(name, self._positions)
+            listed = "bank.names lists them."
+            raise UnknownNameError(f"unknown filter {name!r} in bank {self.name!r}{hint} {listed}")
+        return position
+
+    def project(self, weight: npt.ArrayLike) -> tuple[Array, Array]:
+        """Write weights as sums of the bank's kernels, by least squares.
+
+        Parameters
+        ----------
+        weight : array_like of shape (..., height, width)
+            Real, with the bank's support as its last two axes.
+
+        Returns
+        -------
+        coefficients : ndarray of shape (..., K)
+            Of smallest norm where the kernels depend on each other.
+        residual : ndarray of shape (..., height, width)
+            What the bank cannot say: ``weight`` minus the sum; zero to rounding if the bank is complete.
+
+        Raises
+        ------
+        ValueError
+            If the last two axes are not the bank's support.
+
+        Examples
+        --------
+        >>> coefficients, residual = get_bank("frei_chen").project(np.full((3, 3), 2.0))
+        >>> coefficients.round(12)[0].item(), np.abs(residual).max() < 1e-12
+        (6.0, np.True_)
+        """
+        given = np.asarray(weight, dtype=np.float64)
+        if given.shape[-2:] != self.shape or given.ndim < 2:
+            raise ValueError(
+                f"weight must have shape (..., {self.shape[0]}, {self.shape[1]}); got {given.shape}. "
+                f"Use a bank of the weight's size, for example complete_bank({given.shape[-2:]})."
+            )
+        flat, basis = given.reshape(*given.shape[:-2], -1), self.weight.reshape(len(self), -1)
+        coefficients = flat @ self._solver.inverse
+        for _ in range(2):  # refine: an ill-conditioned inverse loses digits, its corrections do not
+            coefficients = coefficients + (flat - coefficients @ basis) @ self._solver.inverse
+        return coefficients, (flat - coefficients @ basis).reshape(given.shape)
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+    def __iter__(self) -> Iterator[Kernel]:
+        return iter(self.kernels)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._positions if isinstance(item, str) else item in self.kernels
+
+    def __getitem__(self, key: int | str) -> Kernel:
+        return self.kernels[self.index(key) if isinstance(key, str) else key]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FilterBank):
+            return NotImplemented
+        return self.names == other.names and np.array_equal(self.weight, other.weight)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.names), self.weight.tobytes()))
+
+    def __getstate__(self) -> dict[str, Any]:  # without the cached arrays, which a copy would make writable
+        return {key: self.__dict__[key] for key in ("name", "shape", "normalize", "kernels")}
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.names if len(self) <= 6 else [*self.names[:5], "..."])
+        return f"FilterBank({self.name!r}, {len(self)} kernels of {self.shape[0]}x{self.shape[1]}: {shown})"
+
+
+# --- what a bank is made of -------------------------------------------------------------------------------
+
+
+def _resolve(kernels: Iterable[str | Kernel]) -> list[Kernel]:
+    """Look names up and refuse anything else, nothing at all, and a name twice."""
+    if isinstance(kernels, (str, Kernel)) or not isinstance(kernels, Iterable):
+        raise TypeError(
+            f"kernels must be a sequence of names and Kernel objects; got {kernels!r}. Pass a list."
+        )
+    found = [_resolve_one(kernel) for kernel in kernels]
+    if not found:
+        raise ValueError("kernels must not be empty; got []. Pass for example ['sobel_x', 'sobel_y'].")
+    name, count = Counter(kernel.name for kernel in found).most_common(1)[0]
+    if count > 1:
+        raise ValueError(
+            f"kernels must have different names; got {name!r} {count} times. Rename or drop one."
+        )
+    return found
+
+
+def _resolve_one(kernel: object) -> Kernel:
+    if isinstance(kernel, Kernel):
+        return kernel
+    if isinstance(kernel, str):
+        return get_kernel(kernel)
+    raise TypeError(
+        f"kernels must hold names and Kernel objects; got {kernel!r}. Wrap an array: Kernel('mine', array)."
+    )
+
+
+def _largest(kernels: list[Kernel]) -> tuple[int, int]:
+    return max(k.weight.shape[0] for k in kernels), max(k.weight.shape[1] for k in kernels)
+
+
+def _embedded(kernel: Kernel, shape: tuple[int, int]) -> Kernel:
+    """Set a kernel in the middle of a support, the odd row or column on the top or left."""
+    spare = [outer - inner for outer, inner in zip(shape, kernel.weight.shape, strict=True)]
+    if min(spare) < 0:
+        height, width = kernel.weight.shape
+        raise ValueError(
+            f"size must hold every kernel; got {shape[0]}x{shape[1]} for {kernel.name!r} of {height}x{width}. "
+            "Leave size out to take the largest."
+        )
+    if not any(spare):
+        return kernel
+    return replace(kernel, weight=np.pad(kernel.weight, [((n + 1) // 2, n // 2) for n in spare]))
+
+
+def _normalized(kernel: Kernel, normalize: str | None) -> Kernel:
+    if normalize is None:
+        return kernel
+    norm = np.abs(kernel.weight).sum() if normalize == "l1" else np.linalg.norm(kernel.weight)
+    if norm == 0:
+        raise ValueError(
+            f"kernels must not be zero with normalize={normalize!r}; got {kernel.name!r}. Drop it."
+        )
+    return replace(kernel, weight=kernel.weight / norm)
+
+
+class _Solver(NamedTuple):
+    rank: int
+    inverse: Array  # shape (height * width, K): flat weight @ inverse = coefficients
+
+
+def _solver(basis: Array) -> _Solver:
+    """Return rank and pseudo-inverse of the flattened kernels; orthonormal rows need no decomposition."""
+    count, pixels = basis.shape
+    if count <= pixels and np.abs(basis @ basis.T - np.eye(count)).max() < 1e-12:
+        return _Solver(count, basis.T)
+    left, values, right = np.linalg.svd(basis, full_matrices=False)
+    kept = values > values[0] * max(count, pixels) * np.finfo(np.float64).eps
+    inverse = (right[kept].T / values[kept]) @ left[:, kept].T
+    return _Solver(int(kept.sum()), inverse)
+
+
+# --- presets ------------------------------------------------------------------------------------------------
+
+
+def _compass(family: str, first: str = "n") -> tuple[str, ...]:
+    start = COMPASS.index(first)
+    return tuple(f"{family}_{side}" for side in COMPASS[start:] + COMPASS[:start])
+
+
+def _members(family: str, size: int) -> tuple[str, ...]:
+    """Return the catalogue's kernels of one family and size, in order."""
+    kernels = map(get_kernel, kernel_names())
+    return tuple(k.name for k in kernels if k.family == family and k.weight.shape == (size, size))
+
+
+_LINES = ("line_0", "line_45", "line_90", "line_135")
+_GRADIENTS = (
+    *("sobel_x", "sobel_y", "sobel_d45", "sobel_d135", "prewitt_x", "prewitt_y", "scharr_x", "scharr_y"),
+    *("roberts_d45_3x3", "roberts_d135_3x3"),
+)
+_EDGES = (*_GRADIENTS, "laplacian_4", "laplacian_8", *_LINES)
+_FREI_CHEN = (
+    "average",
+    "edge_x",
+    "edge_y",
+    "line_1",
+    "line_2",
+    "ripple_1",
+    "ripple_2",
+    "laplace_1",
+    "laplace_2",
+)
+
+_PRESETS: dict[str, tuple[str, ...]] = {
+    **{f: (f"{f}_x", f"{f}_y") for f in ("sobel", "prewitt", "scharr")},
+    "roberts": ("roberts_d45", "roberts_d135"),
+    "farid": ("farid_x", "farid_y"),
+    "sobel4": ("sobel_x", "sobel_d45", "sobel_y", "sobel_d135"),
+    "laplacian": ("laplacian_4", "laplacian_8"),
+    "lines": _LINES,
+    "compass": _compass("robinson"),
+    **{f: _compass(f) for f in ("robinson", "kirsch", "prewitt_compass")},
+    "frei_chen": tuple(f"frei_chen_{name}" for name in _FREI_CHEN),
+    "emboss": _compass("emboss", first="se"),
+    "edges_zero_mean": _EDGES,
+    "edges": (*_EDGES, "binomial_3x3", "identity_3x3"),
+    "general": (
+        *("identity_3x3", "box_3x3", "binomial_3x3", "sharpen_4", "sharpen_8"),
+        *("emboss_se", "emboss_ne", "emboss_nw", "emboss_sw"),
+        *_EDGES,
+        *_compass("kirsch"),
+        *("emboss_e", "emboss_n", "emboss_w", "emboss_s"),
+        *("dct3_u1_v1", "dct3_u2_v1", "dct3_u1_v2", "dct3_u2_v2"),
+    ),
+    "gabor7": tuple(f"gabor7_t{t}_{phase}" for t in (0, 45, 90, 135) for phase in ("even", "odd")),
+    "gaussian_derivatives7": tuple(f"gauss_{axes}_7x7_s1" for axes in ("x", "y", "xx", "xy", "yy")),
+}
+_FORMULA_SETS = {  # preset: the family and size of its members
+    **{
+        f"{f}_{k}": (f, k)
+        for k in (3, 5, 7)
+        for f in ("laws", "krawtchouk", "krawtchouk_functions", "gram", "dct")
+    },
+    "walsh_4": ("walsh", 4),
+}
+
+
+def bank_names() -> list[str]:
+    """Return the names of all preset banks.
+
+    Examples
+    --------
+    >>> bank_names()[:4]
+    ['sobel', 'prewitt', 'scharr', 'roberts']
+    """
+    return [*_PRESETS, *_FORMULA_SETS]
+
+
+def get_bank(name: str) -> FilterBank:
+    """Return a preset bank, its kernels as in their sources.
+
+    Raises
+    ------
+    KeyError
+        If there is no such preset.
+
+    Examples
+    --------
+    >>> get_bank("sobel").names
+    ['sobel_x', 'sobel_y']
+    >>> len(get_bank("edges")), get_bank("edges").rank
+    (18, 9)
+    """
+    if name in _PRESETS:
+        return FilterBank(_PRESETS[name], name=name)
+    if name in _FORMULA_SETS:
+        return FilterBank(_members(*_FORMULA_SETS[name]), name=name)
+    known = bank_names()
+    raise UnknownNameError(
+        f"unknown bank {name!r}{closest(name, known)} bank_names() lists all {len(known)}."
+    )
+
+
+# --- complete banks -----------------------------------------------------------------------------------------
+
+_COMPLETE = {"sobel": "sobel", "dct": "dct", "gram": "gram", "krawtchouk": "krawtchouk_functions"}
+
+
+def complete_bank(size: Size, family: str | None = None) -> FilterBank:
+    """Return ``height * width`` independent named kernels: every kernel of this size is a sum of them.
+
+    Ordered by total order, x before y, so that a prefix holds all kernels up to an order: ``blur``,
+    ``edge_x``, ``edge_y``, ``line_x``, ... All have unit Euclidean norm.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        The support, ``(height, width)``, any size from 1.
+    family : {"sobel", "dct", "gram", "krawtchouk", "frei_chen"}, optional
+        ``"sobel"``: derivatives of all orders, named ``dx1_dy0`` with words as aliases; not orthogonal.
+        ``"dct"``, ``"gram"``, ``"krawtchouk"`` (its functions): orthonormal. ``"frei_chen"``: size 3 only.
+        By default ``"sobel"`` up to 7, ``"dct"`` above.
+
+    Returns
+    -------
+    bank : FilterBank
+        With ``is_complete`` true.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not one or two positive integers, or the family does not exist at this size.
+
+    Examples
+    --------
+    >>> complete_bank(3).names[:4], complete_bank(3).labels[:4]
+    (['dx0_dy0', 'dx1_dy0', 'dx0_dy1', 'dx2_dy0'], ['blur', 'edge_x', 'edge_y', 'line_x'])
+    >>> complete_bank((3, 5)).shape, complete_bank(11).families[0]
+    ((3, 5), 'dct')
+    """
+    height, width = pair(size, "size", 1)
+    if family is None:
+        family = "sobel" if max(height, width) <= 7 else "dct"
+    name = f"complete_{family}_{height}x{width}"
+    if family in _COMPLETE:
+        return FilterBank(product_kernels(_COMPLETE[family], height, width), name=name)
+    if family != "frei_chen":
+        known = [*_COMPLETE, "frei_chen"]
+        hint = closest(family, known)
+        raise ValueError(f"unknown family {family!r}{hint} Choose one of {', '.join(known)}.")
+    if (height, width) != (3, 3):
+        raise ValueError(f"size must be 3 for family 'frei_chen'; got {size!r}. Use family='sobel' or 'dct'.")
+    return FilterBank(_PRESETS["frei_chen"], name=name)
