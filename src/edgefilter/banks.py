@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -187,7 +188,10 @@ class FilterBank:
                 f"weight must have shape (..., {self.shape[0]}, {self.shape[1]}); got {given.shape}. "
                 f"Use a bank of the weight's size, for example complete_bank({given.shape[-2:]})."
             )
-        flat, basis = given.reshape(*given.shape[:-2], -1), self.weight.reshape(len(self), -1)
+        flat, basis = (
+            given.reshape(*given.shape[:-2], math.prod(self.shape)),
+            self.weight.reshape(len(self), -1),
+        )
         coefficients = flat @ self._solver.inverse
         for _ in range(2):  # refine: an ill-conditioned inverse loses digits, its corrections do not
             coefficients = coefficients + (flat - coefficients @ basis) @ self._solver.inverse
@@ -203,7 +207,12 @@ class FilterBank:
         return item in self._positions if isinstance(item, str) else item in self.kernels
 
     def __getitem__(self, key: int | str) -> Kernel:
-        return self.kernels[self.index(key) if isinstance(key, str) else key]
+        position = self.index(key) if isinstance(key, str) else operator.index(key)
+        if not -len(self) <= position < len(self):
+            raise IndexError(
+                f"index must be below {len(self)}; got {key}. Bank {self.name!r} has {len(self)} filters."
+            )
+        return self.kernels[position]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, FilterBank):
@@ -290,10 +299,19 @@ def _solver(basis: Array) -> _Solver:
     count, pixels = basis.shape
     if count <= pixels and np.abs(basis @ basis.T - np.eye(count)).max() < 1e-12:
         return _Solver(count, basis.T)
+    norms = np.linalg.norm(basis, axis=1)
+    norms[norms == 0] = 1.0
+    unit = _pseudo_inverse(basis / norms[:, None])  # so that the units of single kernels do not matter
+    if unit.rank == count:  # the coefficients are unique
+        return _Solver(count, unit.inverse / norms)
+    return _Solver(unit.rank, _pseudo_inverse(basis, unit.rank).inverse)
+
+
+def _pseudo_inverse(basis: Array, rank: int | None = None) -> _Solver:
     left, values, right = np.linalg.svd(basis, full_matrices=False)
-    kept = values > values[0] * max(count, pixels) * np.finfo(np.float64).eps
-    inverse = (right[kept].T / values[kept]) @ left[:, kept].T
-    return _Solver(int(kept.sum()), inverse)
+    if rank is None:
+        rank = int((values > values[0] * max(basis.shape) * np.finfo(np.float64).eps).sum())
+    return _Solver(rank, (right[:rank].T / values[:rank]) @ left[:, :rank].T)
 
 
 # --- presets ------------------------------------------------------------------------------------------------
@@ -439,8 +457,8 @@ def complete_bank(size: Size, family: str | None = None) -> FilterBank:
     if family is None:
         family = "sobel" if max(height, width) <= 7 else "dct"
     name = f"complete_{family}_{height}x{width}"
-    if family in _COMPLETE:
-        return FilterBank(product_kernels(_COMPLETE[family], height, width), name=name)
+    if (rows := _COMPLETE.get(str(family))) is not None:
+        return FilterBank(product_kernels(rows, height, width), name=name)
     if family != "frei_chen":
         known = [*_COMPLETE, "frei_chen"]
         hint = closest(family, known)

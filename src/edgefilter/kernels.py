@@ -129,7 +129,12 @@ def _clean_aliases(aliases: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def _clean_weight(weight: npt.ArrayLike) -> Array:
-    given = np.asarray(weight)
+    try:
+        given = np.asarray(weight)
+    except ValueError:
+        raise ValueError(
+            f"weight must have rows of one length; got {weight!r}. Pad the short rows with 0."
+        ) from None
     if given.dtype.kind not in "biuf":
         raise TypeError(f"weight must hold real numbers; got dtype {given.dtype}. Pass a 2-D list of floats.")
     if given.ndim != 2 or given.size == 0:
