@@ -242,7 +242,7 @@ CASES = [
 def test_kernel_equals_an_independent_source(name, want):
     """Same sign, same scale, same orientation; integers exactly."""
     got, want = get_kernel(name).weight, np.asarray(want, dtype=float)
-    assert_allclose(got, want, rtol=0, atol=1e-13 * max(1, np.abs(want).max()))
+    assert_allclose(got, want, rtol=0, atol=2e-15 * max(1, np.abs(want).max()))
     if name.startswith(
         ("sobel", "prewitt", "scharr", "kirsch", "robinson", "krawtchouk", "laws", "line", "roberts")
     ):

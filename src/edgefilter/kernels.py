@@ -263,49 +263,32 @@ _WALSH = "J. Hadamard 1893; J.L. Walsh 1923; Pratt, Kane & Andrews 1969"
 
 class _Family(NamedTuple):
     rows: Callable[[int], Array]
-    code: str
-    words: Callable[[int, int, int], str]
     source: str
     notes: str
+    code: str = "dx{}_dy{}"
+    words: Callable[[int, int, int], str] = _words
 
 
 _FAMILIES = {
-    "sobel": _Family(_sobel_rows, "dx{}_dy{}", _words, _BINOMIAL, "Sobel of all orders at unit L2 norm"),
+    "sobel": _Family(_sobel_rows, _BINOMIAL, "Sobel of all orders at unit L2 norm"),
     "krawtchouk": _Family(
         binomial_rows,
-        "dx{}_dy{}",
-        _words,
         f"{_KRAWTCHOUK}; {_BINOMIAL}",
         "integer; OpenCV Sobel(dx, dy, ksize) of the same orders; a Laws mask up to sign",
     ),
     "krawtchouk_functions": _Family(
-        krawtchouk_function_rows,
-        "dx{}_dy{}",
-        _words,
-        _KRAWTCHOUK,
-        "orthonormal weighted Krawtchouk function; even orders are not zero-mean",
+        krawtchouk_function_rows, _KRAWTCHOUK, "orthonormal; even orders are not zero-mean"
     ),
-    "gram": _Family(
-        gram_rows,
-        "dx{}_dy{}",
-        _words,
-        _GRAM,
-        "orthonormal; all but the first zero-mean; the 3x3 set is the Prewitt and DCT family",
-    ),
+    "gram": _Family(gram_rows, _GRAM, "orthonormal; all but the first zero-mean; at 3 the Prewitt family"),
     "dct": _Family(
         dct_rows,
+        _DCT,
+        "orthonormal DCT-II row times (-1)^order: order 1 is + for a rising ramp; u, v = x, y frequency",
         "u{}_v{}",
         _frequency_words,
-        _DCT,
-        "orthonormal DCT-II row times (-1)^order so that order 1 is + for a rising ramp; "
-        "u = x frequency, v = y frequency",
     ),
     "walsh": _Family(
-        _walsh_rows,
-        "s{}_t{}",
-        lambda *_: "",
-        _WALSH,
-        "sequency ordered (number of sign changes), orthonormal; only powers of two",
+        _walsh_rows, _WALSH, "by number of sign changes, orthonormal; powers of two", "s{}_t{}", lambda *_: ""
     ),
 }
 
@@ -332,16 +315,14 @@ def product_kernels(family: str, height: int, width: int, prefix: str = "") -> l
     >>> [k.name for k in product_kernels("dct", 2, 2)]
     ['u0_v0', 'u1_v0', 'u0_v1', 'u1_v1']
     """
-    rows, code, words, source, notes = _FAMILIES[family]
+    rows, source, notes, code, words = _FAMILIES[family]
     down, across = rows(height), rows(width)
     orders = sorted(((p, q) for p in range(width) for q in range(height)), key=lambda o: (sum(o), -o[0]))
     kernels = []
     for p, q in orders:
-        word = words(p, q, max(height, width))
-        name = prefix + code.format(p, q)
-        kernels.append(
-            _entry(name, np.outer(down[q], across[p]), family, source, notes, (word,) if word else ())
-        )
+        name, word = prefix + code.format(p, q), words(p, q, max(height, width))
+        aliases = (word,) if word else ()
+        kernels.append(_entry(name, np.outer(down[q], across[p]), family, source, notes, aliases))
     return kernels
 
 
@@ -411,16 +392,8 @@ def _sobel_set(size: int) -> Iterator[Kernel]:
     rows, end = binomial_rows(size), "" if size == 3 else f"_{size}x{size}"
     gain = f"divide by {2 ** (2 * size - 3)} for unit slope"
     for axes, (p, q), what in (
-        (
-            "x",
-            (1, 0),
-            f"horizontal derivative (answers to vertical edges), + for dark->bright rightwards; {gain}",
-        ),
-        (
-            "y",
-            (0, 1),
-            f"vertical derivative (answers to horizontal edges), + for dark->bright downwards; {gain}",
-        ),
+        ("x", (1, 0), f"answers to vertical edges, + for dark->bright rightwards; {gain}"),
+        ("y", (0, 1), f"answers to horizontal edges, + for dark->bright downwards; {gain}"),
         ("xx", (2, 0), "2nd x derivative, OpenCV Sobel(dx=2,dy=0)"),
         ("yy", (0, 2), "2nd y derivative, OpenCV Sobel(dx=0,dy=2)"),
         ("xy", (1, 1), "mixed derivative, OpenCV Sobel(dx=1,dy=1)"),
@@ -438,33 +411,26 @@ def _gradients() -> Iterator[Kernel]:
         yield _entry(f"{family}_d45", _ring(ring, 5), family, source, diagonal.format("right", 45))
         yield _entry(f"{family}_d135", _ring(ring, 3), family, source, diagonal.format("left", 135))
     yield from _pair("prewitt", (1, 1, 1), edge, _PREWITT, "/6 for unit slope; skimage divides by 3")
-    yield from _pair(
-        "scharr", (3, 10, 3), edge, _SCHARR, "integer form; /32 for unit slope; skimage divides by 16"
-    )
+    yield from _pair("scharr", (3, 10, 3), edge, _SCHARR, "/32 for unit slope; skimage divides by 16")
     optimum = "the 8-bit optimum (47,162,47)/256; /512 for unit slope; not the library one"
     yield from _pair("scharr", (47, 162, 47), edge, _SCHARR, optimum, "_47_162")
-    for kernel in _pair(
-        "central", (0, 1, 0), edge, "central difference", "numpy.gradient: /2 for unit slope"
-    ):
+    for kernel in _pair("central", (0, 1, 0), edge, "central difference", "numpy.gradient: /2 for slope"):
         yield replace(kernel, family="difference")
     for kernel in _pair("isotropic", (1, root2, 1), edge, _FREI_CHEN, "Frei-Chen edge mask un-normalised"):
         yield replace(kernel, family="frei_chen")
     # Farid & Simoncelli 2004, Table 1, rows 3 and 4; the digits beyond the paper's six are scikit-image's
     smooth = (0.0376593171958126, 0.249153396177344, 0.426374573253687, 0.249153396177344, 0.0376593171958126)
     slope = (-0.109603762960254, -0.276690988455557, 0, 0.276690988455557, 0.109603762960254)
-    yield from _pair(
-        "farid", smooth, slope, _FARID, "near unit slope; digits beyond the paper's six are skimage's"
-    )
+    notes = "near unit slope; digits beyond the paper's six are skimage's"
+    yield from _pair("farid", smooth, slope, _FARID, notes)
 
 
 def _roberts() -> Iterator[Kernel]:
     for angle, rows, side in ((45, [[-1, 0], [0, 1]], "right"), (135, [[0, -1], [1, 0]], "left")):
         notes = f"brighter towards the lower {side}; centred half a pixel right and down"
         yield _entry(f"roberts_d{angle}", rows, "roberts", _ROBERTS, notes)
-        padded = (
-            f"{notes}; set in 3x3 where skimage.filters.roberts_{'pos' if angle == 45 else 'neg'}_diag has it"
-        )
-        yield _entry(f"roberts_d{angle}_3x3", np.pad(rows, ((1, 0), (1, 0))), "roberts", _ROBERTS, padded)
+        padded = np.pad(rows, ((1, 0), (1, 0)))  # where skimage.filters.roberts_pos_diag, _neg_diag have it
+        yield _entry(f"roberts_d{angle}_3x3", padded, "roberts", _ROBERTS, notes)
 
 
 # the eight neighbours of the kernel that answers to a bright north side, counter-clockwise from the north
@@ -485,27 +451,20 @@ def _compass_sets() -> Iterator[Kernel]:
     bright = "+ when the {} side is brighter (tutorials often name the zero axis instead)"
     for family, ring, centre, source, notes in (
         ("kirsch", _KIRSCH_RING, 0, _KIRSCH, "the non-linear operator takes the max of the 8; gain 15"),
-        (
-            "robinson",
-            _ROBINSON_RING,
-            0,
-            _ROBINSON,
-            "5-level: turned Sobel; the last four are minus the first",
-        ),
+        ("robinson", _ROBINSON_RING, 0, _ROBINSON, "5-level: turned Sobel; s, se, e, ne are minus the rest"),
         (
             "robinson3",
             _PREWITT_RING,
             0,
             _ROBINSON,
-            "3-level: turned Prewitt; the last four are minus the first",
+            "3-level: turned Prewitt; s, se, e, ne are minus the rest",
         ),
         ("prewitt_compass", _COMPASS_RING, -2, _PREWITT, "ImageMagick 'Compass', Mathcad 'compgrad'"),
     ):
         for turns, side in enumerate(COMPASS):
             weight = _ring(ring, turns, centre)
-            yield _entry(
-                f"{family}_{side}", weight, family, source, f"{bright.format(side.upper())}; {notes}"
-            )
+            what = f"{bright.format(side.upper())}; {notes}"
+            yield _entry(f"{family}_{side}", weight, family, source, what)
 
 
 def _frei_chen() -> Iterator[Kernel]:
@@ -517,14 +476,10 @@ def _frei_chen() -> Iterator[Kernel]:
         ("edge_x", edge.T, "W2 (sign flipped: + rightwards): isotropic average gradient"),
         ("ripple_1", ripple, "W3: ripple"),
         ("ripple_2", ripple[:, ::-1], "W4: ripple"),
-        (
-            "line_1",
-            np.array([[0, 1, 0], [-1, 0, -1], [0, 1, 0]]) / 2,
-            "W5: line, horizontal/vertical (d_yy - d_xx)",
-        ),
+        ("line_1", _ring((1, 0, -1, 0) * 2, 0) / 2, "W5: line, horizontal/vertical (d_yy - d_xx)"),
         ("line_2", np.outer([1, 0, -1], [-1, 0, 1]) / 2, "W6: line, diagonal (= - d_xy)"),
-        ("laplace_1", np.outer([1, -2, 1], [1, -2, 1]) / 6, "W7: discrete Laplacian / spot"),
-        ("laplace_2", np.array([[-2, 1, -2], [1, 4, 1], [-2, 1, -2]]) / 6, "W8: discrete Laplacian / spot"),
+        ("laplace_1", _cross(1, -2, 4) / 6, "W7: discrete Laplacian / spot"),
+        ("laplace_2", _cross(-2, 1, 4) / 6, "W8: discrete Laplacian / spot"),
         ("average", np.ones((3, 3)) / 3, "W9: average; the only one with a mean"),
     ):
         notes += "; edge subspace W1-W4, line subspace W5-W8; unit L2 norm, the nine are orthonormal"
@@ -569,9 +524,7 @@ def _gaussian(size: int, sigma: float) -> Array:
 
 def _mexican_hats() -> Iterator[Kernel]:
     rings = np.array([[0, 0, 1, 0, 0], [0, 1, 2, 1, 0], [1, 2, -16, 2, 1], [0, 1, 2, 1, 0], [0, 0, 1, 0, 0]])
-    yield _entry(
-        "log_5x5_int", rings, "log", _MARR, "the integer 'Mexican hat' of textbooks, centre negative"
-    )
+    yield _entry("log_5x5_int", rings, "log", _MARR, "the integer textbook 'Mexican hat', centre negative")
     for size, sigma in ((5, 0.5), (7, 1.0), (9, 1.4)):
         weight = (_squares(size) - 2 * sigma**2) / sigma**4 * _gaussian(size, sigma)
         notes = f"MATLAB fspecial('log',{size},{sigma}): (x^2+y^2-2s^2)/s^4 G, then the mean subtracted; "
@@ -590,13 +543,10 @@ def _lines_and_effects() -> Iterator[Kernel]:
         notes = f"identity + Sobel towards {side.upper()}; sum 1 (keeps brightness)"
         yield _entry(f"emboss_{side}", weight, "emboss", _FOLKLORE, notes)
     relief = [[-1, 0, 0], [0, 0, 0], [0, 0, 1]]
-    yield _entry(
-        "emboss_zero_se", relief, "emboss", _FOLKLORE, "diagonal difference; usually shown with +128"
-    )
-    pillow = "zero-mean, Pillow adds offset 128 and applies the rows bottom-up: this is the kernel that acts"
-    yield _entry(
-        "emboss_pil", [[0, 0, 0], [0, 1, 0], [-1, 0, 0]], "emboss", "Pillow ImageFilter.EMBOSS", pillow
-    )
+    yield _entry("emboss_zero_se", relief, "emboss", _FOLKLORE, "zero-mean; usually shown with +128")
+    notes = "zero-mean, Pillow adds offset 128 and applies the rows bottom-up: this is the kernel that acts"
+    relief = [[0, 0, 0], [0, 1, 0], [-1, 0, 0]]
+    yield _entry("emboss_pil", relief, "emboss", "Pillow ImageFilter.EMBOSS", notes)
 
 
 def _sharpeners() -> Iterator[Kernel]:
@@ -630,24 +580,14 @@ def _blurs() -> Iterator[Kernel]:
 
 
 def _laws() -> Iterator[Kernel]:
-    signs = {
-        "l": 1,
-        "e": 1,
-        "s": -1,
-        "w": 1,
-        "r": 1,
-        "u": -1,
-        "o": -1,
-    }  # the centre of S, U, O as Laws prints it
+    signs = dict(zip("leswruo", (1, 1, -1, 1, 1, -1, -1), strict=True))  # S, U, O: centre as printed
     notes = "first letter vertical (column) vector, second letter horizontal (row) vector; "
     notes += "L level, E edge, S spot, W wave, R ripple, U undulation, O oscillation"
     for k in (3, 5, 7):
-        vectors = {
-            letter: sign * row for (letter, sign), row in zip(signs.items(), binomial_rows(k), strict=False)
-        }
-        for (a, down), (b, across) in itertools.product(vectors.items(), repeat=2):
-            name, source = f"laws_{a}{k}{b}{k}", _LAWS_7 if k == 7 else _LAWS
-            yield _entry(name, np.outer(down, across), "laws", source, notes)
+        vectors = [(f"{c}{k}", signs[c] * row) for c, row in zip(signs, binomial_rows(k), strict=False)]
+        for (a, down), (b, across) in itertools.product(vectors, repeat=2):
+            source = _LAWS_7 if k == 7 else _LAWS
+            yield _entry(f"laws_{a}{b}", np.outer(down, across), "laws", source, notes)
 
 
 def _haar() -> Iterator[Kernel]:
@@ -662,13 +602,10 @@ def _gaussian_derivatives() -> Iterator[Kernel]:
     bell = np.exp(-(x**2) / 2)
     rows = np.array([np.ones(7), x, x**2 - 1]) * bell / bell.sum()  # Hermite polynomials times the Gaussian
     for axes, p, q in (("x", 1, 0), ("y", 0, 1), ("xx", 2, 0), ("xy", 1, 1), ("yy", 0, 2)):
-        notes = (
-            f"order {p + q} derivative of a sampled Gaussian, sigma 1, as scipy.ndimage.gaussian_filter with "
-        )
-        notes += "radius 3; steerable: cos*gauss_x + sin*gauss_y; 2nd orders keep a small mean"
-        yield _entry(
-            f"gauss_{axes}_7x7_s1", np.outer(rows[q], rows[p]), "gaussian_derivative", _STEERABLE, notes
-        )
+        notes = f"order {p + q} derivative of a sampled Gaussian, sigma 1, scipy.ndimage.gaussian_filter "
+        notes += "with radius 3; steerable: cos*gauss_x + sin*gauss_y; 2nd orders keep a small mean"
+        weight = np.outer(rows[q], rows[p])
+        yield _entry(f"gauss_{axes}_7x7_s1", weight, "gaussian_derivative", _STEERABLE, notes)
 
 
 def _gabors() -> Iterator[Kernel]:
@@ -680,23 +617,11 @@ def _gabors() -> Iterator[Kernel]:
         raw = bell * np.cos(phase)
         what = f"direction of variation {angle} deg (y down), wavelength 4, sigma 2.24, 7x7"
         for name, weight, notes in (
-            (
-                "even_raw",
-                raw,
-                f"cosine phase, {what}; NOT zero-mean; cv2.getGaborKernel((7,7),2.24,theta,4,1,0)",
-            ),
-            (
-                "even",
-                raw - bell * (raw.sum() / bell.sum()),
-                f"cosine phase, {what}; envelope-weighted DC removed",
-            ),
-            (
-                "odd",
-                bell * np.sin(phase),
-                f"sine phase, {what}; + for rising; OpenCV's psi=-pi/2 is its negative",
-            ),
+            ("even_raw", raw, "cosine phase, NOT zero-mean; cv2.getGaborKernel((7,7),2.24,theta,4,1,0)"),
+            ("even", raw - bell * (raw.sum() / bell.sum()), "cosine phase, envelope-weighted DC removed"),
+            ("odd", bell * np.sin(phase), "sine phase, + for rising; OpenCV's psi=-pi/2 is its negative"),
         ):
-            yield _entry(f"gabor7_t{angle}_{name}", weight, "gabor", _GABOR, notes)
+            yield _entry(f"gabor7_t{angle}_{name}", weight, "gabor", _GABOR, f"{notes}; {what}")
 
 
 def _products() -> Iterator[Kernel]:
