@@ -1,1 +1,38 @@
 """Explain image classifiers by color channel, by edge filter and by pixel."""
+
+from .attribution import EdgeFilterAttribution
+from .banks import FilterBank, bank_names, complete_bank, get_bank
+from .causal import CausalCheck, causal_check
+from .composites import composite_names, get_composite
+from .explanation import Explanation
+from .graph import UnsupportedModelError
+from .kernels import Kernel, get_kernel, kernel_names
+from .layers import EdgeFilterBank2d, EdgeFilterConv2d
+from .stems import find_stem, fold_stem, replace_stem, split
+from .tracing import UntraceableModelError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CausalCheck",
+    "EdgeFilterAttribution",
+    "EdgeFilterBank2d",
+    "EdgeFilterConv2d",
+    "Explanation",
+    "FilterBank",
+    "Kernel",
+    "UnsupportedModelError",
+    "UntraceableModelError",
+    "bank_names",
+    "causal_check",
+    "complete_bank",
+    "composite_names",
+    "find_stem",
+    "fold_stem",
+    "get_bank",
+    "get_composite",
+    "get_kernel",
+    "kernel_names",
+    "replace_stem",
+    "split",
+]

@@ -10,8 +10,8 @@ import numpy as np
 __all__ = ["UnknownNameError", "closest", "pair"]
 
 
-class UnknownNameError(KeyError):
-    """A KeyError whose text reads as written: ``str(KeyError("..."))`` would add quotes around it."""
+class UnknownNameError(KeyError, ValueError):
+    """A KeyError (and ValueError) whose text reads as written: ``str(KeyError("..."))`` would add quotes around it."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

@@ -1,0 +1,421 @@
+"""Attribution by color channel, by edge filter and by pixel, in Captum's manner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from captum._utils.common import _format_additional_forward_args, _format_tensor_into_tuples, _select_targets
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+from zennit.core import Composite
+
+from ._checks import UnknownNameError, closest
+from .composites import fresh_composite
+from .explanation import SCORES, Explanation, color_names, scores
+from .graph import LOCK, RewrittenModel, structure
+from .layers import EdgeFilterBank2d
+from .stems import bank_path
+
+__all__ = ["EdgeFilterAttribution"]
+
+STARTS = ("target", "contrast")
+SCORE_NAMES = ("pixel", *SCORES, "response")
+
+Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+class _Pass(NamedTuple):
+    """What one forward and one backward pass give."""
+
+    explained: Tensor
+    target: tuple[Any, ...]
+    response: Tensor
+    pixels: tuple[Tensor, ...]
+
+
+class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
+    """Explain a classifier by color channel, by edge filter and by pixel.
+
+    Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
+    propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels. One forward
+    and one backward pass give all scores.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With one edge-filter layer (:func:`edgefilter.replace_stem` gives one), in evaluation mode. The model is left
+        as it is: rules are registered on a private copy that shares its weights.
+    composite : str or zennit.core.Composite, optional
+        Rules: a name from :func:`edgefilter.composite_names`, or any Zennit composite. Default: ``"epsilon_plus"``.
+    layer : str or nn.Module, optional
+        The edge-filter layer, where the model holds several.
+    start : {"target", "contrast"}, default: "target"
+        What is explained: the output of the target, or that output minus the mean of the other outputs.
+
+    Raises
+    ------
+    TypeError, ValueError, KeyError
+        If an argument does not fit; the message says what does.
+
+    References
+    ----------
+    Jung & Kwon, "Color, Edge, and Pixel-wise Explanation of Predictions Based on Interpretable Neural Network Model",
+    ICPR 2020. Bach et al., "On pixel-wise explanations ...", PLOS ONE 10(7), 2015.
+
+    Examples
+    --------
+    >>> import edgefilter as ef
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)).eval()
+    >>> attr = EdgeFilterAttribution(ef.replace_stem(net))
+    >>> images = torch.rand(2, 3, 6, 6)
+    >>> attr.attribute(images, target=7).shape, attr.attribute(images, target=7, score="edge").shape
+    (torch.Size([2, 3, 6, 6]), torch.Size([2, 9]))
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        composite: Composite | str | None = None,
+        *,
+        layer: str | nn.Module | None = None,
+        start: Literal["target", "contrast"] = "target",
+    ) -> None:
+        self._bank_path = bank_path(model, layer)
+        if start not in STARTS:
+            raise ValueError(
+                f"start must be one of {', '.join(STARTS)}; got {start!r}{closest(str(start), STARTS)}"
+            )
+        fresh_composite(composite)
+        GradientAttribution.__init__(self, model)
+        self.model = model
+        self.composite = composite
+        self.start = start
+        self._rewritten: RewrittenModel | None = None
+        self._structure: tuple[Any, ...] = ()
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """True: relevance is a share of the output, not a sensitivity to it."""
+        return True
+
+    def has_convergence_delta(self) -> bool:
+        """True: relevance should sum to the explained output."""
+        return True
+
+    @overload
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        return_convergence_delta: Literal[True],
+        score: str = "pixel",
+    ) -> tuple[Any, Tensor]: ...
+
+    @overload
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: Literal[False] = False,
+        *,
+        score: str = "pixel",
+    ) -> Any: ...
+
+    @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: bool = False,
+        *,
+        score: str = "pixel",
+    ) -> Any:
+        """Return one score of a batch of predictions.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (N, C, H, W), or tuple of Tensors
+            Images as the model expects them, floating point. A tuple for models of several inputs.
+        target : int, tuple, Tensor or list, optional
+            The output index to explain, in Captum's forms; None for a model of one output.
+        additional_forward_args : Any, optional
+            Further arguments of the model, not explained.
+        return_convergence_delta : bool, default: False
+            Whether to return the delta as well.
+        score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
+            ``"pixel"`` (N, C, H, W) like inputs; ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C, K);
+            ``"response"`` (N, C, K, H', W').
+
+        Returns
+        -------
+        attributions : Tensor, or tuple of Tensors where ``inputs`` is one
+            Signed, in units of the explained output, detached; dtype and device of ``inputs``.
+        delta : Tensor, shape (N,)
+            Total relevance minus explained output; only with ``return_convergence_delta=True``.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError, AssertionError
+            If inputs or target do not fit the model; the message says what does.
+        UnsupportedModelError
+            If the model holds an operation without a relevance rule.
+        """
+        if score not in SCORE_NAMES:
+            raise ValueError(
+                f"score must be one of {', '.join(SCORE_NAMES)}; got {score!r}{closest(str(score), SCORE_NAMES)}"
+            )
+        result = self._propagate(inputs, target, additional_forward_args, pixels=score == "pixel")
+        parts = result.pixels if score == "pixel" else (scores(result.response, score),)
+        attributions = parts if isinstance(inputs, tuple) else parts[0]
+        if not return_convergence_delta:
+            return attributions
+        return attributions, self.compute_convergence_delta(attributions, result.explained)
+
+    def compute_convergence_delta(self, attributions: Tensor | tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Return total relevance minus explained output, shape (N,).
+
+        Parameters
+        ----------
+        attributions : Tensor or tuple of Tensors
+            Any score that :meth:`attribute` gave, batch first.
+        output : Tensor, shape (N,)
+            The explained output of each image.
+        """
+        parts = attributions if isinstance(attributions, tuple) else (attributions,)
+        return sum((part.flatten(1).sum(1) for part in parts), start=torch.zeros_like(output)) - output
+
+    def attribute_future(self) -> None:
+        """Raise: Captum's asynchronous form is not available."""
+        raise NotImplementedError("attribute_future is not implemented for EdgeFilterAttribution")
+
+    def explain(
+        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
+    ) -> Explanation:
+        """Return all scores of a batch of predictions from one pass.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (N, C, H, W)
+        target : int, tuple, Tensor or list, optional
+            As in :meth:`attribute`. Default: the output with the largest value, of each image.
+        additional_forward_args : Any, optional
+            Further arguments of the model, not explained.
+
+        Returns
+        -------
+        explanation : Explanation
+        """
+        result = self._propagate(inputs, target, additional_forward_args, pixels=True, predict=True)
+        bank = self._bank.bank
+        return Explanation(
+            response=result.response,
+            pixel=result.pixels[0],
+            output=result.explained,
+            target=result.target,
+            colors=color_names(result.response.shape[1]),
+            filters=tuple(bank.names),
+            filter_labels=tuple(bank.labels),
+        )
+
+    def silence(
+        self,
+        inputs: Tensor,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        colors: Sequence[str] = (),
+        filters: Sequence[str] = (),
+    ) -> Tensor:
+        """Return the explained output with the responses of some colors and of some filters set to zero.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args
+            As in :meth:`attribute`.
+        colors, filters : sequence of str
+            Names of what is silenced; with none of both, the output is as it is.
+
+        Returns
+        -------
+        output : Tensor, shape (N,)
+
+        Raises
+        ------
+        KeyError
+            If a name is unknown.
+        """
+        images = _format_tensor_into_tuples(inputs)
+        extra = _format_additional_forward_args(additional_forward_args) or ()
+        self._check(images)
+        mask = self._mask(colors, filters)
+        with LOCK, torch.inference_mode(mode=False), torch.no_grad():
+            leaves = tuple(image.detach().clone() for image in images)
+            rewritten = self._prepare((*leaves, *extra))
+            kernels = rewritten.bank.weight
+            rewritten.bank.weight = nn.Parameter(kernels * mask.to(kernels), requires_grad=False)
+            output = rewritten.module(*leaves, *extra)[0]
+        return _sum_per_image(self._start(output, target))
+
+    def _mask(self, colors: Sequence[str], filters: Sequence[str]) -> Tensor:
+        """Return 0 for the silenced kernels and 1 for the others, shape (C*K, 1, 1, 1)."""
+        bank, names = self._bank.bank, color_names(self._bank.in_channels)
+        mask = torch.ones(len(names), len(bank))
+        for color in colors:
+            if color not in names:
+                raise UnknownNameError(
+                    f"unknown color {color!r}{closest(color, names)} There are {', '.join(names)}."
+                )
+            mask[names.index(color)] = 0
+        for name in filters:
+            mask[:, bank.index(name)] = 0
+        return mask.reshape(-1, 1, 1, 1)
+
+    @property
+    def _bank(self) -> EdgeFilterBank2d:
+        module = self.model.get_submodule(self._bank_path)
+        assert isinstance(module, EdgeFilterBank2d)
+        return module
+
+    def _propagate(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target,
+        additional: Any,
+        *,
+        pixels: bool,
+        predict: bool = False,
+    ) -> _Pass:
+        images = _format_tensor_into_tuples(inputs)
+        extra = _format_additional_forward_args(additional) or ()
+        self._check(images)
+        with LOCK, torch.inference_mode(mode=False), torch.enable_grad():
+            leaves = tuple(image.detach().clone().requires_grad_() for image in images)
+            rewritten = self._prepare((*leaves, *extra))
+            with fresh_composite(self.composite).context(rewritten.module):
+                output, responses = rewritten.module(*leaves, *extra)
+                target = _predicted(output) if predict and target is None else target
+                start = self._start(output, target)
+                wanted = (responses, *leaves) if pixels else (responses,)
+                relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
+        colors = self._bank.in_channels
+        response = relevance[0].reshape(len(images[0]), colors, -1, *relevance[0].shape[2:])
+        found = zip(relevance[1:], images, strict=pixels)
+        return _Pass(
+            explained=_sum_per_image(start),
+            target=_per_image(target, len(images[0])),
+            response=response.contiguous(),
+            pixels=tuple(torch.zeros_like(x) if r is None else r.contiguous() for r, x in found),
+        )
+
+    def _prepare(self, arguments: tuple[Any, ...]) -> RewrittenModel:
+        """Return the copy of the model with its present weights, made anew if its modules changed."""
+        present = (len(arguments), *structure(self.model))
+        if self._rewritten is None or present != self._structure:
+            self._rewritten = RewrittenModel(self.model, self._bank_path, arguments)
+            self._structure = present
+        self._rewritten.refresh()
+        return self._rewritten
+
+    def _start(self, output: Tensor, target: Target) -> Tensor:
+        """Return the relevance to start with, shaped as the output: it sums to what is explained."""
+        leaf = output.detach().requires_grad_()
+        _check_target(leaf, target)
+        with torch.enable_grad():
+            chosen = _select_targets(leaf, target)
+            (weights,) = torch.autograd.grad(chosen.sum(), leaf)
+        if self.start == "contrast":
+            if output.dim() != 2 or output.shape[1] < 2:
+                raise ValueError(
+                    f"start='contrast' must have an output of shape (N, classes) with two classes or more; got "
+                    f"{tuple(output.shape)}. Use start='target'."
+                )
+            weights = weights - (1 - weights) / (output.shape[1] - 1)
+        return weights * output.detach()
+
+    def _check(self, images: tuple[Tensor, ...]) -> None:
+        training = next((name for name, module in self.model.named_modules() if module.training), None)
+        if training is not None:
+            raise ValueError(
+                f"model must be in evaluation mode; layer {training!r} is training. Call model.eval() first."
+            )
+        self._bank.check_kernels()
+        for image in images:
+            _check_values(image)
+        if len(images) == 1:
+            _check_image(images[0], self._bank)
+
+
+def _check_values(image: Tensor) -> None:
+    if not image.is_floating_point():
+        raise TypeError(
+            f"inputs must be floating point; got {image.dtype}. "
+            "Scale and normalise as in training, for example images.float() / 255."
+        )
+    if image.numel() == 0:
+        raise ValueError(f"inputs must hold at least one image; got shape {tuple(image.shape)}.")
+    if not torch.isfinite(image).all():
+        raise ValueError(
+            "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
+        )
+
+
+def _check_image(images: Tensor, bank: EdgeFilterBank2d) -> None:
+    if images.dim() != 4:
+        advice = "Add a batch axis with images[None]." if images.dim() == 3 else "Pass a batch of images."
+        raise ValueError(
+            f"inputs must have shape (batch, channel, height, width); got {tuple(images.shape)}. {advice}"
+        )
+    if images.shape[1] != bank.in_channels:
+        raise ValueError(
+            f"inputs must have {bank.in_channels} channels, as the model's stem; got {images.shape[1]}. "
+            "Convert the images, or explain a model for such images."
+        )
+    weight = bank.conv.weight
+    if images.dtype != weight.dtype or images.device != weight.device:
+        raise ValueError(
+            f"inputs must be {weight.dtype} on {weight.device}, as the model; got {images.dtype} on {images.device}. "
+            "Call inputs.to(...) or model.to(...)."
+        )
+
+
+def _check_target(output: Tensor, target: Target) -> None:
+    """Raise before Captum does, in words that name the range."""
+    if target is None:
+        if output.numel() != len(output):
+            raise AssertionError(
+                "Target not provided when necessary, cannot take gradient with respect to multiple outputs. "
+                f"target must be given for an output of shape {tuple(output.shape)}; got None."
+            )
+        return
+    if output.dim() == 2:
+        classes = output.shape[1]
+        given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
+        for index in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(index, int) and not -classes <= index < classes:
+                raise IndexError(f"target must be between 0 and {classes - 1}; got {index}.")
+
+
+def _sum_per_image(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).sum(1)
+
+
+def _predicted(output: Tensor) -> Target:
+    return output.argmax(1) if output.dim() == 2 and output.shape[1] > 1 else None
+
+
+def _per_image(target: Target, count: int) -> tuple[Any, ...]:
+    if isinstance(target, Tensor):
+        values = target.reshape(-1).tolist()
+        return tuple(values if len(values) == count else values * count)
+    if isinstance(target, list):
+        return tuple(target)
+    single = target[0] if isinstance(target, tuple) and len(target) == 1 else target
+    return (single,) * count

@@ -1,0 +1,193 @@
+"""Named composites: which relevance rule goes on which operation."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from zennit.composites import LayerMapComposite
+from zennit.core import BasicHook, Composite, Hook, RemovableHandleList
+from zennit.layer import Sum
+from zennit.rules import ClampMod, Epsilon, Flat, NoMod, Norm, Pass, WSquare, ZBox
+from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
+
+from ._checks import UnknownNameError, closest
+from .graph import FilterBankConv2d
+from .rules import ConservingAlphaBeta, ConservingGamma, ConservingNorm
+
+__all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
+
+DEFAULT = "epsilon_plus"
+STABILIZER = 1e-12
+
+
+class _Recipe(NamedTuple):
+    """The rules of a named composite: for the filter bank, other convolutions and linear layers."""
+
+    bank: Callable[..., Hook]
+    convolution: Callable[[], Hook]
+    linear: Callable[[], Hook]
+    sum: Callable[[], Hook] = ConservingNorm
+
+
+class _InputBox(BasicHook):
+    """The z-box rule between the smallest and the largest value of each image and color."""
+
+    def __init__(self) -> None:
+        def low(images: Tensor) -> Tensor:
+            return images.amin((2, 3), keepdim=True).expand_as(images).clone()
+
+        def high(images: Tensor) -> Tensor:
+            return images.amax((2, 3), keepdim=True).expand_as(images).clone()
+
+        box = ZBox(0.0, 1.0)
+        super().__init__(
+            input_modifiers=[lambda images: images, low, high],
+            param_modifiers=[NoMod(), ClampMod(min=0.0), ClampMod(max=0.0)],
+            output_modifiers=[lambda output: output] * 3,
+            gradient_mapper=box.gradient_mapper,
+            reducer=box.reducer,
+        )
+
+
+def _box(low: Any = None, high: Any = None) -> Hook:
+    if (low is None) != (high is None):
+        missing = "low" if low is None else "high"
+        raise ValueError(
+            f"{missing} must be given together with its opposite; got None. Pass both or neither."
+        )
+    return _InputBox() if low is None else ZBox(low, high)
+
+
+def _wsquare() -> Hook:
+    return WSquare(STABILIZER)
+
+
+def _flat() -> Hook:
+    return Flat(STABILIZER)
+
+
+def _epsilon() -> Hook:
+    return Epsilon(STABILIZER, zero_params="bias")
+
+
+def _zplus() -> Hook:
+    return ConservingAlphaBeta(1.0, 0.0)
+
+
+def _gamma() -> Hook:
+    return ConservingGamma(0.25)
+
+
+def _alpha2_beta1() -> Hook:
+    return ConservingAlphaBeta(2.0, 1.0)
+
+
+RECIPES = {
+    "epsilon_plus": _Recipe(_wsquare, _zplus, _epsilon),
+    "epsilon_plus_flat": _Recipe(_flat, _zplus, _epsilon),
+    "epsilon_gamma": _Recipe(_wsquare, _gamma, _epsilon),
+    "epsilon_gamma_box": _Recipe(_box, _gamma, _epsilon),
+    "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _epsilon),
+    "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, _epsilon),
+    "zplus": _Recipe(_wsquare, _zplus, _zplus),
+    "alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _alpha2_beta1),
+    "epsilon": _Recipe(Epsilon, Epsilon, Epsilon, Norm),
+}
+
+
+def composite_names() -> list[str]:
+    """Return the names that ``composite=...`` takes; the first is the default.
+
+    Examples
+    --------
+    >>> composite_names()[:2]
+    ['epsilon_plus', 'epsilon_plus_flat']
+    """
+    return list(RECIPES)
+
+
+def get_composite(name: str, **options: Any) -> Composite:
+    """Return a new Zennit composite by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon on linear layers, the
+        w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support share equally.
+        ``epsilon_gamma_box``: gamma 0.25 on convolutions and the z-box rule on the bank.
+        ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions. ``zplus`` and ``alpha2_beta1``: on linear layers
+        too. ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules,
+        so that the relevance adds up to the explained output.
+    **options
+        ``low`` and ``high`` for ``epsilon_gamma_box``: bounds of the pixels, numbers or tensors (1, C, 1, 1).
+        Default: the smallest and largest value of each image and color.
+
+    Returns
+    -------
+    composite : zennit.core.Composite
+        Norm on sums and average pooling, Pass on activations and BatchNorm, the winner takes all on max pooling.
+
+    Raises
+    ------
+    KeyError
+        If the name is unknown.
+    TypeError
+        If the composite has no such option.
+
+    References
+    ----------
+    Bach et al., PLOS ONE 10(7), 2015 (epsilon, alpha-beta); Montavon et al., Pattern Recognition 65, 2017 (z+,
+    w-square, z-box); Montavon et al., in Explainable AI, 2019 (gamma, composites); Lapuschkin et al., 2019 (flat).
+
+    Examples
+    --------
+    >>> type(get_composite("epsilon_plus")).__name__
+    'LayerMapComposite'
+    """
+    if name not in RECIPES:
+        raise UnknownNameError(
+            f"unknown composite {name!r}{closest(name, RECIPES)} composite_names() lists all {len(RECIPES)}."
+        )
+    recipe = RECIPES[name]
+    if options and (recipe.bank is not _box or set(options) - {"low", "high"}):
+        raise TypeError(
+            f"composite {name!r} must get options it has; got {', '.join(options)}. "
+            "Only epsilon_gamma_box has any: low and high."
+        )
+    return LayerMapComposite(
+        [
+            (FilterBankConv2d, recipe.bank(**options)),
+            (Convolution, recipe.convolution()),
+            (Linear, recipe.linear()),
+            (Activation, Pass()),
+            (BatchNorm, Pass()),
+            (Sum, recipe.sum()),
+            (AvgPool, recipe.sum()),
+        ]
+    )
+
+
+def fresh_composite(composite: Composite | str | None) -> Composite:
+    """Return a composite that is registered nowhere, so that one given by the user can serve several calls at once.
+
+    Raises
+    ------
+    KeyError
+        If a name is unknown.
+    TypeError
+        If it is neither a composite nor a name.
+    """
+    if composite is None or isinstance(composite, str):
+        return get_composite(composite or DEFAULT)
+    if not isinstance(composite, Composite):
+        raise TypeError(
+            f"composite must be a Zennit composite, a name or None; got {type(composite).__name__}. "
+            "composite_names() lists the names."
+        )
+    fresh = copy.copy(composite)
+    fresh.handles = RemovableHandleList()
+    fresh.hook_refs = type(composite.hook_refs)()
+    return fresh

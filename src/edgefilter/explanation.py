@@ -1,0 +1,334 @@
+"""The scores of one relevance pass: views, sums, saving and loading."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ._checks import UnknownNameError, closest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Explanation", "color_names", "scores"]
+
+SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
+TENSORS = ("response", "pixel", "output")
+FORMAT = "edgefilter explanation 1"
+
+
+def color_names(channels: int) -> tuple[str, ...]:
+    """Name the color channels of an image.
+
+    Examples
+    --------
+    >>> color_names(3), color_names(1), color_names(2)
+    (('red', 'green', 'blue'), ('gray',), ('channel_0', 'channel_1'))
+    """
+    known = {1: ("gray",), 3: ("red", "green", "blue")}
+    return known.get(channels, tuple(f"channel_{i}" for i in range(channels)))
+
+
+def scores(response: Tensor, score: str) -> Tensor:
+    """Sum relevance at the responses, shape (N, C, K, H', W'), to a score.
+
+    Examples
+    --------
+    >>> scores(torch.ones(1, 3, 2, 4, 4), "color")
+    tensor([[32., 32., 32.]])
+    """
+    return response if score == "response" else response.sum(SCORES[score])
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """Relevance of a batch of predictions, as one tensor with many views.
+
+    Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
+
+    Parameters
+    ----------
+    response : Tensor, shape (N, C, K, H', W')
+        Relevance of color ``c`` seen through filter ``k`` at each place of the stem's output.
+    pixel : Tensor, shape (N, C, H, W), or None
+        Relevance of each color of each pixel.
+    output : Tensor, shape (N,)
+        The explained output: the logit of the target, or its margin for ``start="contrast"``.
+    target : tuple
+        What was explained, one entry per image: an index, a tuple of them, or None.
+    colors, filters : tuple of str
+        Names of the ``C`` colors and ``K`` filters.
+    filter_labels : tuple of str
+        The filters' names as words, such as ``edge_x`` for ``dx1_dy0``.
+
+    Notes
+    -----
+    ``color.sum(1) == edge.sum(1) == color_edge.sum((1, 2)) == response.sum((1, 2, 3, 4))``, whatever the rules. These
+    equal ``output`` when the composite conserves relevance; ``delta`` says by how much they do not.
+
+    Examples
+    --------
+    >>> explanation = Explanation(torch.ones(1, 3, 2, 4, 4), None, torch.tensor([100.0]), (7,),
+    ...                           ("red", "green", "blue"), ("sobel_x", "sobel_y"))
+    >>> explanation.color, explanation.edge, explanation.delta
+    (tensor([[32., 32., 32.]]), tensor([[48., 48.]]), tensor([-4.]))
+    """
+
+    response: Tensor
+    pixel: Tensor | None
+    output: Tensor
+    target: tuple[Any, ...]
+    colors: tuple[str, ...]
+    filters: tuple[str, ...]
+    filter_labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.filter_labels:
+            object.__setattr__(self, "filter_labels", self.filters)
+
+    def __len__(self) -> int:
+        return len(self.response)
+
+    def __getitem__(self, index: int | slice) -> Explanation:
+        """Return the explanation of one image (still a batch, of one) or of some."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index must be below {len(self)}, the number of images; got {index}.")
+            index = slice(index, index + 1 or None)
+        pixel = None if self.pixel is None else self.pixel[index]
+        return dataclasses.replace(
+            self,
+            response=self.response[index],
+            pixel=pixel,
+            output=self.output[index],
+            target=self.target[index],
+        )
+
+    def __repr__(self) -> str:
+        return f"Explanation({len(self)} images, {len(self.colors)} colors, {len(self.filters)} filters)"
+
+    @property
+    def color(self) -> Tensor:
+        """Score by color channel, shape (N, C)."""
+        return scores(self.response, "color")
+
+    @property
+    def edge(self) -> Tensor:
+        """Score by edge filter, shape (N, K)."""
+        return scores(self.response, "edge")
+
+    @property
+    def color_edge(self) -> Tensor:
+        """Score by color channel and edge filter, shape (N, C, K)."""
+        return scores(self.response, "color_edge")
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of all relevance, shape (N,)."""
+        return self.response.sum((1, 2, 3, 4))
+
+    @property
+    def delta(self) -> Tensor:
+        """Total relevance minus explained output, shape (N,): 0 where relevance is conserved."""
+        return self.total - self.output
+
+    @property
+    def conserved_share(self) -> Tensor:
+        """Total relevance divided by explained output, shape (N,): 1 where relevance is conserved."""
+        return self.total / self.output
+
+    def edge_map(self, name: str) -> Tensor:
+        """Return where a filter's relevance lies: shape (N, H', W'), summed over the colors.
+
+        Parameters
+        ----------
+        name : str
+            One of ``filters`` or ``filter_labels``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such filter.
+        """
+        return self.response[:, :, self._filter_index(name)].sum(1)
+
+    def color_map(self, name: str) -> Tensor:
+        """Return where a color's relevance lies at the stem: shape (N, H', W'), summed over the filters."""
+        if name not in self.colors:
+            raise UnknownNameError(
+                f"unknown color {name!r}{closest(name, self.colors)} The colors are {', '.join(self.colors)}."
+            )
+        return self.response[:, self.colors.index(name)].sum(1)
+
+    def top(self, k: int = 3, score: str = "edge") -> list[list[tuple[str, float]]]:
+        """Return the names with the largest scores, for each image, largest first.
+
+        Parameters
+        ----------
+        k : int, default: 3
+            How many; all if there are fewer.
+        score : {"edge", "color", "color_edge"}, default: "edge"
+            ``"color_edge"`` gives names such as ``"red sobel_x"``.
+
+        Examples
+        --------
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> Explanation(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x", "sobel_y")).top(1)
+        [[('sobel_y', 3.0)]]
+        """
+        if score not in SCORES:
+            raise UnknownNameError(
+                f"unknown score {score!r}{closest(score, SCORES)} top() takes {', '.join(SCORES)}."
+            )
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
+        names = {
+            "color": list(self.colors),
+            "edge": list(self.filters),
+            "color_edge": [f"{color} {name}" for color in self.colors for name in self.filters],
+        }[score]
+        values = scores(self.response, score).flatten(1)
+        best = values.topk(min(k, len(names)), dim=1)
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [[(names[i], v) for i, v in zip(*pair, strict=True)] for pair in pairs]
+
+    def normalized(self) -> Explanation:
+        """Return the explanation in shares of each image's total relevance, so that every score sums to 1.
+
+        An image without any relevance keeps its zeros. Shares are unsteady where relevance for and against the output
+        nearly cancel: look at ``total`` beside ``response.abs().sum()``.
+        """
+        total = self.total
+        scale = torch.where(total == 0, torch.ones_like(total), total)
+        return dataclasses.replace(
+            self,
+            response=self.response / scale[:, None, None, None, None],
+            pixel=None if self.pixel is None else self.pixel / scale[:, None, None, None],
+            output=self.output / scale,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores and names as plain numbers and lists, ready for JSON; the maps stay out."""
+        return {
+            "target": list(self.target),
+            "output": self.output.tolist(),
+            "delta": self.delta.tolist(),
+            "colors": list(self.colors),
+            "filters": list(self.filters),
+            "filter_labels": list(self.filter_labels),
+            "color": self.color.tolist(),
+            "edge": self.edge.tolist(),
+            "color_edge": self.color_edge.tolist(),
+        }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row per image, color and filter.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``relevance``.
+        """
+        import pandas as pd
+
+        rows = [
+            (image, self.target[image], float(self.output[image]), color, name, value)
+            for image, table in enumerate(self.color_edge.tolist())
+            for color, row in zip(self.colors, table, strict=True)
+            for name, value in zip(self.filters, row, strict=True)
+        ]
+        return pd.DataFrame(rows, columns=["image", "target", "output", "color", "filter", "relevance"])
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write tensors and names to one safetensors file.
+
+        Parameters
+        ----------
+        path : str or Path
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise FileExistsError(
+                f"path must be a new file; got {str(path)!r}, which exists. Pass overwrite=True."
+            )
+        tensors = {name: getattr(self, name) for name in TENSORS}
+        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items() if t is not None}
+        names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
+        save_file(tensors, path, metadata={"format": FORMAT, "names": json.dumps(names)})
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read an explanation that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not an explanation.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"path must be a file that save() wrote; got {str(path)!r}, which is not there."
+            )
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except Exception as cause:
+            raise ValueError(f"path must be a safetensors file; got {str(path)!r}: {cause}.") from cause
+        if metadata.get("format") != FORMAT:
+            raise ValueError(
+                f"path must be a file that Explanation.save() wrote; got {str(path)!r}, another file."
+            )
+        names = {name: tuple(value) for name, value in json.loads(metadata["names"]).items()}
+        names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
+        return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
+
+    def plot(self, image: Any = None, *, top: int = 3, title: str | None = None) -> Figure:
+        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters.
+
+        Parameters
+        ----------
+        image : array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
+            The picture to show, as a viewer would see it: uint8, or floats from 0 to 1.
+        top : int, default: 3
+            Number of filters whose maps are drawn.
+        title : str, optional
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        from .plots import plot_explanation
+
+        return plot_explanation(self, image, top=top, title=title)
+
+    def _filter_index(self, name: str) -> int:
+        for names in (self.filters, self.filter_labels):
+            if name in names:
+                return names.index(name)
+        known = (*self.filters, *self.filter_labels)
+        raise UnknownNameError(
+            f"unknown filter {name!r}{closest(name, known)} The explanation's .filters lists all {len(self.filters)}."
+        )
