@@ -397,12 +397,11 @@ def _with_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 
 def _front(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
     front, copies = fx.Graph(), {}
+    needed = _ancestors(bank)
     for node in graph.nodes:
-        copies[node] = front.node_copy(node, lambda old: copies[old])
-        if node is bank:
-            front.output(copies[node])
-            break
-    front.eliminate_dead_code()
+        if node in needed or node.op == "placeholder":
+            copies[node] = front.node_copy(node, lambda old: copies[old])
+    front.output(copies[bank])
     return front
 
 
@@ -410,7 +409,8 @@ def _tail(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
     tail, copies = fx.Graph(), {}
     responses = tail.placeholder("responses")
     copies[bank] = responses
-    for node in _needed(graph, bank):
+    needed = _ancestors(next(iter(reversed(graph.nodes))), given=bank) - {bank}
+    for node in (n for n in graph.nodes if n in needed and n.op != "placeholder"):
         if _is_batch_size(node):
             copies[node] = tail.call_method("size", (responses, 0))
         elif any(source.op == "placeholder" for source in node.all_input_nodes):
@@ -424,15 +424,16 @@ def _tail(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
     return tail
 
 
-def _needed(graph: fx.Graph, bank: fx.Node) -> list[fx.Node]:
-    """Return the nodes that the output needs once the responses are given, in order."""
-    needed, pending = {bank}, [next(iter(reversed(graph.nodes)))]
+def _ancestors(node: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:
+    """Return the nodes that a node needs, itself included, once the value of another is given."""
+    needed: set[fx.Node] = set() if given is None else {given}
+    pending = [node]
     while pending:
-        node = pending.pop()
-        if node not in needed:
-            needed.add(node)
-            pending += [] if _is_batch_size(node) else node.all_input_nodes
-    return [node for node in graph.nodes if node in needed and node is not bank and node.op != "placeholder"]
+        current = pending.pop()
+        if current not in needed:
+            needed.add(current)
+            pending += [] if given is not None and _is_batch_size(current) else current.all_input_nodes
+    return needed
 
 
 def _is_batch_size(node: fx.Node) -> bool:
