@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from .banks import FilterBank
+
 __all__ = ["Explanation", "color_names", "scores"]
 
 SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
@@ -305,7 +307,14 @@ class Explanation:
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
         return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
-    def plot(self, image: Any = None, *, top: int = 3, title: str | None = None) -> Figure:
+    def plot(
+        self,
+        image: Any = None,
+        *,
+        top: int = 3,
+        title: str | None = None,
+        bank: FilterBank | None = None,
+    ) -> Figure:
         """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters.
 
         Parameters
@@ -315,6 +324,8 @@ class Explanation:
         top : int, default: 3
             Number of filters whose maps are drawn.
         title : str, optional
+        bank : FilterBank, optional
+            The bank behind the scores: with it, the kernels are drawn beside their names.
 
         Returns
         -------
@@ -322,7 +333,7 @@ class Explanation:
         """
         from .plots import plot_explanation
 
-        return plot_explanation(self, image, top=top, title=title)
+        return plot_explanation(self, image, top=top, title=title, bank=bank)
 
     def _filter_index(self, name: str) -> int:
         for names in (self.filters, self.filter_labels):

