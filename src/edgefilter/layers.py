@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,9 @@ __all__ = ["EdgeFilterBank2d", "EdgeFilterConv2d", "PaddedConv2d", "Padding"]
 
 Padding: TypeAlias = int | tuple[int, int] | tuple[int, int, int, int] | Literal["same", "valid"]
 
-PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+PaddingMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
+
+PADDING_MODES: tuple[PaddingMode, ...] = ("zeros", "reflect", "replicate", "circular")
 
 
 class Padding2d(nn.Module):
@@ -53,7 +55,9 @@ class Padding2d(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Pad images of shape (N, C, H, W)."""
         sides = self._same(images) if self.sides == "same" else self.sides
-        return F.pad(images, sides, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        padded: Tensor = F.pad(images, sides, mode=mode)
+        return padded
 
     def extra_repr(self) -> str:
         """Show the sides and the mode."""
@@ -76,16 +80,28 @@ class PaddedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch.nn's own name
         """Pad, then convolve; shapes as in ``nn.Conv2d``."""
-        return self._conv_forward(self.pad(input), self.weight, self.bias)
+        output: Tensor = self._conv_forward(self.pad(input), self.weight, self.bias)
+        return output
 
 
-def join(pad: nn.Module, conv: nn.Conv2d) -> nn.Conv2d:
-    """Return a padding and the plain convolution after it as one convolution that shares the parameters."""
+def convolution(
+    channels: tuple[int, int],
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    padding: Padding,
+    dilation: tuple[int, int],
+    padding_mode: PaddingMode,
+    *,
+    bias: bool,
+) -> nn.Conv2d:
+    """Return a dense convolution from and to so many channels that pads as an :class:`EdgeFilterBank2d` does."""
+    pad, rest = _divided(padding, kernel_size, stride, dilation, padding_mode)
+    conv = nn.Conv2d(*channels, kernel_size, stride, rest, dilation, bias=bias, padding_mode=padding_mode)
     if isinstance(pad, nn.Identity):
         return conv
-    joined = PaddedConv2d.__new__(PaddedConv2d)
-    joined.__dict__ = {**conv.__dict__, "_modules": {"pad": pad}}
-    return joined
+    padded = PaddedConv2d.__new__(PaddedConv2d)
+    padded.__dict__ = {**conv.__dict__, "_modules": {"pad": pad}}
+    return padded
 
 
 class EdgeFilterBank2d(nn.Module):
@@ -146,23 +162,20 @@ class EdgeFilterBank2d(nn.Module):
         self.in_channels = _positive(in_channels, "in_channels")
         self.padding = _padding(padding)
         self.padding_mode = _padding_mode(padding_mode)
-        stride, dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
-        sided = _pads_by_side(self.padding, stride)
-        self.pad = (
-            Padding2d(self.padding, self.bank.shape, stride, dilation, padding_mode)
-            if sided
-            else nn.Identity()
+        self.stride, self.dilation = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+        self.pad, rest = _divided(
+            self.padding, self.bank.shape, self.stride, self.dilation, self.padding_mode
         )
         self.conv = nn.Conv2d(
-            in_channels,
-            in_channels * len(self.bank),
+            self.in_channels,
+            self.in_channels * len(self.bank),
             self.bank.shape,
-            stride=stride,
-            padding=0 if sided else self.padding,
-            dilation=dilation,
-            groups=in_channels,
+            stride=self.stride,
+            padding=rest,
+            dilation=self.dilation,
+            groups=self.in_channels,
             bias=False,
-            padding_mode=padding_mode,
+            padding_mode=self.padding_mode,
         )
         self.conv.weight.requires_grad_(False)
         self._restore_kernels()
@@ -197,7 +210,7 @@ class EdgeFilterBank2d(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EdgeFilterBank2d:
         """Convert the layer; the kernels are exact again afterwards, however coarse the dtype was before."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._restore_kernels()
         return self
 
@@ -276,30 +289,35 @@ class EdgeFilterConv2d(nn.Module):
         Returns
         -------
         conv : nn.Conv2d
-            Same shapes, dtype, device and training flag; its weights are sums of kernels weighted by the mixing,
-            computed in float64. A subclass of ``nn.Conv2d`` where the padding differs from side to side.
+            Same shapes, dtype, device, training and ``requires_grad`` flags; its weights are sums of kernels
+            weighted by the mixing, computed in float64. A subclass of ``nn.Conv2d`` where the padding differs
+            from side to side.
         """
-        filters, weight = self.filters, self.mixing.weight
-        plain = filters.conv
-        conv = nn.Conv2d(
-            filters.in_channels,
-            weight.shape[0],
+        filters, mixing = self.filters, self.mixing
+        conv = convolution(
+            (filters.in_channels, mixing.out_channels),
             filters.bank.shape,
-            stride=plain.stride,
-            padding=plain.padding,
-            dilation=plain.dilation,
-            bias=self.mixing.bias is not None,
-            padding_mode=plain.padding_mode,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
-        mixing = weight.detach().double().reshape(weight.shape[0], filters.in_channels, -1)
-        kernels = torch.from_numpy(filters.bank.weight.copy()).to(weight.device)
+            filters.stride,
+            filters.padding,
+            filters.dilation,
+            filters.padding_mode,
+            bias=mixing.bias is not None,
+        ).to(mixing.weight.device, mixing.weight.dtype)
+        shares = mixing.weight.detach().double().reshape(mixing.out_channels, filters.in_channels, -1)
+        kernels = torch.from_numpy(filters.bank.weight.copy()).to(shares)
         with torch.no_grad():
-            conv.weight.copy_(torch.einsum("ock,khw->ochw", mixing, kernels))
-            if conv.bias is not None and self.mixing.bias is not None:
-                conv.bias.copy_(self.mixing.bias)
-        return join(filters.pad, conv).train(self.training)
+            conv.weight.copy_(torch.einsum("ock,khw->ochw", shares, kernels))
+        conv.weight.requires_grad_(mixing.weight.requires_grad)
+        copy_bias(mixing, conv)
+        return conv.train(self.training)
+
+
+def copy_bias(source: nn.Conv2d, target: nn.Conv2d) -> None:
+    """Give a convolution the bias of another, if there is one, and its ``requires_grad``."""
+    if source.bias is not None and target.bias is not None:
+        with torch.no_grad():
+            target.bias.copy_(source.bias)
+        target.bias.requires_grad_(source.bias.requires_grad)
 
 
 def as_bank(bank: FilterBank | str) -> FilterBank:
@@ -324,10 +342,17 @@ def _positive(value: int, name: str) -> int:
     return value
 
 
-def _pads_by_side(
-    padding: Padding, stride: tuple[int, int]
-) -> TypeGuard[tuple[int, int, int, int] | Literal["same"]]:
-    return (padding == "same" and stride != (1, 1)) or (isinstance(padding, tuple) and len(padding) == 4)
+def _divided(
+    padding: Padding,
+    kernel_size: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding_mode: PaddingMode,
+) -> tuple[nn.Module, int | tuple[int, int] | Literal["same", "valid"]]:
+    """Return the module that pads what ``nn.Conv2d`` cannot, and what is left for it to pad."""
+    if (padding == "same" and stride != (1, 1)) or (isinstance(padding, tuple) and len(padding) == 4):
+        return Padding2d(padding, kernel_size, stride, dilation, padding_mode), 0
+    return nn.Identity(), padding
 
 
 def _padding(padding: Padding) -> Padding:
@@ -343,9 +368,10 @@ def _padding(padding: Padding) -> Padding:
     return pair(padding, "padding", 0)
 
 
-def _padding_mode(mode: str) -> str:
-    if mode not in PADDING_MODES:
-        raise ValueError(
-            f"padding_mode must be one of {', '.join(PADDING_MODES)}; got {mode!r}{closest(mode, PADDING_MODES)}"
-        )
-    return mode
+def _padding_mode(mode: str) -> PaddingMode:
+    for known in PADDING_MODES:
+        if mode == known:
+            return known
+    raise ValueError(
+        f"padding_mode must be one of {', '.join(PADDING_MODES)}; got {mode!r}{closest(mode, PADDING_MODES)}"
+    )

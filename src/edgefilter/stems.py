@@ -5,22 +5,41 @@ from __future__ import annotations
 import copy
 import itertools
 import operator
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from ._checks import UnknownNameError, closest
 from .banks import FilterBank, complete_bank
-from .layers import EdgeFilterBank2d, EdgeFilterConv2d, Padding, as_bank
+from .layers import EdgeFilterBank2d, EdgeFilterConv2d, Padding, as_bank, convolution, copy_bias
 from .tracing import UntraceableModelError, trace
 
 __all__ = ["find_stem", "fold_stem", "replace_stem", "split"]
 
+Module = TypeVar("Module", bound=nn.Module)
+Call: TypeAlias = tuple[str, Callable[..., object] | str, int | str]
+
 TOLERANCE = 1e-9
 INITS = ("exact", "project", "random")
+
+WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
+HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+    "_is_full_backward_hook",
+)
 
 
 def find_stem(model: nn.Module) -> str:
@@ -58,7 +77,7 @@ def find_stem(model: nn.Module) -> str:
         if isinstance(module, _ConvNd):
             return path
     raise ValueError(
-        f"model must hold a convolution; got {type(model).__name__} without one. "
+        f"model must hold a convolution of torch.nn; got {type(model).__name__} without one. "
         "Edge filters explain convolutional stems only."
     )
 
@@ -89,14 +108,15 @@ def replace_stem(
     Returns
     -------
     model : nn.Module
-        With an :class:`EdgeFilterConv2d` in the stem's place; dtype, device, training and ``requires_grad`` flags as
-        before.
+        With an :class:`EdgeFilterConv2d` in the stem's place; dtype, device, hooks, training and
+        ``requires_grad`` flags as before. Weights that are computed (``weight_norm``) are ordinary ones in the stem.
 
     Raises
     ------
     TypeError, ValueError
-        If the stem is not a ``Conv2d`` with ``groups=1``, pads in a way of its own that is not known, is smaller
-        than the bank, is an edge-filter layer already, or cannot be expressed exactly.
+        If the stem is not a ``Conv2d`` with ``groups=1`` and finite floating-point weights, computes or pads in a
+        way of its own that is not known, is smaller than the bank, is an edge-filter layer already, or cannot be
+        expressed exactly.
     KeyError
         If ``bank`` or ``stem`` names nothing.
 
@@ -105,16 +125,16 @@ def replace_stem(
     >>> import torchvision
     >>> model = replace_stem(torchvision.models.resnet18())
     >>> model.conv1.bank
-    FilterBank('complete_sobel_7x7', 49 kernels of 7x7)
+    FilterBank('complete_sobel_7x7', 49 kernels of 7x7: dx0_dy0, dx1_dy0, dx0_dy1, dx2_dy0, dx1_dy1, ...)
     """
     check_module(model)
     if init not in INITS:
         raise ValueError(f"init must be one of {', '.join(INITS)}; got {init!r}{closest(init, INITS)}")
     path = find_stem(model) if stem is None else stem
     conv = _convolution(model, path)
-    chosen = complete_bank(conv.kernel_size) if bank is None else as_bank(bank)  # type: ignore[arg-type]
-    layer = _express(conv, _fit(chosen, conv, path), init, path)
-    return _with_module(model, path, layer)
+    chosen = complete_bank(_two(conv.kernel_size)) if bank is None else as_bank(bank)
+    layer = _express(_at_rest(conv), _fit(chosen, conv, path), init, path)
+    return _with_module(model, path, layer.train(conv.training))
 
 
 def fold_stem(model: nn.Module) -> nn.Module:
@@ -147,9 +167,7 @@ def fold_stem(model: nn.Module) -> nn.Module:
     for path in paths:
         layer = model.get_submodule(path)
         assert isinstance(layer, EdgeFilterConv2d)
-        folded = layer.fold()
-        folded.requires_grad_(layer.mixing.weight.requires_grad)
-        model = _with_module(model, path, folded)
+        model = _with_module(model, path, layer.fold())
     return model
 
 
@@ -168,6 +186,10 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     tail : nn.Module
         Responses to the model's output. Both share the model's modules and parameters.
 
+    Notes
+    -----
+    Operations are recorded in the model's present mode: call ``model.eval()`` first to evaluate the parts.
+
     Raises
     ------
     ValueError
@@ -184,16 +206,27 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     (torch.Size([1, 27, 4, 4]), True)
     """
     path = bank_path(model)
-    graph = trace(model)
-    bank = next(node for node in graph.nodes if node.op == "call_module" and node.target == path)
     root = model if path else nn.Sequential(model)
-    return fx.GraphModule(root, _front(graph, bank)), fx.GraphModule(root, _tail(graph, bank))
+    graph = trace(root)
+    bank = next((n for n in graph.nodes if n.op == "call_module" and n.target == (path or "0")), None)
+    if bank is None:
+        raise ValueError(
+            f"model must run its filter bank; got {path!r}, which its forward does not reach. "
+            "Name the stem that is used with replace_stem(model, stem=...)."
+        )
+    front, tail = fx.GraphModule(root, _front(graph, bank)), fx.GraphModule(root, _tail(graph, bank))
+    return front.train(model.training), tail.train(model.training)
 
 
 def check_module(model: object) -> None:
-    """Raise unless ``model`` is an ``nn.Module``."""
+    """Raise unless ``model`` is an ``nn.Module`` whose parts can be seen."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be an nn.Module; got {type(model).__name__}. Pass the network itself.")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            f"model must be an ordinary nn.Module; got a {type(model).__name__}, whose parts cannot be exchanged. "
+            "Pass the model it was made from."
+        )
 
 
 def bank_path(model: nn.Module, layer: str | nn.Module | None = None) -> str:
@@ -208,7 +241,7 @@ def bank_path(model: nn.Module, layer: str | nn.Module | None = None) -> str:
     """
     check_module(model)
     prefix = "" if layer is None else _path_of(model, layer)
-    paths = [
+    paths: list[str] = [
         path
         for path, module in model.named_modules()
         if isinstance(module, EdgeFilterBank2d) and _inside(path, prefix)
@@ -234,7 +267,7 @@ def _path_of(model: nn.Module, layer: str | nn.Module) -> str:
     if isinstance(layer, str):
         _submodule(model, layer, "layer")
         return layer
-    path = next((name for name, module in model.named_modules() if module is layer), None)
+    path: str | None = next((name for name, module in model.named_modules() if module is layer), None)
     if path is None:
         raise ValueError(
             f"layer must be a module of the model; got another {type(layer).__name__}. "
@@ -244,7 +277,7 @@ def _path_of(model: nn.Module, layer: str | nn.Module) -> str:
 
 
 def _submodule(model: nn.Module, path: str, argument: str) -> nn.Module:
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:
         raise UnknownNameError(
             f"{argument} must be the path of a module of the model; got {path!r}{closest(path, modules)} "
@@ -280,15 +313,35 @@ def _convolution(model: nn.Module, path: str) -> nn.Conv2d:
             "The model can be explained as it is; fold_stem(model) undoes a replacement."
         )
     if not isinstance(module, nn.Conv2d):
+        kind = f"{type(module).__name__} ({type(module).__module__})"
         raise TypeError(
-            f"stem {path!r} must be a Conv2d; got {type(module).__name__}. Name another layer with stem=..."
+            f"stem {path!r} must be a Conv2d of torch.nn; got {kind}. Name another layer with stem=..."
         )
     if module.groups != 1:
         raise ValueError(
             f"stem {path!r} must be a Conv2d with groups=1; got groups={module.groups}. "
             "Name another layer with stem=..."
         )
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        raise ValueError(
+            f"stem {path!r} must have its weights; got an uninitialized {type(module).__name__}. "
+            "Run the model once on a batch."
+        )
     return module
+
+
+def _at_rest(conv: nn.Conv2d) -> nn.Conv2d:
+    """Return a copy in evaluation mode whose weights, where they are computed, are up to date."""
+    twin = _copied(conv, {}).eval()
+    for hook in _weight_hooks(twin).values():
+        hook(twin, None)
+    return twin
+
+
+def _weight_hooks(module: nn.Module) -> dict[int, Callable[..., object]]:
+    """Return the hooks that compute the weights before a call, by their keys."""
+    hooks: dict[int, Callable[..., object]] = vars(module)["_forward_pre_hooks"]
+    return {key: hook for key, hook in hooks.items() if isinstance(hook, WEIGHT_HOOKS)}
 
 
 def _fit(bank: FilterBank, conv: nn.Conv2d, path: str) -> FilterBank:
@@ -306,26 +359,30 @@ def _fit(bank: FilterBank, conv: nn.Conv2d, path: str) -> FilterBank:
 
 def _express(conv: nn.Conv2d, bank: FilterBank, init: str, path: str) -> EdgeFilterConv2d:
     """Build the layer that takes the place of a convolution."""
+    if not conv.weight.is_floating_point():
+        raise TypeError(
+            f"stem {path!r} must have floating-point weights; got {conv.weight.dtype}. Convert the model first."
+        )
     layer = EdgeFilterConv2d(
         conv.in_channels,
         conv.out_channels,
         bank,
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=_padding_of(conv, path),
-        dilation=conv.dilation,  # type: ignore[arg-type]
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
+        _two(conv.stride),
+        _padding_of(conv, path),
+        _two(conv.dilation),
+        conv.bias is not None,
+        conv.padding_mode,
     ).to(conv.weight.device, conv.weight.dtype)
     if init != "random":
         _initialise(layer, conv, init, path)
     layer.mixing.weight.requires_grad_(conv.weight.requires_grad)
     if layer.mixing.bias is not None and conv.bias is not None:
         layer.mixing.bias.requires_grad_(conv.bias.requires_grad)
-    return layer.train(conv.training)
+    return layer
 
 
 def _initialise(layer: EdgeFilterConv2d, conv: nn.Conv2d, init: str, path: str) -> None:
-    weight = conv.weight.detach().cpu().double()
+    weight = _values(conv, path)
     coefficients, residual = layer.bank.project(weight.numpy())
     energy = float(weight.square().sum())
     layer.lost_energy = float((residual**2).sum()) / energy if energy else 0.0
@@ -338,115 +395,160 @@ def _initialise(layer: EdgeFilterConv2d, conv: nn.Conv2d, init: str, path: str) 
         )
     with torch.no_grad():
         layer.mixing.weight.copy_(torch.from_numpy(coefficients).flatten(1)[:, :, None, None])
-        if layer.mixing.bias is not None and conv.bias is not None:
-            layer.mixing.bias.copy_(conv.bias)
+    copy_bias(conv, layer.mixing)
+
+
+def _values(conv: nn.Conv2d, path: str) -> Tensor:
+    """Return the weights of a convolution in float64 on the CPU."""
+    if conv.weight.is_meta:
+        raise ValueError(
+            f"stem {path!r} must hold values; got weights on the meta device. "
+            "Load the weights first, or use init='random'."
+        )
+    weight = conv.weight.detach().cpu().double()
+    if not weight.isfinite().all():
+        raise ValueError(
+            f"stem {path!r} must have finite weights; got NaN or infinite ones. Load the weights again."
+        )
+    return weight
 
 
 def _padding_of(conv: nn.Conv2d, path: str) -> Padding:
     """Say how a convolution pads, also a subclass that does it in a way of its own."""
-    if type(conv).forward is nn.Conv2d.forward:
-        return conv.padding  # type: ignore[return-value]
-    own = next((m.padding for m in conv.children() if isinstance(m, nn.ZeroPad2d)), None)
-    candidates: tuple[Padding | None, ...] = (own, "same", conv.padding)  # type: ignore[assignment]
-    for padding in candidates:
-        if padding is not None and _pads_like(conv, padding):
-            return padding
+    names = ("forward", "_conv_forward")
+    if all(
+        name not in vars(conv) and getattr(type(conv), name) is getattr(nn.Conv2d, name) for name in names
+    ):
+        return _declared(conv)
+    static = (child.padding for child in conv.children() if isinstance(child, nn.ZeroPad2d))
+    candidates: tuple[Padding, ...] = (_declared(conv), *static, "same")
+    cause = None
+    try:
+        for padding in candidates:
+            if _pads_like(conv, padding):
+                return padding
+    except Exception as error:  # noqa: BLE001 - whatever a forward of unknown make raises
+        cause = error
     raise ValueError(
-        f"stem {path!r} must pad as nn.Conv2d does, by a ZeroPad2d of its own or to 'same' size; got "
-        f"{type(conv).__name__}, whose output differs from all of these. Replace it by an nn.Conv2d first."
-    )
+        f"stem {path!r} must compute and pad as nn.Conv2d does, by a ZeroPad2d of its own or to 'same' size; got "
+        f"{type(conv).__name__}, which gives another output. Replace it by an nn.Conv2d first."
+    ) from cause
+
+
+def _declared(conv: nn.Conv2d) -> Padding:
+    return conv.padding  # type: ignore[return-value]
 
 
 def _pads_like(conv: nn.Conv2d, padding: Padding) -> bool:
-    """Compare a convolution with the same one padded so, on images of odd and even size."""
-    twin = copy.deepcopy(conv).double().eval()
-    weight = twin.weight.detach()
-    bank = complete_bank(conv.kernel_size)  # type: ignore[arg-type]
-    layer = EdgeFilterConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        bank,
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=padding,
-        dilation=conv.dilation,  # type: ignore[arg-type]
+    """Compare a convolution with a plain one padded so, on images of odd and even size, dim and bright."""
+    twin = copy.deepcopy(conv).cpu().double()
+    plain = convolution(
+        (conv.in_channels, conv.out_channels),
+        _two(conv.kernel_size),
+        _two(conv.stride),
+        padding,
+        _two(conv.dilation),
+        conv.padding_mode,
         bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-    ).to(weight.device, torch.float64)
-    dense = layer.fold()
+    ).double()
+    generator = torch.Generator().manual_seed(0)
+    reach = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
     with torch.no_grad():
-        dense.load_state_dict({"weight": weight} | ({} if twin.bias is None else {"bias": twin.bias}))
-        reach = max(d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
-        generator = torch.Generator().manual_seed(0)
-        for extra in itertools.product((0, 1, 2, 3), repeat=2):
-            size = (2 * reach + extra[0], 2 * reach + extra[1])
-            images = torch.randn(1, conv.in_channels, *size, generator=generator, dtype=torch.float64)
-            images = images.to(weight.device)
-            expected, got = twin(images), dense(images)
-            if expected.shape != got.shape or not torch.allclose(expected, got, rtol=1e-9, atol=1e-12):
+        plain.weight.copy_(twin.weight)
+        copy_bias(twin, plain)
+        for extra in itertools.product(range(4), repeat=2):
+            size = (2, conv.in_channels, *(2 * r + e for r, e in zip(reach, extra, strict=True)))
+            images = 1000.0 ** (extra[0] - 1) * torch.randn(size, generator=generator, dtype=torch.float64)
+            expected, got = twin.forward(images), plain(images)
+            scale = float(got.abs().max())
+            if expected.shape != got.shape or not torch.allclose(expected, got, rtol=0, atol=1e-9 * scale):
                 return False
     return True
 
 
+def _two(values: tuple[int, ...]) -> tuple[int, int]:
+    height, width = values
+    return height, width
+
+
 def _with_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Return a deep copy of a model with one module exchanged, wherever it is registered."""
-    if not path:
-        return module
+    """Return a deep copy of a model with one module exchanged, wherever it is registered, its hooks kept."""
     old = model.get_submodule(path)
-    return copy.deepcopy(model, {id(old): module})
+    for name in HOOKS:
+        setattr(module, name, copy.copy(getattr(old, name)))
+    for key in _weight_hooks(module):
+        del vars(module)["_forward_pre_hooks"][key]
+    return _copied(model, {id(old): module})
+
+
+def _copied(model: Module, memo: dict[int, object]) -> Module:
+    """Copy deeply, also where results with a gradient are kept, which deepcopy alone refuses."""
+    for module in model.modules():
+        kept = (value for value in vars(module).values() if isinstance(value, Tensor))
+        memo |= {id(value): value.detach().clone() for value in kept if value.grad_fn is not None}
+    return copy.deepcopy(model, memo)
 
 
 def _front(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
-    front, copies = fx.Graph(), {}
-    needed = _ancestors(bank)
+    front, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    needed = _ancestors(bank, set())
     for node in graph.nodes:
         if node in needed or node.op == "placeholder":
-            copies[node] = front.node_copy(node, lambda old: copies[old])
+            copies[node] = front.node_copy(node, copies.__getitem__)
     front.output(copies[bank])
     return front
 
 
 def _tail(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
-    tail, copies = fx.Graph(), {}
-    responses = tail.placeholder("responses")
-    copies[bank] = responses
-    needed = _ancestors(next(iter(reversed(graph.nodes))), given=bank) - {bank}
-    for node in (n for n in graph.nodes if n in needed and n.op != "placeholder"):
-        if _is_batch_size(node):
-            copies[node] = tail.call_method("size", (responses, 0))
-        elif any(source.op == "placeholder" for source in node.all_input_nodes):
+    tail, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    copies[bank] = responses = tail.placeholder("responses")
+    image = bank.all_input_nodes[0]
+    told = {node: call for node in graph.nodes if (call := _told_by_responses(node, image))}
+    needed = _ancestors(next(iter(reversed(graph.nodes))), {bank, *told})
+    for node in (n for n in graph.nodes if n in needed and n is not bank):
+        if node in told:
+            copies[node] = tail.create_node(*told[node][:2], (responses, told[node][2]))
+        elif node.op == "placeholder":
+            reader = next(user for user in node.users if user in needed)
             raise ValueError(
-                f"model must send the image to its output through the filter bank only; got {node.format_node()}. "
-                "Such a model cannot be split."
+                f"model must send the image to its output through the filter bank only; got {reader.name!r} "
+                f"({reader.op} {reader.target}), which reads the image as well. Such a model cannot be split."
             )
         else:
-            copies[node] = tail.node_copy(node, lambda old: copies[old])
+            copies[node] = tail.node_copy(node, copies.__getitem__)
     tail.lint()
     return tail
 
 
-def _ancestors(node: fx.Node, given: fx.Node | None = None) -> set[fx.Node]:
-    """Return the nodes that a node needs, itself included, once the value of another is given."""
-    needed: set[fx.Node] = set() if given is None else {given}
-    pending = [node]
+def _ancestors(node: fx.Node, given: set[fx.Node]) -> set[fx.Node]:
+    """Return the nodes that a node needs, itself included, once the values of others are given."""
+    needed, pending = set[fx.Node](), [node]
     while pending:
         current = pending.pop()
         if current not in needed:
             needed.add(current)
-            pending += [] if given is not None and _is_batch_size(current) else current.all_input_nodes
+            pending += [] if current in given else current.all_input_nodes
     return needed
 
 
-def _is_batch_size(node: fx.Node) -> bool:
-    """Tell whether a node reads the number of images: the one thing that responses know as well."""
-    if node.op == "call_method" and node.target == "size":
-        return node.args[1:] == (0,) and _is_image(node.args[0])
-    if node.target is not operator.getitem or node.args[1] != 0:
+def _told_by_responses(node: fx.Node, image: fx.Node) -> Call | None:
+    """Return the call by which the responses tell what a node asks the image: batch size, device or dtype."""
+    arguments: tuple[object, ...] = (*node.args, *node.kwargs.values(), None, None)
+    source, asked = arguments[:2]
+    sizes = (node.op == "call_method" and node.target == "size" and source is image) or (
+        node.target is operator.getitem and _is_shape(source, image)
+    )
+    if sizes and asked == 0:
+        return "call_method", "size", 0
+    if node.target is getattr and source is image and asked in ("device", "dtype"):
+        return "call_function", getattr, str(asked)
+    return None
+
+
+def _is_shape(node: object, image: fx.Node) -> bool:
+    if not isinstance(node, fx.Node) or image not in node.args[:1]:
         return False
-    shape = node.args[0]
-    assert isinstance(shape, fx.Node)
-    reads = (shape.op == "call_method" and shape.target == "size") or shape.args[1:] == ("shape",)
-    return reads and _is_image(shape.args[0])
-
-
-def _is_image(node: object) -> bool:
-    return isinstance(node, fx.Node) and node.op == "placeholder"
+    return node.args[1:] == (() if node.op == "call_method" else ("shape",)) and node.target in (
+        "size",
+        getattr,
+    )

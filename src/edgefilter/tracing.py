@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
@@ -28,13 +30,21 @@ class _Tracer(fx.Tracer):
     """Record a model with a fixed number of inputs; subclasses of convolutions stay whole.
 
     torch.fx patches ``nn.Module`` for the whole process while it traces, so models that run meanwhile in other
-    threads are let through.
+    threads are let through. It also stores tensors that are made in ``forward`` on the model, so these become
+    nodes that return them.
     """
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, model: nn.Module, inputs: int) -> None:
         super().__init__()
         self._inputs = inputs
         self._thread = threading.get_ident()
+        values = (value for module in model.modules() for value in vars(module).values())
+        self._held = {id(value) for value in (*values, *model.parameters(), *model.buffers())}
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and id(a) not in self._held:
+            return self.create_node("call_function", _constant(a), (), {})
+        return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, LEAVES) or bool(super().is_leaf_module(m, module_qualified_name))
@@ -54,15 +64,22 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
-def trace(model: nn.Module, inputs: int = 1) -> fx.Graph:
-    """Record the operations of a model that is called with ``inputs`` positional arguments.
+def _constant(value: Tensor) -> Callable[[], Tensor]:
+    def constant() -> Tensor:
+        return value
+
+    return constant
+
+
+def trace(model: nn.Module, inputs: int | None = None) -> fx.Graph:
+    """Record the operations of a model in its present mode, called with ``inputs`` positional arguments.
 
     Parameters
     ----------
     model : nn.Module
         Left as it is.
-    inputs : int, default: 1
-        Number of positional arguments; the others take their defaults.
+    inputs : int, optional
+        Number of positional arguments; the others take their defaults. By default as many as ``forward`` requires.
 
     Returns
     -------
@@ -87,11 +104,30 @@ def trace(model: nn.Module, inputs: int = 1) -> fx.Graph:
     if isinstance(model, LEAVES) or type(model).__module__.startswith("torch.nn.modules"):
         model = model if isinstance(model, nn.Sequential) else nn.Sequential(model)
     try:
-        with _TRACING:
-            return _Tracer(inputs).trace(model)
+        with _TRACING, _unchanged(model):
+            return _Tracer(model, _required(model) if inputs is None else inputs).trace(model)
     except Exception as cause:
         raise UntraceableModelError(
             f"model must have operations that do not depend on the data (torch.fx must trace it); got "
             f"{type(model).__name__}, where {type(cause).__name__}: {cause}. Move the branch out of forward, or "
             "name the stem with stem=..."
         ) from cause
+
+
+@contextlib.contextmanager
+def _unchanged(model: nn.Module) -> Iterator[None]:
+    """Undo what ``forward`` sets on the modules of a model, where a trace would leave its stand-ins for tensors."""
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            for name in vars(module).keys() - attributes.keys():
+                vars(module).pop(name, None)
+            vars(module).update(attributes)
+
+
+def _required(model: nn.Module) -> int:
+    parameters = inspect.signature(model.forward).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return max(1, sum(p.kind in positional and p.default is p.empty for p in parameters))
