@@ -76,11 +76,12 @@ class Padding2d(nn.Module):
 class PaddedConv2d(nn.Conv2d):
     """A convolution with a padding of its own before it, where ``nn.Conv2d`` can only pad both sides alike."""
 
-    pad: nn.Module
+    pad: Padding2d | None
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch.nn's own name
         """Pad, then convolve; shapes as in ``nn.Conv2d``."""
-        output: Tensor = self._conv_forward(self.pad(input), self.weight, self.bias)
+        padded = input if self.pad is None else self.pad(input)
+        output: Tensor = self._conv_forward(padded, self.weight, self.bias)
         return output
 
 
@@ -97,7 +98,7 @@ def convolution(
     """Return a dense convolution from and to so many channels that pads as an :class:`EdgeFilterBank2d` does."""
     pad, rest = _divided(padding, kernel_size, stride, dilation, padding_mode)
     conv = nn.Conv2d(*channels, kernel_size, stride, rest, dilation, bias=bias, padding_mode=padding_mode)
-    if isinstance(pad, nn.Identity):
+    if pad is None:
         return conv
     padded = PaddedConv2d.__new__(PaddedConv2d)
     padded.__dict__ = {**conv.__dict__, "_modules": {"pad": pad}}
@@ -184,7 +185,7 @@ class EdgeFilterBank2d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Filter images of shape (N, C, H, W) to responses of shape (N, C*K, H', W')."""
-        responses: Tensor = self.conv(self.pad(images))
+        responses: Tensor = self.conv(images if self.pad is None else self.pad(images))
         return responses
 
     def kernels(self, dtype: torch.dtype) -> Tensor:
@@ -348,11 +349,11 @@ def _divided(
     stride: tuple[int, int],
     dilation: tuple[int, int],
     padding_mode: PaddingMode,
-) -> tuple[nn.Module, int | tuple[int, int] | Literal["same", "valid"]]:
-    """Return the module that pads what ``nn.Conv2d`` cannot, and what is left for it to pad."""
+) -> tuple[Padding2d | None, int | tuple[int, int] | Literal["same", "valid"]]:
+    """Return the module that pads what ``nn.Conv2d`` cannot, if it must, and what is left for it to pad."""
     if (padding == "same" and stride != (1, 1)) or (isinstance(padding, tuple) and len(padding) == 4):
         return Padding2d(padding, kernel_size, stride, dilation, padding_mode), 0
-    return nn.Identity(), padding
+    return None, padding
 
 
 def _padding(padding: Padding) -> Padding:
