@@ -1,0 +1,27 @@
+"""Show the figures of a tutorial: those in its variables, for the library draws without pyplot."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from matplotlib.figure import Figure
+from sphinx_gallery.scrapers import figure_rst
+
+_SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
+
+
+def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
+    """Write the figures that are new since the last block, and return the text that shows them."""
+    paths = block_vars["image_path_iterator"]
+    written = []
+    for value in block_vars["example_globals"].values():
+        if isinstance(value, Figure) and value not in _SHOWN:
+            _SHOWN.add(value)
+            written.append(next(paths))
+            value.savefig(written[-1], bbox_inches="tight")
+    return figure_rst(written, gallery_conf["src_dir"])
+
+
+def _get_sg_image_scraper() -> Any:
+    return scrape

@@ -1,0 +1,60 @@
+"""How the pages are built: `tox -e docs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import edgefilter
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "edgefilter"
+author = "The edgefilter developers"
+copyright = author
+version = release = edgefilter.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
+    "kernel_pages",
+]
+nitpicky = True
+nitpick_ignore_regex = [
+    (r"py:.*", r"(torch|captum|zennit|matplotlib|numpy)\..*"),  # their pages would have to be fetched
+    (r"py:func", r"load_classifier"),  # in a summary, which does not know its module
+]
+exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+add_module_names = False
+numpydoc_show_class_members = False
+
+html_theme = "furo"
+html_title = "edgefilter"
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../tutorials",
+    "gallery_dirs": "tutorials",
+    "filename_pattern": r"plot_",
+    "image_scrapers": ("figure_scraper",),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+}

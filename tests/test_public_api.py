@@ -1,0 +1,165 @@
+"""The public names and how they are called: a change here is a change for every user, so it is made on purpose.
+
+A name that goes needs a deprecation first; a new one is added to the list below and to docs/reference.md.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import edgefilter as ef
+
+NAMES = [
+    "CausalCheck",
+    "EdgeFilterAttribution",
+    "EdgeFilterBank2d",
+    "EdgeFilterConv2d",
+    "Explanation",
+    "FilterBank",
+    "Kernel",
+    "UnsupportedModelError",
+    "UntraceableModelError",
+    "bank_names",
+    "causal_check",
+    "complete_bank",
+    "composite_names",
+    "find_stem",
+    "fold_stem",
+    "get_bank",
+    "get_composite",
+    "get_kernel",
+    "kernel_names",
+    "replace_stem",
+    "split",
+]
+SIGNATURES = {
+    "kernel_names": "()",
+    "get_kernel": "(name)",
+    "bank_names": "()",
+    "get_bank": "(name)",
+    "complete_bank": "(size, family=None)",
+    "composite_names": "()",
+    "get_composite": "(name, **options)",
+    "find_stem": "(model)",
+    "replace_stem": "(model, bank=None, *, stem=None, init='exact')",
+    "fold_stem": "(model)",
+    "split": "(model)",
+    "causal_check": "(attribution, inputs, explanation, additional_forward_args=None)",
+    "FilterBank": "(kernels, size=None, normalize=None, name=None)",
+    "FilterBank.index": "(self, name)",
+    "FilterBank.project": "(self, weight)",
+    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='')",
+    "EdgeFilterBank2d": "(bank, in_channels, stride=1, padding=0, dilation=1, padding_mode='zeros')",
+    "EdgeFilterConv2d": (
+        "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
+    ),
+    "EdgeFilterConv2d.fold": "(self)",
+    "EdgeFilterAttribution": "(model, composite=None, *, layer=None, start='target')",
+    "EdgeFilterAttribution.attribute": (
+        "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, score='pixel')"
+    ),
+    "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None)",
+    "EdgeFilterAttribution.has_convergence_delta": "(self)",
+    "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output)",
+    "EdgeFilterAttribution.silence": (
+        "(self, inputs, target=None, additional_forward_args=None, *, colors=(), filters=())"
+    ),
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=())",
+    "Explanation.edge_map": "(self, name)",
+    "Explanation.color_map": "(self, name)",
+    "Explanation.top": "(self, k=3, score='edge')",
+    "Explanation.normalized": "(self)",
+    "Explanation.to_dict": "(self)",
+    "Explanation.to_dataframe": "(self)",
+    "Explanation.save": "(self, path, *, overwrite=False)",
+    "Explanation.load": "(path)",
+    "Explanation.plot": "(self, image=None, *, top=3, title=None, bank=None)",
+}
+ATTRIBUTES = {
+    "FilterBank": ["names", "labels", "families", "size", "weight", "rank", "is_complete"],
+    "Kernel": ["name", "weight", "family", "source"],
+    "Explanation": [
+        *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
+        *("colors", "filters", "filter_labels", "conserved_share"),
+    ],
+    "EdgeFilterAttribution": ["multiplies_by_inputs"],
+}
+DOCUMENTED = [name for name in NAMES if not name.endswith("Error")]
+
+
+def lookup(path: str) -> object:
+    """Return a public object by its path, such as ``"Explanation.top"``."""
+    value: object = ef
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def signature(function: object) -> str:
+    """Return names, kinds and defaults of the parameters, without annotations."""
+    plain = inspect.signature(function)  # type: ignore[arg-type]
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in plain.parameters.values()]
+    return str(plain.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+
+
+def known_members(cls: type) -> set[str]:
+    """Name the methods, properties and fields of a class."""
+    annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", {})}
+    return annotated | set(dir(cls))
+
+
+def test_the_public_names_are_those_of_the_list():
+    """Neither more nor fewer, and in order."""
+    assert ef.__all__ == NAMES
+    assert sorted(NAMES) == NAMES
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_a_public_signature_is_that_of_the_list(path):
+    """Names, order, kinds and defaults of the parameters."""
+    assert signature(lookup(path)) == SIGNATURES[path]
+
+
+def test_the_signature_check_can_fail():
+    """A renamed parameter, another kind and another default each show."""
+    expected = signature(lambda name, *, k=3: None)
+    assert expected == "(name, *, k=3)"
+    for changed in (lambda title, *, k=3: None, lambda name, k=3: None, lambda name, *, k=4: None):
+        assert signature(changed) != expected
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_class_has_its_attributes(name):
+    """Properties and fields that users read."""
+    assert set(ATTRIBUTES[name]) - known_members(getattr(ef, name)) == set()
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_a_public_object_says_how_to_use_it(name):
+    """The docstring has parameters or an example."""
+    text = inspect.getdoc(getattr(ef, name)) or ""
+    assert re.search(r"^(Parameters|Attributes|Examples)\n-+$", text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_a_public_method_has_a_docstring(path):
+    """One of its own, not one that it inherits."""
+    assert lookup(path).__doc__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_public_name_stands_in_the_reference(name):
+    """The page docs/reference.md lists all."""
+    page = Path(__file__).parent.parent / "docs" / "reference.md"
+    assert re.search(rf"^\s*{name}$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_version_is_that_of_the_package():
+    """One version, in one place."""
+    from importlib.metadata import version
+
+    assert ef.__version__ == version("edgefilter")
