@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, overload
 
@@ -23,6 +24,8 @@ __all__ = ["EdgeFilterAttribution"]
 
 STARTS = ("target", "contrast")
 SCORE_NAMES = ("pixel", *SCORES, "response")
+
+EXPLOSION = 1e6
 
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 
@@ -84,7 +87,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         layer: str | nn.Module | None = None,
         start: Literal["target", "contrast"] = "target",
     ) -> None:
-        self._bank_path = bank_path(model, layer)
+        path = bank_path(model, layer)
         if start not in STARTS:
             raise ValueError(
                 f"start must be one of {', '.join(STARTS)}; got {start!r}{closest(str(start), STARTS)}"
@@ -94,16 +97,21 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self.model = model
         self.composite = composite
         self.start = start
+        self._layer = None if layer is None else path
         self._rewritten: RewrittenModel | None = None
         self._structure: tuple[Any, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the private copy of the model: a copy of this object makes its own."""
+        return {**self.__dict__, "_rewritten": None, "_structure": ()}
+
     @property
     def multiplies_by_inputs(self) -> bool:
-        """True: relevance is a share of the output, not a sensitivity to it."""
+        """Whether relevance is a share of the output, not a sensitivity to it: True."""
         return True
 
     def has_convergence_delta(self) -> bool:
-        """True: relevance should sum to the explained output."""
+        """Return True: relevance should sum to the explained output."""
         return True
 
     @overload
@@ -253,7 +261,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             If a name is unknown.
         """
         images = _format_tensor_into_tuples(inputs)
-        extra = _format_additional_forward_args(additional_forward_args) or ()
+        extra = _extra(additional_forward_args)
         self._check(images)
         mask = self._mask(colors, filters)
         with LOCK, torch.inference_mode(mode=False), torch.no_grad():
@@ -280,7 +288,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     @property
     def _bank(self) -> EdgeFilterBank2d:
-        module = self.model.get_submodule(self._bank_path)
+        module = self.model.get_submodule(bank_path(self.model, self._layer))
         assert isinstance(module, EdgeFilterBank2d)
         return module
 
@@ -294,32 +302,41 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         predict: bool = False,
     ) -> _Pass:
         images = _format_tensor_into_tuples(inputs)
-        extra = _format_additional_forward_args(additional) or ()
+        extra = _extra(additional)
         self._check(images)
         with LOCK, torch.inference_mode(mode=False), torch.enable_grad():
             leaves = tuple(image.detach().clone().requires_grad_() for image in images)
             rewritten = self._prepare((*leaves, *extra))
             with fresh_composite(self.composite).context(rewritten.module):
                 output, responses = rewritten.module(*leaves, *extra)
+                _check_output(output, len(leaves[0]))
                 target = _predicted(output) if predict and target is None else target
                 start = self._start(output, target)
                 wanted = (responses, *leaves) if pixels else (responses,)
                 relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
-        colors = self._bank.in_channels
-        response = relevance[0].reshape(len(images[0]), colors, -1, *relevance[0].shape[2:])
-        found = zip(relevance[1:], images, strict=pixels)
+        found = [
+            torch.zeros_like(leaf) if part is None else part
+            for part, leaf in zip(relevance, wanted, strict=True)
+        ]
+        _warn_of_explosion(found, start)
         return _Pass(
             explained=_sum_per_image(start),
             target=_per_image(target, len(images[0])),
-            response=response.contiguous(),
-            pixels=tuple(torch.zeros_like(x) if r is None else r.contiguous() for r, x in found),
+            response=self._by_color(found[0]),
+            pixels=tuple(part.detach().contiguous() for part in found[1:]),
         )
+
+    def _by_color(self, responses: Tensor) -> Tensor:
+        count, channels, *places = responses.shape
+        colors = self._bank.in_channels
+        return responses.reshape(count, colors, channels // colors, *places).contiguous()
 
     def _prepare(self, arguments: tuple[Any, ...]) -> RewrittenModel:
         """Return the copy of the model with its present weights, made anew if its modules changed."""
-        present = (len(arguments), *structure(self.model))
+        present = (*map(type, arguments), *structure(self.model))
         if self._rewritten is None or present != self._structure:
-            self._rewritten = RewrittenModel(self.model, self._bank_path, arguments)
+            path = bank_path(self.model, self._layer)
+            self._rewritten = RewrittenModel(self.model, path, arguments)
             self._structure = present
         self._rewritten.refresh()
         return self._rewritten
@@ -341,10 +358,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         return weights * output.detach()
 
     def _check(self, images: tuple[Tensor, ...]) -> None:
-        training = next((name for name, module in self.model.named_modules() if module.training), None)
-        if training is not None:
+        training = [name for name, module in self.model.named_modules() if module.training]
+        if training:
+            layer = f"layer {training[-1]!r}" if training[-1] else type(self.model).__name__
             raise ValueError(
-                f"model must be in evaluation mode; layer {training!r} is training. Call model.eval() first."
+                f"model must be in evaluation mode; got {layer} in training. Call model.eval() first."
             )
         self._bank.check_kernels()
         for image in images:
@@ -386,21 +404,55 @@ def _check_image(images: Tensor, bank: EdgeFilterBank2d) -> None:
         )
 
 
+def _extra(arguments: Any) -> tuple[Any, ...]:
+    """Return additional arguments as a tuple, tensors made fit for a backward pass."""
+    extra = _format_additional_forward_args(arguments) or ()
+    return tuple(x.clone() if isinstance(x, Tensor) and x.is_inference() else x for x in extra)
+
+
+def _check_output(output: Tensor, count: int) -> None:
+    if output.dim() == 0 or len(output) != count or not output.is_floating_point():
+        raise ValueError(
+            f"model must return floating-point outputs of shape (batch, ...), one row for each of the {count} inputs; "
+            f"got {output.dtype} of shape {tuple(output.shape)}. Explain a model that does."
+        )
+
+
 def _check_target(output: Tensor, target: Target) -> None:
     """Raise before Captum does, in words that name the range."""
     if target is None:
         if output.numel() != len(output):
             raise AssertionError(
                 "Target not provided when necessary, cannot take gradient with respect to multiple outputs. "
-                f"target must be given for an output of shape {tuple(output.shape)}; got None."
+                f"target must be given for an output of shape {tuple(output.shape)}; got None. "
+                "Pass the index of a class."
             )
         return
-    if output.dim() == 2:
-        classes = output.shape[1]
-        given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
-        for index in given if isinstance(given, (list, tuple)) else [given]:
-            if isinstance(index, int) and not -classes <= index < classes:
-                raise IndexError(f"target must be between 0 and {classes - 1}; got {index}.")
+    given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
+    for item in given if isinstance(given, list) else [given]:
+        indices = item if isinstance(item, tuple) else (item,)
+        for index, size in zip(indices, output.shape[1:], strict=False):
+            if isinstance(index, int) and not -size <= index < size:
+                raise IndexError(
+                    f"target must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}."
+                )
+
+
+def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
+    """Warn where shares of opposite sign have grown so large that little of their sum is left."""
+    limit = EXPLOSION * _sum_per_image(start.double().abs())
+    for part in relevance:
+        total = _sum_per_image(part.double().abs())
+        if not (total <= limit).all():
+            worst = int((total / limit).nan_to_num(torch.inf, torch.inf).argmax())
+            warnings.warn(
+                f"relevance must stay of the size of the explained output; got a total of {float(total[worst]):.3g} for "
+                f"an output of {float(limit[worst] / EXPLOSION):.3g}, image {worst}: shares of opposite sign cancel, and "
+                "rounding is all that is left of their sum. Use composite='epsilon_plus'.",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
 
 
 def _sum_per_image(values: Tensor) -> Tensor:

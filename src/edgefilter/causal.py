@@ -52,6 +52,11 @@ def causal_check(
     check : CausalCheck
         ``color`` and ``edge``, in units of the explained output.
 
+    Raises
+    ------
+    ValueError
+        If there are more or fewer images than were explained.
+
     Notes
     -----
     Costs ``C + K`` forward passes. A silenced map is zero everywhere, which no photo gives: like every ablation, this
@@ -70,6 +75,11 @@ def causal_check(
     >>> torch.allclose(check.color.sum(1), explanation.output, atol=1e-5)
     True
     """
+    if len(inputs) != len(explanation):
+        raise ValueError(
+            f"inputs must be the {len(explanation)} images that were explained; got {len(inputs)}. "
+            "Pass the same batch, or index the explanation."
+        )
     target = None if None in explanation.target else list(explanation.target)
 
     def drops(axis: str, names: tuple[str, ...]) -> Tensor:

@@ -6,21 +6,30 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import Tensor
 from zennit.composites import LayerMapComposite
-from zennit.core import BasicHook, Composite, Hook, RemovableHandleList
+from zennit.core import Composite, Hook, RemovableHandleList
 from zennit.layer import Sum
-from zennit.rules import ClampMod, Epsilon, Flat, NoMod, Norm, Pass, WSquare, ZBox
+from zennit.rules import Epsilon, Flat, Norm, Pass, WSquare
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from ._checks import UnknownNameError, closest
 from .graph import FilterBankConv2d
-from .rules import ConservingAlphaBeta, ConservingGamma, ConservingNorm
+from .operations import Affine, Spread, TokenLinear, Unsteady
+from .rules import (
+    ConservingAlphaBeta,
+    ConservingBox,
+    ConservingEpsilon,
+    ConservingGamma,
+    ConservingNorm,
+    ConservingPositive,
+    EpsilonAffine,
+)
 
 __all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
 
 DEFAULT = "epsilon_plus"
 STABILIZER = 1e-12
+EPSILON = 1e-9  # as in Captum's LRP
 
 
 class _Recipe(NamedTuple):
@@ -29,36 +38,6 @@ class _Recipe(NamedTuple):
     bank: Callable[..., Hook]
     convolution: Callable[[], Hook]
     linear: Callable[[], Hook]
-    sum: Callable[[], Hook] = ConservingNorm
-
-
-class _InputBox(BasicHook):
-    """The z-box rule between the smallest and the largest value of each image and color."""
-
-    def __init__(self) -> None:
-        def low(images: Tensor) -> Tensor:
-            return images.amin((2, 3), keepdim=True).expand_as(images).clone()
-
-        def high(images: Tensor) -> Tensor:
-            return images.amax((2, 3), keepdim=True).expand_as(images).clone()
-
-        box = ZBox(0.0, 1.0)
-        super().__init__(
-            input_modifiers=[lambda images: images, low, high],
-            param_modifiers=[NoMod(), ClampMod(min=0.0), ClampMod(max=0.0)],
-            output_modifiers=[lambda output: output] * 3,
-            gradient_mapper=box.gradient_mapper,
-            reducer=box.reducer,
-        )
-
-
-def _box(low: Any = None, high: Any = None) -> Hook:
-    if (low is None) != (high is None):
-        missing = "low" if low is None else "high"
-        raise ValueError(
-            f"{missing} must be given together with its opposite; got None. Pass both or neither."
-        )
-    return _InputBox() if low is None else ZBox(low, high)
 
 
 def _wsquare() -> Hook:
@@ -70,7 +49,7 @@ def _flat() -> Hook:
 
 
 def _epsilon() -> Hook:
-    return Epsilon(STABILIZER, zero_params="bias")
+    return Epsilon(EPSILON)
 
 
 def _zplus() -> Hook:
@@ -86,16 +65,34 @@ def _alpha2_beta1() -> Hook:
 
 
 RECIPES = {
-    "epsilon_plus": _Recipe(_wsquare, _zplus, _epsilon),
-    "epsilon_plus_flat": _Recipe(_flat, _zplus, _epsilon),
-    "epsilon_gamma": _Recipe(_wsquare, _gamma, _epsilon),
-    "epsilon_gamma_box": _Recipe(_box, _gamma, _epsilon),
-    "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _epsilon),
-    "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, _epsilon),
+    "epsilon_plus": _Recipe(_wsquare, _zplus, ConservingEpsilon),
+    "epsilon_plus_flat": _Recipe(_flat, _zplus, ConservingEpsilon),
+    "epsilon_gamma": _Recipe(_wsquare, _gamma, ConservingEpsilon),
+    "epsilon_gamma_box": _Recipe(ConservingBox, _gamma, ConservingEpsilon),
+    "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, ConservingEpsilon),
+    "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, ConservingEpsilon),
     "zplus": _Recipe(_wsquare, _zplus, _zplus),
     "alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _alpha2_beta1),
-    "epsilon": _Recipe(Epsilon, Epsilon, Epsilon, Norm),
+    "epsilon": _Recipe(_epsilon, _epsilon, _epsilon),
 }
+
+
+def _keeping() -> list[tuple[Any, Hook]]:
+    """Return the rules of the other operations where biases and shifts keep their share."""
+    norm = Norm(EPSILON)
+    return [
+        (Affine, EpsilonAffine(EPSILON)),
+        (BatchNorm, EpsilonAffine(EPSILON)),
+        (Spread, Pass()),
+        (Sum, norm),
+        (AvgPool, norm),
+    ]
+
+
+def _conserving() -> list[tuple[Any, Hook]]:
+    """Return the rules of the other operations where biases and shifts get none."""
+    norm = ConservingNorm()
+    return [(BatchNorm, Pass()), (Unsteady, ConservingPositive()), (Sum, norm), (AvgPool, norm)]
 
 
 def composite_names() -> list[str]:
@@ -117,7 +114,7 @@ def get_composite(name: str, **options: Any) -> Composite:
     name : str
         One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon on linear layers, the
         w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support share equally.
-        ``epsilon_gamma_box``: gamma 0.25 on convolutions and the z-box rule on the bank.
+        ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the bank.
         ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions. ``zplus`` and ``alpha2_beta1``: on linear layers
         too. ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules,
         so that the relevance adds up to the explained output.
@@ -152,7 +149,7 @@ def get_composite(name: str, **options: Any) -> Composite:
             f"unknown composite {name!r}{closest(name, RECIPES)} composite_names() lists all {len(RECIPES)}."
         )
     recipe = RECIPES[name]
-    if options and (recipe.bank is not _box or set(options) - {"low", "high"}):
+    if options and (recipe.bank is not ConservingBox or set(options) - {"low", "high"}):
         raise TypeError(
             f"composite {name!r} must get options it has; got {', '.join(options)}. "
             "Only epsilon_gamma_box has any: low and high."
@@ -161,11 +158,10 @@ def get_composite(name: str, **options: Any) -> Composite:
         [
             (FilterBankConv2d, recipe.bank(**options)),
             (Convolution, recipe.convolution()),
+            (TokenLinear, recipe.convolution()),
             (Linear, recipe.linear()),
             (Activation, Pass()),
-            (BatchNorm, Pass()),
-            (Sum, recipe.sum()),
-            (AvgPool, recipe.sum()),
+            *(_keeping() if name == "epsilon" else _conserving()),
         ]
     )
 

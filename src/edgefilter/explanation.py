@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -95,15 +96,32 @@ class Explanation:
     def __post_init__(self) -> None:
         if not self.filter_labels:
             object.__setattr__(self, "filter_labels", self.filters)
+        images, names = len(self.target), (len(self.colors), len(self.filters))
+        if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
+            raise ValueError(
+                f"response must have shape ({images}, {names[0]}, {names[1]}, height, width), as there are targets, "
+                f"colors and filters; got {tuple(self.response.shape)}. Reshape it, or correct the names."
+            )
+        pixels_fit = self.pixel is None or (
+            self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, names[0])
+        )
+        if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
+            raise ValueError(
+                f"output, pixel and filter_labels must fit the {images} images, {names[0]} colors and {names[1]} "
+                f"filters of response; got {self._shapes()}. Pass one output per image and one label per filter."
+            )
 
     def __len__(self) -> int:
         return len(self.response)
 
-    def __getitem__(self, index: int | slice) -> Explanation:
+    def __getitem__(self, index: SupportsIndex | slice) -> Explanation:
         """Return the explanation of one image (still a batch, of one) or of some."""
-        if isinstance(index, int):
+        if not isinstance(index, slice):
+            index = operator.index(index)
             if not -len(self) <= index < len(self):
-                raise IndexError(f"index must be below {len(self)}, the number of images; got {index}.")
+                raise IndexError(
+                    f"index must be below {len(self)}, the number of images; got {index}. Count from 0."
+                )
             index = slice(index, index + 1 or None)
         pixel = None if self.pixel is None else self.pixel[index]
         return dataclasses.replace(
@@ -113,6 +131,10 @@ class Explanation:
             output=self.output[index],
             target=self.target[index],
         )
+
+    def _shapes(self) -> str:
+        pixel = None if self.pixel is None else tuple(self.pixel.shape)
+        return f"{tuple(self.output.shape)}, {pixel} and {len(self.filter_labels)} labels"
 
     def __repr__(self) -> str:
         return f"Explanation({len(self)} images, {len(self.colors)} colors, {len(self.filters)} filters)"
@@ -190,7 +212,7 @@ class Explanation:
             raise UnknownNameError(
                 f"unknown score {score!r}{closest(score, SCORES)} top() takes {', '.join(SCORES)}."
             )
-        if not isinstance(k, int) or k < 1:
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
         names = {
             "color": list(self.colors),
@@ -247,7 +269,10 @@ class Explanation:
             for color, row in zip(self.colors, table, strict=True)
             for name, value in zip(self.filters, row, strict=True)
         ]
-        return pd.DataFrame(rows, columns=["image", "target", "output", "color", "filter", "relevance"])
+        table: pd.DataFrame = pd.DataFrame(
+            rows, columns=["image", "target", "output", "color", "filter", "relevance"]
+        )
+        return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write tensors and names to one safetensors file.
@@ -266,14 +291,24 @@ class Explanation:
         ------
         FileExistsError
             If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
         """
         path = Path(path)
         if path.exists() and not overwrite:
             raise FileExistsError(
                 f"path must be a new file; got {str(path)!r}, which exists. Pass overwrite=True."
             )
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"path must lie in a folder that exists; got {str(path)!r}. Make {str(path.parent)!r} first."
+            )
         tensors = {name: getattr(self, name) for name in TENSORS}
-        tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items() if t is not None}
+        tensors = {
+            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, t in tensors.items()
+            if t is not None
+        }
         names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
         save_file(tensors, path, metadata={"format": FORMAT, "names": json.dumps(names)})
         return path
@@ -291,17 +326,20 @@ class Explanation:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"path must be a file that save() wrote; got {str(path)!r}, which is not there."
+                f"path must be a file that save() wrote; got {str(path)!r}, which is not there. Look at its spelling."
             )
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except Exception as cause:
-            raise ValueError(f"path must be a safetensors file; got {str(path)!r}: {cause}.") from cause
+        except (SafetensorError, OSError) as cause:
+            raise ValueError(
+                f"path must be a safetensors file; got {str(path)!r}: {cause}. Pass one that save() wrote."
+            ) from cause
         if metadata.get("format") != FORMAT:
             raise ValueError(
-                f"path must be a file that Explanation.save() wrote; got {str(path)!r}, another file."
+                f"path must be a file that Explanation.save() wrote; got {str(path)!r}, another file. "
+                f"Its format should be {FORMAT!r}."
             )
         names = {name: tuple(value) for name, value in json.loads(metadata["names"]).items()}
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])

@@ -12,11 +12,25 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from zennit.core import Hook, ParamMod
+from torch.nn.modules.batchnorm import _BatchNorm
+from zennit.core import Hook, ParamMod, stabilize
 
-__all__ = ["ConservingAlphaBeta", "ConservingGamma", "ConservingNorm"]
+from .operations import batch_gain
+
+__all__ = [
+    "ConservingAlphaBeta",
+    "ConservingBox",
+    "ConservingEpsilon",
+    "ConservingGamma",
+    "ConservingNorm",
+    "ConservingPositive",
+    "EpsilonAffine",
+]
 
 Change = Callable[[Tensor], Tensor]
+Bound = float | Tensor
+
+ROUNDING = 8  # sums are taken for zero below this many units in the last place of their largest term
 
 
 class _Part(NamedTuple):
@@ -25,10 +39,32 @@ class _Part(NamedTuple):
     inputs: Tensor
     output: Tensor
 
+    @property
+    def total(self) -> Tensor:
+        return self.output.detach()
+
     def pull(self, ratio: Tensor) -> Tensor:
         """Hand relevance back in proportion to the contributions; ``ratio`` is relevance per unit of output."""
         (gradient,) = torch.autograd.grad(self.output, self.inputs, ratio)
         return self.inputs.detach() * gradient
+
+
+class _Whole(NamedTuple):
+    """Parts of a layer's output, each with its sign, as one sum."""
+
+    parts: list[tuple[int, _Part]]
+
+    @property
+    def total(self) -> Tensor:
+        return self._sum([sign * part.total for sign, part in self.parts])
+
+    def pull(self, ratio: Tensor) -> Tensor:
+        """Hand relevance back in proportion to the contributions."""
+        return self._sum([sign * part.pull(ratio) for sign, part in self.parts])
+
+    @staticmethod
+    def _sum(terms: list[Tensor]) -> Tensor:
+        return sum(terms[1:], start=terms[0])
 
 
 def _positive(values: Tensor) -> Tensor:
@@ -39,64 +75,61 @@ def _negative(values: Tensor) -> Tensor:
     return values.clamp(max=0)
 
 
-def _same(values: Tensor) -> Tensor:
-    return values
-
-
-def _part(module: nn.Module, inputs: Tensor, change_inputs: Change, change_weight: Change) -> _Part:
-    """Run a layer without its bias on changed inputs through changed weights."""
-    changed = change_inputs(inputs).requires_grad_()
-    modifier = ParamMod(lambda weight, _: change_weight(weight), zero_params=["bias"])
+def _part(module: nn.Module, inputs: Tensor, change: Change | None = None) -> _Part:
+    """Run a layer without its bias, through changed weights if ``change`` says how."""
+    leaf = inputs.detach().requires_grad_()
+    modifier = ParamMod(lambda weight, _: change(weight) if change else weight, zero_params=["bias"])
     with torch.enable_grad(), modifier(module) as modified:
-        return _Part(changed, modified.forward(changed))
+        return _Part(leaf, modified.forward(leaf))
 
 
-def _parts(module: nn.Module, inputs: Tensor, sign: int, gamma: float | None = None) -> list[_Part]:
-    """Return the parts of a layer's output whose contributions have one sign (or favour it by ``gamma``)."""
+def _signed(module: nn.Module, inputs: Tensor, sign: int, gamma: float | None = None) -> _Whole:
+    """Return the part of a layer's output whose contributions have one sign (or favour it by ``gamma``)."""
 
     def favour(chosen: Change) -> Change:
         return chosen if gamma is None else lambda weight: weight + gamma * chosen(weight)
 
     for_positive, for_negative = (_positive, _negative) if sign > 0 else (_negative, _positive)
-    parts = [_part(module, _positive(inputs), _same, favour(for_positive))]
+    parts = [(1, _part(module, _positive(inputs), favour(for_positive)))]
     if (inputs < 0).any():
-        parts.append(_part(module, _negative(inputs), _same, favour(for_negative)))
-    return parts
+        parts.append((1, _part(module, _negative(inputs), favour(for_negative))))
+    return _Whole(parts)
 
 
-def _total(parts: list[_Part]) -> Tensor:
-    return (
-        torch.stack([part.output.detach() for part in parts]).sum(0)
-        if len(parts) > 1
-        else parts[0].output.detach()
-    )
+def _precision(values: Tensor) -> float:
+    """Return the relative error of a sum: half floats are added up in single precision."""
+    dtype = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else values.dtype
+    return torch.finfo(dtype).eps
 
 
 def _alive(total: Tensor) -> Tensor:
-    """Tell which outputs are more than rounding, sample by sample."""
+    """Tell which outputs are more than rounding, sample by sample, and large enough to divide by."""
     size = total.abs()
-    return size > torch.finfo(total.dtype).eps * size.flatten(1).amax(1).reshape(-1, *[1] * (total.dim() - 1))
+    largest = size.flatten(1).amax(1).reshape(-1, *[1] * (total.dim() - 1))
+    return size > (_precision(total) * largest).clamp(min=torch.finfo(total.dtype).tiny ** 0.5)
 
 
 def _divide(relevance: Tensor, total: Tensor, where: Tensor) -> Tensor:
-    return torch.where(where, relevance / torch.where(where, total, torch.ones_like(total)), 0)
+    return torch.where(where, relevance / torch.where(where, total, 1), 0)
 
 
-def _rest(module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+def _by_size(module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
     """Share out relevance of units that no input speaks for: by contribution size, then by squared weight."""
-    result = torch.zeros_like(inputs)
-    for part_of in (
-        lambda: _part(module, inputs.abs(), _same, torch.abs),
-        lambda: _part(module, torch.ones_like(inputs), _same, torch.square),
-    ):
-        if not relevance.any():
-            return result
-        part: _Part = part_of()
-        total = part.output.detach()
-        alive = _alive(total)
-        result = result + part.pull(_divide(relevance, total, alive))
-        relevance = torch.where(alive, 0, relevance)
-    return result
+    if not relevance.any():
+        return torch.zeros_like(inputs)
+    part = _part(module, inputs.abs(), torch.abs)
+    alive = _alive(part.total)
+    result = part.pull(_divide(relevance, part.total, alive))
+    return result + _by_weight(module, inputs, torch.where(alive, 0, relevance))
+
+
+def _by_weight(module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+    """Share out relevance by squared weight; what has no weights either is lost, for it depends on nothing."""
+    if not relevance.any():
+        return torch.zeros_like(inputs)
+    part = _part(module, torch.ones_like(inputs), torch.square)
+    alive = part.total > torch.finfo(inputs.dtype).tiny ** 0.5
+    return part.pull(_divide(relevance, part.total, alive))
 
 
 class _Rule(Hook):  # type: ignore[misc]
@@ -107,8 +140,11 @@ class _Rule(Hook):  # type: ignore[misc]
         self.stored_tensors["input"] = input[0]
 
     def backward(
-        self, module: nn.Module, grad_input: Any, grad_output: tuple[Tensor, ...]
-    ) -> tuple[Tensor, ...]:  # noqa: ARG002
+        self,
+        module: nn.Module,
+        grad_input: Any,  # noqa: ARG002
+        grad_output: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
         """Hand the relevance back."""
         inputs = self.stored_tensors["input"].detach()
         return (self.relevance(module, inputs, grad_output[0].detach()),)
@@ -118,6 +154,31 @@ class _Rule(Hook):  # type: ignore[misc]
         raise NotImplementedError
 
 
+class ConservingEpsilon(_Rule):
+    """The epsilon rule without biases and with an epsilon of zero: shares are contributions over their sum.
+
+    Notes
+    -----
+    ``R_i = sum_j z_ij / z_j R_j`` with contributions ``z_ij = x_i w_ij`` and their sum ``z_j``. Where ``z_j`` is zero,
+    the relevance is shared by ``|z_ij|``, or by ``w_ij**2`` if all of them are zero.
+
+    References
+    ----------
+    Bach et al., PLOS ONE 10(7), 2015, eq. 58.
+    """
+
+    def copy(self) -> ConservingEpsilon:
+        """Return a new hook."""
+        return type(self)()
+
+    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are."""
+        part = _part(module, inputs)
+        alive = _alive(part.total)
+        result = part.pull(_divide(relevance, part.total, alive))
+        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
+
+
 class ConservingAlphaBeta(_Rule):
     """The alpha-beta rule without biases; positive contributions take all where there are no negative ones.
 
@@ -125,6 +186,11 @@ class ConservingAlphaBeta(_Rule):
     ----------
     alpha, beta : float
         Weights of the positive and the negative contributions, ``alpha - beta == 1``; 1 and 0 give the z+ rule.
+
+    Raises
+    ------
+    ValueError
+        If ``alpha - beta`` is not 1, or one of them is negative.
 
     Notes
     -----
@@ -139,6 +205,11 @@ class ConservingAlphaBeta(_Rule):
 
     def __init__(self, alpha: float, beta: float) -> None:
         super().__init__()
+        if min(alpha, beta) < 0 or abs(alpha - beta - 1) > 1e-12:
+            raise ValueError(
+                f"alpha and beta must be at least 0 and differ by 1; got {alpha} and {beta}. "
+                "Pass for example alpha=2, beta=1."
+            )
         self.alpha, self.beta = alpha, beta
 
     def copy(self) -> ConservingAlphaBeta:
@@ -147,18 +218,18 @@ class ConservingAlphaBeta(_Rule):
 
     def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        positive = _parts(module, inputs, +1)
-        total = _total(positive)
+        positive = _signed(module, inputs, +1)
+        total = positive.total
         alive = _alive(total)
         alpha: Tensor | float = self.alpha
         result = torch.zeros_like(inputs)
         if self.beta:
-            negative = _parts(module, inputs, -1)
-            opposed = _alive(_total(negative)) & alive
-            alpha = torch.where(opposed, self.alpha, 1.0)
-            result = -self.beta * _pull(negative, _divide(relevance, _total(negative), opposed))
-        result = result + _pull(positive, _divide(alpha * relevance, total, alive))
-        return result + _rest(module, inputs, torch.where(alive, 0, relevance))
+            negative = _signed(module, inputs, -1)
+            opposed = _alive(negative.total) & alive
+            alpha = torch.where(opposed, self.alpha, 1.0).to(inputs.dtype)
+            result = -self.beta * negative.pull(_divide(relevance, negative.total, opposed))
+        result = result + positive.pull(_divide(alpha * relevance, total, alive))
+        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
 
 
 class ConservingGamma(_Rule):
@@ -168,6 +239,11 @@ class ConservingGamma(_Rule):
     ----------
     gamma : float
         How much contributions of the output's own sign are favoured.
+
+    Raises
+    ------
+    ValueError
+        If ``gamma`` is negative.
 
     Notes
     -----
@@ -182,6 +258,8 @@ class ConservingGamma(_Rule):
 
     def __init__(self, gamma: float) -> None:
         super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma must be at least 0; got {gamma}. Pass for example gamma=0.25.")
         self.gamma = gamma
 
     def copy(self) -> ConservingGamma:
@@ -190,18 +268,83 @@ class ConservingGamma(_Rule):
 
     def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        output = _part(module, inputs, _same, _same).output.detach()
+        output = _part(module, inputs).total
         alive = _alive(output)
         result = torch.zeros_like(inputs)
         for sign in (+1, -1):
-            parts = _parts(module, inputs, sign, self.gamma)
+            whole = _signed(module, inputs, sign, self.gamma)
             chosen = alive & (output.sign() == sign)
-            result = result + _pull(parts, _divide(relevance, _total(parts), chosen))
-        return result + _rest(module, inputs, torch.where(alive, 0, relevance))
+            result = result + whole.pull(_divide(relevance, whole.total, chosen))
+        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
+
+
+class ConservingBox(_Rule):
+    """The z-box rule without biases, for the layer that reads the pixels.
+
+    Parameters
+    ----------
+    low, high : float or Tensor, shape (1, C, 1, 1), optional
+        Smallest and largest possible value of a pixel. Default: those of each image and color.
+
+    Raises
+    ------
+    ValueError
+        If one of them is given without the other.
+
+    Notes
+    -----
+    Contributions are ``x_i w_ij - low w+_ij - high w-_ij``, none of them negative. Where all are zero, as on an image of
+    one color, the relevance is shared by ``w_ij**2``.
+
+    References
+    ----------
+    Montavon et al., Pattern Recognition 65, 2017.
+    """
+
+    def __init__(self, low: Bound | None = None, high: Bound | None = None) -> None:
+        super().__init__()
+        if (low is None) != (high is None):
+            missing = "low" if low is None else "high"
+            raise ValueError(
+                f"{missing} must be given together with its opposite; got None. Pass both or neither."
+            )
+        self.low, self.high = low, high
+
+    def copy(self) -> ConservingBox:
+        """Return a new hook with the same settings."""
+        return type(self)(self.low, self.high)
+
+    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are."""
+        low = inputs.amin((2, 3), keepdim=True) if self.low is None else self.low
+        high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
+        whole = _Whole(
+            [
+                (+1, _part(module, inputs)),
+                (-1, _part(module, torch.as_tensor(low).to(inputs).expand_as(inputs), _positive)),
+                (-1, _part(module, torch.as_tensor(high).to(inputs).expand_as(inputs), _negative)),
+            ]
+        )
+        alive = whole.total.abs() > ROUNDING * _precision(inputs) * self._size(whole)
+        result = whole.pull(_divide(relevance, whole.total, alive))
+        return result + _by_weight(module, inputs, torch.where(alive, 0, relevance))
+
+    @staticmethod
+    def _size(whole: _Whole) -> Tensor:
+        """Return the largest term of the whole, in each image: what its rounding goes by."""
+        terms = torch.stack([part.total.abs().flatten(1).amax(1) for _, part in whole.parts])
+        tiny = torch.finfo(terms.dtype).tiny ** 0.5
+        return terms.amax(0).clamp(min=tiny).reshape(-1, *[1] * (whole.total.dim() - 1))
 
 
 class ConservingNorm(_Rule):
-    """Zennit's Norm, which shares relevance by the summands, and equally where they cancel to zero exactly."""
+    """Zennit's Norm, which shares relevance by the summands, and by their size where they cancel.
+
+    Notes
+    -----
+    ``R_i = x_i / sum_i x_i R``. Where the sum is no more than rounding, ``|x_i|`` takes the place of ``x_i``, and where
+    all summands are zero they share equally.
+    """
 
     def copy(self) -> ConservingNorm:
         """Return a new hook."""
@@ -209,21 +352,80 @@ class ConservingNorm(_Rule):
 
     def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        leaf = inputs.requires_grad_()
-        with torch.enable_grad():
-            part = _Part(leaf, module.forward(leaf))
-        alive = part.output.detach() != 0
-        result = part.pull(_divide(relevance, part.output.detach(), alive))
-        rest = torch.where(alive, 0, relevance)
-        if not rest.any():
+        result = torch.zeros_like(inputs)
+        size = self._run(module, inputs.abs())
+        smallest = (ROUNDING * _precision(inputs) * size.total).clamp(
+            min=torch.finfo(inputs.dtype).tiny ** 0.5
+        )
+        for part in (self._run(module, inputs), size):
+            alive = part.total.abs() > smallest
+            result = result + part.pull(_divide(relevance, part.total, alive))
+            relevance = torch.where(alive, 0, relevance)
+        if not relevance.any():
             return result
-        ones = torch.ones_like(inputs).requires_grad_()
+        equal = self._run(module, torch.ones_like(inputs))
+        return result + equal.pull(_divide(relevance, equal.total, equal.total > 0))
+
+    @staticmethod
+    def _run(module: nn.Module, inputs: Tensor) -> _Part:
+        leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
-            equal = _Part(ones, module.forward(ones))
-        return result + equal.pull(_divide(rest, equal.output.detach(), ~alive))
+            return _Part(leaf, module.forward(leaf))
 
 
-def _pull(parts: list[_Part], ratio: Tensor) -> Tensor:
-    return (
-        torch.stack([part.pull(ratio) for part in parts]).sum(0) if len(parts) > 1 else parts[0].pull(ratio)
-    )
+class ConservingPositive(_Rule):
+    """Share relevance by the positive summands, for sums whose relevance is not proportional to their value.
+
+    Notes
+    -----
+    ``R_i = max(x_i, 0) / sum_i max(x_i, 0) R``; by size where no summand is positive, equally where all are zero.
+    """
+
+    def copy(self) -> ConservingPositive:
+        """Return a new hook."""
+        return type(self)()
+
+    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are."""
+        result = torch.zeros_like(inputs)
+        for changed in (inputs.clamp(min=0), inputs.abs(), torch.ones_like(inputs)):
+            part = ConservingNorm._run(module, changed)
+            alive = part.total > torch.finfo(inputs.dtype).tiny ** 0.5
+            result = result + part.pull(_divide(relevance, part.total, alive))
+            relevance = torch.where(alive, 0, relevance)
+        return result
+
+
+class EpsilonAffine(_Rule):
+    """The epsilon rule of a gain and a shift, which keeps the shift's share.
+
+    Parameters
+    ----------
+    epsilon : float
+
+    Notes
+    -----
+    ``R_i = g_i x_i / y_i R`` with ``y_i = g_i x_i + s_i`` and the gain held constant.
+    """
+
+    def __init__(self, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def copy(self) -> EpsilonAffine:
+        """Return a new hook with the same settings."""
+        return type(self)(self.epsilon)
+
+    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are."""
+        gain = (
+            batch_gain(inputs, *_statistics(module))
+            if isinstance(module, _BatchNorm)
+            else module.gain(inputs)
+        )
+        output = module.forward(inputs).detach()
+        return gain * inputs * relevance / stabilize(output, self.epsilon)
+
+
+def _statistics(norm: _BatchNorm) -> tuple[Any, ...]:
+    return norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
