@@ -265,7 +265,7 @@ def test_kernels_that_were_trained_are_refused():
 def test_kernels_of_another_bank_are_refused():
     layer = EdgeFilterBank2d("sobel", 3)
     layer.load_state_dict(EdgeFilterBank2d("prewitt", 3).state_dict())
-    with pytest.raises(RuntimeError, match="got changed ones in conv.weight"):
+    with pytest.raises(RuntimeError, match=r"got changed ones in conv\.weight"):
         layer.check_kernels()
 
 
@@ -284,7 +284,7 @@ def test_captum_lrp_knows_the_layer():
         def forward(self, images):
             return self.head(self.features(images)).flatten(1)
 
-    lrp, images = LRP(Net().eval()), torch.rand(2, 3, 6, 6)
+    lrp, images = LRP(Net().eval()), torch.rand(2, 3, 6, 6, requires_grad=True)
     first = lrp.attribute(images, target=1)
     assert first.shape == images.shape
     assert_close(lrp.attribute(images, target=1), first)
