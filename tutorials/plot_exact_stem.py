@@ -6,6 +6,8 @@ A complete bank spans every kernel of its size. The first convolution of any net
 nothing retrained. Here it is torchvision's ResNet-18; its weights are random, so that nothing has to be downloaded.
 """
 
+import textwrap
+
 import torch
 import torchvision
 
@@ -28,7 +30,8 @@ print(model.conv1.mixing)
 # The logits are the same, up to the rounding of float32.
 
 with torch.no_grad():
-    print(f"largest difference of a logit: {(model(images) - network(images)).abs().max():.1e}")
+    difference = (model(images) - network(images)).abs().max()
+print(f"largest difference of a logit: {difference:.1e}")
 
 # %%
 # These are the first filters of the bank: derivatives of all orders, low orders first.
@@ -42,7 +45,7 @@ figure = plot_kernels(list(model.conv1.bank)[:12])
 try:
     ef.replace_stem(network, "edges")
 except ValueError as error:
-    print(error)
+    print("\n".join(textwrap.wrap(str(error), 90)))
 
 projected = ef.replace_stem(network, "edges", init="project")
 print(f"energy of the weights that is lost: {projected.conv1.lost_energy:.0%}")
@@ -58,4 +61,5 @@ print("conserved share", explanation.conserved_share.tolist())
 
 folded = ef.fold_stem(model)
 print(folded.conv1)
-print(f"largest difference of a weight: {(folded.conv1.weight - network.conv1.weight).abs().max():.1e}")
+difference = (folded.conv1.weight - network.conv1.weight).abs().max()
+print(f"largest difference of a weight: {difference:.1e}")

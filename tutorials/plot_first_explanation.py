@@ -20,7 +20,8 @@ image = classifier.preprocess(demo_photo())
 model = ef.replace_stem(classifier.model)
 attr = ef.EdgeFilterAttribution(model)
 explanation = attr.explain(image)
-print(classifier.class_names[explanation.target[0]], f"logit {explanation.output.item():.2f}")
+name = classifier.class_names[explanation.target[0]]
+print(f"{name}, logit {explanation.output.item():.2f}")
 
 # %%
 # Red speaks for the class, blue against it, white is zero. The bars add up to the logit, and so do the maps.
@@ -31,8 +32,8 @@ figure = explanation.plot(classifier.to_picture(image), bank=bank)
 # %%
 # The numbers behind the picture. ``delta`` is what is missing, or too much, in the sum.
 
-print("by color ", {name: round(value, 2) for name, value in explanation.top(3, "color")[0]})
-print("by filter", {name: round(value, 2) for name, value in explanation.top(3, "edge")[0]})
+print("by color ", {name: round(score, 2) for name, score in explanation.top(3, "color")[0]})
+print("by filter", {name: round(score, 2) for name, score in explanation.top(3)[0]})
 print("delta    ", f"{explanation.delta.item():.1e}")
 
 # %%
@@ -40,12 +41,13 @@ print("delta    ", f"{explanation.delta.item():.1e}")
 # where it is not, trust the intervention more than the score.
 
 check = ef.causal_check(attr, image, explanation)
-for color, score, drop in zip(explanation.colors, explanation.color[0], check.color[0], strict=True):
+rows = zip(explanation.colors, explanation.color[0], check.color[0], strict=True)
+for color, score, drop in rows:
     print(f"{color:6} score {score:.2f}, drop when silenced {drop:.2f}")
-best = explanation.edge[0].argmax()
-print(
-    f"{explanation.filter_labels[best]:6} score {explanation.edge[0, best]:.2f}, drop when silenced {check.edge[0, best]:.2f}"
-)
+
+best = int(explanation.edge[0].argmax())
+score, drop = explanation.edge[0, best], check.edge[0, best]
+print(f"{explanation.filter_labels[best]:6} score {score:.2f}, drop when silenced {drop:.2f}")
 
 # %%
 # The same for another class. What speaks for "coffee mug" in this photo?

@@ -1,12 +1,15 @@
-"""Show the figures of a tutorial: those in its variables, for the library draws without pyplot."""
+"""Order the tutorials, and show their figures: those in their variables, for the library draws without pyplot."""
 
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst
+
+ORDER = ("plot_first_explanation.py", "plot_exact_stem.py")
 
 _SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
 
@@ -23,5 +26,13 @@ def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
     return figure_rst(written, gallery_conf["src_dir"])
 
 
-def _get_sg_image_scraper() -> Any:
-    return scrape
+class TutorialOrder:
+    """Sort key: the order of ``ORDER``, what is not in it last."""
+
+    def __init__(self, _folder: str) -> None:
+        pass
+
+    def __call__(self, filename: str) -> tuple[int, str]:
+        """Return the place of a tutorial."""
+        name = Path(filename).name
+        return (ORDER.index(name) if name in ORDER else len(ORDER)), name
