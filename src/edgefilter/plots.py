@@ -15,7 +15,7 @@ from .kernels import Kernel, get_kernel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import Colormap, Normalize
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.gridspec import SubplotSpec
 
@@ -23,7 +23,10 @@ __all__ = ["plot_explanation", "plot_kernels"]
 
 Array = npt.NDArray[np.float64]
 
-SIGNED = "RdBu_r"  # red speaks for the output, blue against it, white is zero
+SIGNED = (  # RdBu_r with a true white for zero: red speaks for the output, blue against it
+    *("#053061", "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#ffffff"),
+    *("#fddbc7", "#f4a582", "#d6604d", "#b2182b", "#67001f"),
+)
 FOR, AGAINST = "#b2182b", "#2166ac"
 INK = "#222222"
 OWN = {"red": "#cb3a32", "green": "#3a9149", "blue": "#3867b8", "gray": "#7f7f7f"}
@@ -88,14 +91,16 @@ def plot_explanation(
     picture = None if image is None else _picture(image)
     names = [name for name, _ in first.top(min(top, len(first.filters)))[0]]
     rows = math.ceil(len(names) / MAPS_A_ROW)
-    figure = Figure(figsize=(12.4, 3.5 + 2.9 * rows), dpi=150, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    figure = Figure(figsize=(12.4, 0.45 + (1 + rows) * _row_height(first, picture)), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.05)
     figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
-    left, right = figure.subfigures(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
-    upper, lower = left.subfigures(2, 1, height_ratios=(1, 0.93 * rows))
+    columns = figure.add_gridspec(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
+    left, right = figure.add_subfigure(columns[0]), figure.add_subfigure(columns[1])
+    bands = left.add_gridspec(2, 1, height_ratios=(1, rows))
+    upper, lower = left.add_subfigure(bands[0]), left.add_subfigure(bands[1])
     _draw_top_row(upper, first, picture)
     _draw_maps(lower, first, names, picture, rows)
-    _draw_filters(right.subplots(), first, bank)
+    _draw_filters(right, first, bank)
     return figure
 
 
@@ -130,17 +135,20 @@ def plot_kernels(kernels: FilterBank | Iterable[Kernel | str]) -> Figure:
         raise ValueError("kernels must not be empty; got none. Pass for example ['sobel_x', 'sobel_y'].")
     columns = min(len(found), max(6, math.ceil(math.sqrt(len(found) * 1.3))))
     rows = math.ceil(len(found) / columns)
-    figure = Figure(figsize=(1.25 * columns, 1.42 * rows), dpi=150, layout="constrained")
+    size = (1.25 * columns, 1.5 * rows)
+    figure = Figure(figsize=size, dpi=150)
+    edge = [0.05 / inches for inches in size]
+    figure.subplots_adjust(edge[0], edge[1], 1 - edge[0], 1 - 6 * edge[1], wspace=0.08, hspace=0.28)
+    labels = [kernel.label for kernel in found]
     for place, kernel in enumerate(found):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _draw_kernel(axes, kernel)
+        label = kernel.name if labels.count(kernel.label) > 1 else kernel.label
+        _draw_kernel(figure.add_subplot(rows, columns, place + 1), kernel, _words(label))
     return figure
 
 
-def _draw_kernel(axes: Axes, kernel: Kernel) -> None:
+def _draw_kernel(axes: Axes, kernel: Kernel, label: str) -> None:
     limit = float(np.abs(kernel.weight).max()) or 1.0
-    axes.imshow(kernel.weight, cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
-    label = _words(kernel.label)
+    axes.imshow(kernel.weight, cmap=_signed(), vmin=-limit, vmax=limit, interpolation="nearest")
     label = label if len(label) <= 18 else "\n".join(_halves(label))
     axes.set_title(label, fontsize=SMALL if len(label) <= 14 else SMALL - 1.5, color=INK, pad=3)
     _frame(axes)
@@ -149,6 +157,12 @@ def _draw_kernel(axes: Axes, kernel: Kernel) -> None:
         for (row, column), value in np.ndenumerate(weight):
             shade = "white" if abs(value) > 0.7 * limit else INK
             axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=SMALL, color=shade)
+
+
+def _row_height(explanation: Explanation, picture: Array | None) -> float:
+    """Return the inches that a row of pictures takes with its headings."""
+    height, width = explanation.response.shape[3:] if picture is None else picture.shape[:2]
+    return 0.55 + 2.0 * min(max(height / width, 0.8), 1.8)
 
 
 # --- the parts of the picture -------------------------------------------------------------------------------
@@ -179,7 +193,7 @@ def _draw_pixels(axes: Axes, explanation: Explanation) -> None:
     assert explanation.pixel is not None
     values = _array(explanation.pixel[0].sum(0))
     limit, clipped = _limit(values)
-    shown = axes.imshow(values, cmap=SIGNED, norm=_symmetric(limit), interpolation="nearest")
+    shown = axes.imshow(values, cmap=_signed(), norm=_symmetric(limit), interpolation="nearest")
     _heading(axes, "Relevance by pixel")
     if not values.any():
         _note(axes)
@@ -198,7 +212,7 @@ def _draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explanation) 
     axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
 
 
-def _draw_filters(axes: Axes, explanation: Explanation, bank: FilterBank | None) -> None:
+def _draw_filters(part: SubFigure, explanation: Explanation, bank: FilterBank | None) -> None:
     """Draw the bars by filter, largest on top; of many filters the rest is one bar."""
     values = _array(explanation.edge[0])
     order = list(np.argsort(-values, kind="stable"))
@@ -212,7 +226,9 @@ def _draw_filters(axes: Axes, explanation: Explanation, bank: FilterBank | None)
         shown = np.append(shown, values.sum() - shown.sum())
     paint = [FOR if value >= 0 else AGAINST for value in shown]
     pad = 4.0 if bank is None else 24.0
-    _bars(axes, labels, shown, paint, height=0.6, pad=pad, least=6)
+    share = min(0.97, (0.55 * len(labels) + 1) / part.figure.get_size_inches()[1])
+    axes = part.add_subplot(part.add_gridspec(2, 1, height_ratios=(share, 1 - share))[0])
+    _bars(axes, labels, shown, paint, height=0.6, pad=pad)
     _heading(axes, "Relevance by edge filter")
     axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
     if bank is not None:
@@ -226,7 +242,7 @@ def _thumbnail(axes: Axes, row: int, weight: Array) -> None:
 
     limit = float(np.abs(weight).max()) or 1.0
     icon = OffsetImage(
-        weight, zoom=16 / max(weight.shape), cmap=SIGNED, norm=_symmetric(limit), interpolation="nearest"
+        weight, zoom=16 / max(weight.shape), cmap=_signed(), norm=_symmetric(limit), interpolation="nearest"
     )
     box = AnnotationBbox(
         icon,
@@ -260,21 +276,20 @@ def _draw_maps(
             _note(axes)
     from matplotlib.cm import ScalarMappable
 
-    scale = ScalarMappable(_symmetric(limit), SIGNED)
+    scale = ScalarMappable(_symmetric(limit), _signed())
     last = all_axes[0, min(len(maps), MAPS_A_ROW) - 1]
     _color_bar(last, scale, limit, "relevance of a place in the filter's map", clipped)
 
 
 def _over(picture: Array | None, values: Array, limit: float) -> Array:
     """Color a map and multiply it with the lightened gray picture, so that zero stays gray and sign stays clear."""
-    from matplotlib import colormaps
-
+    paint = _signed()
     if picture is None:
-        return np.asarray(colormaps[SIGNED](_symmetric(limit)(values)))[..., :3]
+        return np.asarray(paint(_symmetric(limit)(values)))[..., :3]
     gray = picture if picture.ndim == 2 else picture[..., :3] @ np.array([0.299, 0.587, 0.114])
     rows = np.arange(gray.shape[0]) * values.shape[0] // gray.shape[0]
     columns = np.arange(gray.shape[1]) * values.shape[1] // gray.shape[1]
-    color = np.asarray(colormaps[SIGNED](_symmetric(limit)(values[np.ix_(rows, columns)])))[..., :3]
+    color = np.asarray(paint(_symmetric(limit)(values[np.ix_(rows, columns)])))[..., :3]
     return color * (0.5 + 0.5 * gray[..., None])
 
 
@@ -289,28 +304,29 @@ def _bars(
     *,
     height: float,
     pad: float = 4.0,
-    least: int = 0,
 ) -> None:
     """Draw horizontal bars, the first on top, each with its number."""
     rows = np.arange(len(values))
     axes.barh(rows, values, height=height, color=list(paint))
     axes.set_yticks(rows, labels)
-    axes.set_ylim(max(len(values), least) - 0.4, -0.6)
+    axes.set_ylim(len(values) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK, pad=pad)
     axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
     axes.locator_params(axis="x", nbins=4)
     axes.axvline(0, color=INK, linewidth=0.8)
+    numbers = [_number(float(value)) for value in values]
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     span = (high - low) or 1.0
-    axes.set_xlim(low - (0.2 * span if low < 0 else 0), high + 0.2 * span)
-    for row, value in enumerate(values):
-        side, align = (3, "left") if value >= 0 else (-3, "right")
+    room = 0.06 + 0.04 * max(
+        map(len, numbers)
+    )  # for the numbers, which stand on the right of bar and zero line
+    axes.set_xlim(low - (0.03 * span if low < 0 else 0), high + room * span)
+    for row, (value, number) in enumerate(zip(values, numbers, strict=True)):
         axes.annotate(
-            _number(float(value)),
-            (float(value), row),
-            xytext=(side, 0),
+            number,
+            (max(float(value), 0.0), row),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha=align,
             va="center",
             fontsize=SMALL,
             color=INK,
@@ -319,7 +335,7 @@ def _bars(
         axes.spines[edge].set_visible(False)
     axes.spines["bottom"].set_color("#999999")
     if not values.any():
-        axes.set_xlim(0, 1)
+        axes.set_xticks([0])
         _note(axes)
 
 
@@ -331,26 +347,34 @@ def _color_bar(axes: Axes, scale: Any, limit: float, label: str, clipped: bool) 
         cax=axes.inset_axes((1.04, 0.0, 0.045, 1.0)),
         extend="both" if clipped else "neither",
         extendfrac=0.03,
-        ticks=[-limit, 0, limit],
     )
-    bar.ax.set_yticklabels([_number(-limit), "0", _number(limit)])
+    if limit:
+        bar.set_ticks([-limit, 0, limit], labels=[_number(-limit), "0", _number(limit)])
+    else:
+        bar.set_ticks([0], labels=["0"])
     bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, color="#999999")
     bar.set_label(f"{label}{note}", fontsize=SMALL, color=INK)
-    bar.outline.set_edgecolor("#999999")  # type: ignore[operator]
+    outline: Any = bar.outline
+    outline.set_edgecolor("#999999")
 
 
 def _limit(values: Array) -> tuple[float, bool]:
     """Return where the colors end, and whether some values lie beyond."""
     largest = float(np.abs(values).max())
-    if largest == 0:
-        return 1.0, False
     robust = float(np.percentile(np.abs(values), PERCENTILE))
     return (robust, True) if 0 < robust < 0.75 * largest else (largest, False)
+
+
+def _signed() -> Colormap:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", SIGNED, N=257)  # odd: zero is the middle color
 
 
 def _symmetric(limit: float) -> Normalize:
     from matplotlib.colors import Normalize
 
+    limit = limit or 1.0  # of a map without any relevance
     return Normalize(-limit, limit)
 
 
@@ -360,7 +384,15 @@ def _heading(axes: Axes, text: str) -> None:
 
 def _note(axes: Axes) -> None:
     axes.text(
-        0.5, 0.5, "no relevance", transform=axes.transAxes, ha="center", va="center", fontsize=TEXT, color=INK
+        0.5,
+        0.5,
+        "no relevance",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=TEXT,
+        color=INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
     )
 
 

@@ -1,0 +1,276 @@
+"""The command line: what it prints and writes, and how it says no."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import edgefilter as ef
+from edgefilter import cli
+from edgefilter.classifiers import load_classifier
+from edgefilter.photos import read_photo
+
+MODEL = "squeezenet1_1"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small network's random weights, of five classes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torchvision.models.get_model(MODEL, num_classes=5)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save_file(network.state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch):
+    """A photo in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(values).save("photo.jpg")
+    return "photo.jpg"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Call the command line; tables are as wide as they need to be."""
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(cli.app, list(map(str, arguments)))
+
+
+def refused(result, message, code=2):
+    """Check that one line said why, and nothing else happened."""
+    assert result.exit_code == code, result.output
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    return True
+
+
+def test_explain_prints_the_scores_and_writes_the_picture(run, photo, weights):
+    result = run("explain", photo, "--model", MODEL, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    for text in (f"Model: {MODEL}", "prediction", "Explained: class ", "drop if silenced", "Conserved: "):
+        assert text in result.stdout
+    assert "Silencing the top filter, " in result.stdout
+    assert "Silencing the top color, " in result.stdout
+    with Image.open("photo_explanation.png") as picture:
+        assert min(picture.size) > 500
+
+
+def test_json_holds_the_numbers_of_the_library(run, photo, weights):
+    result = run(
+        "explain", photo, "--model", MODEL, "--weights", weights, "--json", "-", "--target", "class 3"
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    classifier = load_classifier(MODEL, weights)
+    attribution = ef.EdgeFilterAttribution(ef.replace_stem(classifier.model))
+    inputs = classifier.preprocess(read_photo(photo))
+    explanation = attribution.explain(inputs, 3)
+    check = ef.causal_check(attribution, inputs, explanation)
+    assert {key: found[key] for key in explanation.to_dict()} == explanation.to_dict()
+    assert found["explained"]["name"] == "class 3"
+    assert list(found["causal_drop"]["edge"].values()) == check.edge[0].tolist()
+    assert list(found["causal_drop"]["color"]) == ["red", "green", "blue"]
+    assert len(found["predictions"]) == 3
+    assert found["versions"]["edgefilter"] == ef.__version__
+
+
+def test_json_goes_to_a_file_and_quiet_prints_nothing(run, photo, weights):
+    arguments = ("explain", photo, "--model", MODEL, "--weights", weights, "--json", "n.json", "--quiet")
+    result = run(*arguments, "--out", "p.svg")
+    assert (result.exit_code, result.output) == (0, "")
+    with open("n.json", encoding="utf-8") as file:
+        assert json.load(file)["image"] == photo
+    with open("p.svg", encoding="utf-8") as file:
+        assert "<svg" in file.read()
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "missing"),
+    [
+        ((), ["name"], ["1 others"]),
+        (("--top", "2"), ["1 others", "7 others"], []),
+        (("--score", "color"), ["red"], ["dx0_dy0      "]),
+        (("--score", "all", "--top", "4"), ["23 others"], []),
+    ],
+)
+def test_tables_are_chosen_by_options(run, photo, weights, options, there, missing):
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, *options)
+    assert result.exit_code == 0, result.output
+    assert all(text in result.stdout for text in there)
+    assert not any(text in result.stdout for text in missing)
+
+
+def test_a_complete_named_bank_explains_with_its_kernels(run, photo, weights):
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "frei_chen")
+    assert result.exit_code == 0, result.output
+    assert "frei_chen_edge_x" in result.stdout
+
+
+def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
+    assert refused(result, "bank 'sobel' spans 2 of the 9 dimensions")
+
+
+def test_demo_end_to_end(tmp_path):
+    """As a user: a fresh process, no argument, and the coffee is an espresso."""
+    command = [sys.executable, "-W", "error", "-m", "edgefilter", "explain", "--json", "-"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["predictions"][0]["name"] == found["explained"]["name"] == "espresso"
+    assert found["conserved_share"] == pytest.approx(1, abs=0.01)
+    assert sum(found["color"][0]) == pytest.approx(found["output"][0], rel=0.01)
+    assert found["causal_drop"]["edge"]["dx0_dy0"] > 1
+    assert (tmp_path / "coffee_explanation.png").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jpg"], "image must be an existing file; got 'none.jpg'"),
+        (["."], "image must be a file; got the folder '.'"),
+        (["photo.jpg", "--composite", "epsilon_pluss"], "did you mean 'epsilon_plus'?"),
+        (["photo.jpg", "--bank", "sobell"], "unknown bank 'sobell'; did you mean 'sobel'?"),
+        (["photo.jpg", "--model", "resnet-18"], "unknown model 'resnet-18'; did you mean 'resnet18'?"),
+        (["photo.jpg", "--weights", "none.pt"], "weights must be an existing file; got 'none.pt'"),
+        (["photo.jpg", "--target", "1000"], "target must be between 0 and 999"),
+        (["photo.jpg", "--target", "expresso"], "unknown class 'expresso'; did you mean 'espresso'?"),
+        (["photo.jpg", "--device", "gpu"], "device must be one that torch can use here; got 'gpu'"),
+        (["photo.jpg", "--out", "picture.gif"], "out must end in .png, .pdf, .svg; got 'picture.gif'"),
+        (["photo.jpg", "--out", "none/p.png"], "out must be in a folder that can be written to"),
+        (["photo.jpg", "--out", "photo.jpg/p.png"], "out must be in a folder that can be written to"),
+        (["photo.jpg", "--json", "none/n.json"], "json must be in a folder that can be written to"),
+        (["photo.jpg", "--json", "."], "json must be a file; got the folder '.'"),
+    ],
+)
+def test_bad_usage_has_its_own_message_and_exit_code_2(run, photo, arguments, message):
+    assert refused(run("explain", *arguments), message)
+
+
+def test_bad_photo_is_refused(run, photo):
+    with open("notes.jpg", "w") as file:
+        file.write("text")
+    assert refused(run("explain", "notes.jpg"), "got 'notes.jpg', which is none")
+
+
+def test_unknown_options_are_bad_usage(run, photo):
+    assert run("explain", photo, "--score", "colour").exit_code == 2
+    assert run("explain", photo, "--top", "0").exit_code == 2
+    assert run("explian").exit_code == 2
+
+
+@pytest.mark.parametrize("option", ["--out", "--json"])
+def test_existing_files_are_kept_without_force(run, photo, weights, option):
+    """The refusal comes before the work; with --force they are replaced."""
+    name = "old.png" if option == "--out" else "old.json"
+    with open(name, "w") as file:
+        file.write("old")
+    arguments = ("explain", photo, "--model", MODEL, "--weights", weights, option, name)
+    assert refused(run(*arguments), f"got '{name}', which exists. Pass --force")
+    with open(name) as file:
+        assert file.read() == "old"
+    assert run(*arguments, "--force").exit_code == 0
+    with open(name, "rb") as file:
+        assert file.read() != b"old"
+
+
+def test_unwritable_output_is_seen_before_the_computation(run, photo, monkeypatch):
+    monkeypatch.setattr(cli, "load_classifier", lambda *_, **__: pytest.fail("the network was loaded"))
+    assert refused(run("explain", photo, "--out", "none/p.png"), "Choose another place.")
+
+
+def test_malicious_weights_are_refused(run, photo, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    torch.save({"x": Bomb()}, "w.pt")
+    assert refused(run("explain", photo, "--model", MODEL, "--weights", "w.pt"), "nothing but tensors")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_failures_of_the_model_have_exit_code_1(run, photo, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    assert refused(run("explain", photo, "--model", "resnet18"), "pass a file with --weights", code=1)
+
+
+def test_failures_of_the_library_have_exit_code_1(run, photo, weights, monkeypatch):
+    def fail(*_):
+        raise NotImplementedError("no rule for\nthis operation")
+
+    monkeypatch.setattr(cli, "causal_check", fail)
+    result = run("explain", photo, "--model", MODEL, "--weights", weights)
+    assert refused(result, "Error: no rule for this operation", code=1)
+
+
+def test_interrupt_has_exit_code_130(run, photo, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_classifier", interrupt)
+    result = run("explain", photo)
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+
+
+def test_version(run):
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"edgefilter {ef.__version__}\n")
+
+
+def test_help_shows_the_commands(run):
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in ("explain", "kernels", "models"))
+
+
+def test_kernels_lists_the_catalogue(run):
+    result = run("kernels")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in ef.kernel_names())
+    assert all(name in result.stdout for name in ef.bank_names())
+
+
+def test_kernels_lists_a_family_and_a_bank(run):
+    family, bank = run("kernels", "--family", "scharr"), run("kernels", "--bank", "sobel")
+    assert "scharr_x" in family.stdout
+    assert "sobel_x" not in family.stdout
+    assert len(bank.stdout.strip().splitlines()) == 3
+
+
+def test_kernels_draws_them(run, tmp_path):
+    assert run("kernels", "--bank", "sobel", "--out", tmp_path / "k.pdf").exit_code == 0
+    assert (tmp_path / "k.pdf").read_bytes().startswith(b"%PDF")
+    assert refused(run("kernels", "--bank", "sobel", "--out", tmp_path / "k.pdf"), "which exists")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--family", "sobl"], "unknown family 'sobl'; did you mean 'sobel'?"),
+        (["--bank", "sobl"], "unknown bank 'sobl'; did you mean 'sobel'?"),
+    ],
+)
+def test_unknown_kernels_are_refused(run, arguments, message):
+    assert refused(run("kernels", *arguments), message)
+
+
+def test_models_lists_every_name_that_explain_takes(run):
+    result = run("models")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for name in ("efficientnet_lite0", "resnet50", "vit_b_16", "timm:NAME"))
