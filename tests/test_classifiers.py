@@ -162,7 +162,7 @@ def test_other_objects_than_a_state_dict_are_refused(tmp_path):
 
 
 def test_missing_weights_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="weights must be an existing file; got .*none.pt"):
+    with pytest.raises(FileNotFoundError, match=r"weights must be an existing file; got .*none.pt"):
         load_classifier("squeezenet1_1", tmp_path / "none.pt")
 
 

@@ -141,7 +141,7 @@ def test_image_at_the_limit_is_read(tmp_path, monkeypatch):
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="image must be an existing file; got .*which is not there"):
+    with pytest.raises(FileNotFoundError, match=r"image must be an existing file; got .*which is not there"):
         read_photo(tmp_path / "none.jpg")
 
 

@@ -174,7 +174,7 @@ def test_explanation_plot_passes_its_arguments_on():
 def test_matplotlib_is_left_as_it_was():
     before = dict(mpl.rcParams)
     drawn(plot_explanation(explanation()))
-    drawn(plot_kernels("sobel_x sobel_y".split()))
+    drawn(plot_kernels(["sobel_x", "sobel_y"]))
     assert dict(mpl.rcParams) == before
     assert Gcf.get_all_fig_managers() == []
 
