@@ -360,18 +360,22 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     def _check(self, images: tuple[Tensor, ...]) -> None:
         training = [name for name, module in self.model.named_modules() if module.training]
         if training:
-            layer = f"layer {training[-1]!r}" if training[-1] else type(self.model).__name__
+            name = next((f"layer {name!r}" for name in training if name), type(self.model).__name__)
             raise ValueError(
-                f"model must be in evaluation mode; got {layer} in training. Call model.eval() first."
+                f"model must be in evaluation mode; {name} is training. Call model.eval() first."
             )
         self._bank.check_kernels()
         for image in images:
-            _check_values(image)
+            _check_kind(image)
         if len(images) == 1:
             _check_image(images[0], self._bank)
+        if not all(torch.isfinite(image).all() for image in images):
+            raise ValueError(
+                "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
+            )
 
 
-def _check_values(image: Tensor) -> None:
+def _check_kind(image: Tensor) -> None:
     if not image.is_floating_point():
         raise TypeError(
             f"inputs must be floating point; got {image.dtype}. "
@@ -379,10 +383,6 @@ def _check_values(image: Tensor) -> None:
         )
     if image.numel() == 0:
         raise ValueError(f"inputs must hold at least one image; got shape {tuple(image.shape)}.")
-    if not torch.isfinite(image).all():
-        raise ValueError(
-            "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
-        )
 
 
 def _check_image(images: Tensor, bank: EdgeFilterBank2d) -> None:
@@ -429,10 +429,12 @@ def _check_target(output: Tensor, target: Target) -> None:
             )
         return
     given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
-    for item in given if isinstance(given, list) else [given]:
+    given = given if isinstance(given, list) else [given]
+    for item in given:
         indices = item if isinstance(item, tuple) else (item,)
+        from_end = len(given) == 1 or isinstance(item, tuple)  # where Captum counts from the end
         for index, size in zip(indices, output.shape[1:], strict=False):
-            if isinstance(index, int) and not -size <= index < size:
+            if isinstance(index, int) and not -size * from_end <= index < size:
                 raise IndexError(
                     f"target must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}."
                 )
