@@ -1,0 +1,187 @@
+"""The views of one relevance tensor, saving and loading."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+import edgefilter as ef
+from edgefilter.explanation import Explanation
+
+COLORS, FILTERS = ("red", "green", "blue"), ("sobel_x", "sobel_y")
+
+
+@pytest.fixture
+def explanation(generator):
+    response = torch.randn(3, 3, 2, 4, 5, generator=generator, dtype=torch.float64)
+    pixel = torch.randn(3, 3, 6, 7, generator=generator, dtype=torch.float64)
+    return Explanation(
+        response,
+        pixel,
+        torch.tensor([1.0, 2.0, 0.0]).double(),
+        (7, (1, 2), None),
+        COLORS,
+        FILTERS,
+        ("x", "y"),
+    )
+
+
+def test_scores_are_sums(explanation):
+    r = explanation.response.numpy()
+    assert_close(explanation.color.numpy(), r.sum((2, 3, 4)))
+    assert_close(explanation.edge.numpy(), r.sum((1, 3, 4)))
+    assert_close(explanation.color_edge.numpy(), r.sum((3, 4)))
+    assert_close(explanation.total.numpy(), r.sum((1, 2, 3, 4)))
+    assert_close(explanation.delta, explanation.total - explanation.output)
+    assert_close(explanation.conserved_share, explanation.total / explanation.output)
+
+
+def test_maps_by_name(explanation):
+    assert torch.equal(explanation.edge_map("sobel_y"), explanation.response[:, :, 1].sum(1))
+    assert torch.equal(explanation.edge_map("y"), explanation.edge_map("sobel_y"))
+    assert torch.equal(explanation.color_map("blue"), explanation.response[:, 2].sum(1))
+    with pytest.raises(KeyError, match=r"unknown filter 'sobel-x'; did you mean 'sobel_x'\?"):
+        explanation.edge_map("sobel-x")
+    with pytest.raises(KeyError, match=r"unknown color 'gren'; did you mean 'green'\?"):
+        explanation.color_map("gren")
+
+
+@pytest.mark.parametrize("score", ["edge", "color", "color_edge"])
+def test_top_is_sorted_and_named(explanation, score):
+    table = getattr(explanation, score).flatten(1)
+    for ranked, values in zip(explanation.top(99, score), table, strict=True):
+        assert [value for _, value in ranked] == sorted(values.tolist(), reverse=True)
+    names = {name for name, _ in explanation.top(99, score)[0]}
+    assert (
+        names
+        == {
+            "edge": set(FILTERS),
+            "color": set(COLORS),
+            "color_edge": {f"{c} {f}" for c in COLORS for f in FILTERS},
+        }[score]
+    )
+    assert len(explanation.top(1, score)[0]) == 1
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+def test_top_needs_a_count(explanation, k):
+    with pytest.raises(ValueError, match="k must be an integer >= 1; got"):
+        explanation.top(k)
+
+
+def test_top_needs_a_known_score(explanation):
+    with pytest.raises(KeyError, match=r"unknown score 'edges'; did you mean 'edge'\?"):
+        explanation.top(1, "edges")
+
+
+def test_normalized_scores_sum_to_one_and_zeros_stay(explanation):
+    explanation.response[2] = 0
+    shares = explanation.normalized()
+    ones = torch.tensor([1.0, 1.0, 0.0]).double()
+    for score in (shares.color, shares.edge, shares.color_edge, shares.response):
+        assert_close(score.flatten(1).sum(1), ones)
+    assert_close(shares.output[:2], explanation.output[:2] / explanation.total[:2])
+
+
+@pytest.mark.parametrize("index", [0, 1, -1, np.int64(2), slice(1, 3)])
+def test_indexing_gives_a_batch(explanation, index):
+    part = explanation[index]
+    wanted = range(3)[index] if isinstance(index, slice) else [range(3)[index]]
+    assert torch.equal(part.response, explanation.response[list(wanted)])
+    assert torch.equal(part.pixel, explanation.pixel[list(wanted)])
+    assert part.target == tuple(explanation.target[i] for i in wanted)
+    assert len(part) == len(wanted)
+
+
+def test_indexing_stops_at_the_end(explanation):
+    with pytest.raises(IndexError, match="index must be below 3, the number of images; got 3"):
+        explanation[3]
+    assert len(list(explanation)) == 3
+
+
+def test_to_dict_is_json(explanation):
+    read = json.loads(json.dumps(explanation.to_dict()))
+    assert read["target"] == [7, [1, 2], None]
+    assert_close(torch.tensor(read["color_edge"], dtype=torch.float64), explanation.color_edge)
+    assert read["filters"] == list(FILTERS)
+
+
+def test_to_dataframe_has_a_row_per_image_color_and_filter(explanation):
+    table = explanation.to_dataframe()
+    assert list(table.columns) == ["image", "target", "output", "color", "filter", "relevance"]
+    assert len(table) == 3 * 3 * 2
+    assert table["relevance"].tolist() == explanation.color_edge.flatten().tolist()
+    assert table.loc[1, ["image", "color", "filter"]].tolist() == [0, "red", "sobel_y"]
+
+
+@pytest.mark.parametrize("pixel", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_save_and_load_round_trip(explanation, tmp_path, pixel, dtype):
+    response, maps = explanation.response.to(dtype), explanation.pixel.to(dtype) if pixel else None
+    before = Explanation(response, maps, explanation.output, explanation.target, COLORS, FILTERS, ("x", "y"))
+    after = Explanation.load(before.save(tmp_path / "e.safetensors"))
+    assert torch.equal(after.response, before.response)
+    assert (after.pixel is None) == (not pixel)
+    assert after.pixel is None or torch.equal(after.pixel, before.pixel)
+    assert torch.equal(after.output, before.output)
+    for name in ("target", "colors", "filters", "filter_labels"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+def test_saving_overwrites_nothing_unasked(explanation, tmp_path):
+    path = explanation.save(tmp_path / "e.safetensors")
+    with pytest.raises(FileExistsError, match=r"path must be a new file; got .* Pass overwrite=True"):
+        explanation[0].save(path)
+    assert len(Explanation.load(path)) == 3
+    explanation[0].save(path, overwrite=True)
+    assert len(Explanation.load(path)) == 1
+
+
+def test_saving_needs_a_folder(explanation, tmp_path):
+    with pytest.raises(FileNotFoundError, match="path must lie in a folder that exists"):
+        explanation.save(tmp_path / "nowhere" / "e.safetensors")
+
+
+def test_loading_garbage_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"path must be a file that save\(\) wrote"):
+        Explanation.load(tmp_path / "none")
+    (tmp_path / "garbage").write_bytes(b"not safetensors at all")
+    with pytest.raises(ValueError, match="path must be a safetensors file"):
+        Explanation.load(tmp_path / "garbage")
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(ValueError, match="path must be a safetensors file"):
+        Explanation.load(tmp_path / "empty")
+    save_file({"x": torch.ones(1)}, tmp_path / "other")
+    with pytest.raises(
+        ValueError, match=r"path must be a file that Explanation.save\(\) wrote; got .*, another file"
+    ):
+        Explanation.load(tmp_path / "other")
+
+
+def test_parts_that_do_not_fit_are_refused():
+    response, output = torch.zeros(1, 3, 2, 4, 4), torch.zeros(1)
+    with pytest.raises(
+        ValueError, match=r"response must have shape \(1, 3, 2, height, width\).*got \(1, 2, 3, 4, 4\)"
+    ):
+        Explanation(response.transpose(1, 2), None, output, (0,), COLORS, FILTERS)
+    with pytest.raises(ValueError, match="output, pixel and filter_labels must fit the 1 images"):
+        Explanation(response, None, torch.zeros(2), (0,), COLORS, FILTERS)
+    with pytest.raises(ValueError, match="output, pixel and filter_labels must fit"):
+        Explanation(response, torch.zeros(1, 2, 4, 4), output, (0,), COLORS, FILTERS)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [2, (2,), torch.tensor(2), torch.tensor([2]), [2, 2], torch.tensor([2, 2]), [(2,), (2,)]],
+    ids=str,
+)
+def test_target_forms_are_kept_one_per_image(small_net, generator, target):
+    images = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
+    explanation = ef.EdgeFilterAttribution(ef.replace_stem(small_net)).explain(images, target)
+    assert explanation.target in ((2, 2), ((2,), (2,)))
+    json.dumps(explanation.to_dict())
