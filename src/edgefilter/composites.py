@@ -29,7 +29,7 @@ __all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
 
 DEFAULT = "epsilon_plus"
 STABILIZER = 1e-12
-EPSILON = 1e-9  # as in Captum's LRP
+EPSILON = 1e-15  # so small that it only guards divisions by zero
 
 
 class _Recipe(NamedTuple):

@@ -6,6 +6,7 @@ user's model keeps its modules, parameters, hooks and flags whatever happens.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import operator
 import threading
@@ -17,63 +18,89 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torchvision.models.swin_transformer import _patch_merging_pad, shifted_window_attention
 from torchvision.ops import stochastic_depth
 from zennit import types
 from zennit.layer import Sum
 
 from .layers import EdgeFilterBank2d, PaddedConv2d
+from .operations import (
+    Affine,
+    FunctionalConv2d,
+    FunctionalLinear,
+    Passing,
+    Spread,
+    TokenLinear,
+    UnsteadySum,
+    UnsteadyWeighing,
+    Weighing,
+    attention,
+    batch_gain,
+    from_windows,
+    group_gain,
+    layer_gain,
+    shift_gain,
+    to_windows,
+    window_mask,
+    without_key_bias,
+)
 from .tracing import trace
 
-__all__ = ["FilterBankConv2d", "RewrittenModel", "UnsupportedModelError", "structure"]
+__all__ = ["LOCK", "FilterBankConv2d", "RewrittenModel", "UnsupportedModelError", "structure"]
 
 LOCK = threading.RLock()
 
-MODULES = (
-    _ConvNd,
-    nn.Linear,
-    types.BatchNorm,
-    types.Activation,
-    types.AvgPool,
-    types.MaxPool,
-    nn.Flatten,
-    nn.Unflatten,
-    nn.ZeroPad2d,
-)
+RULED = (_ConvNd, nn.Linear, types.BatchNorm, types.Activation, types.AvgPool, types.MaxPool)
+REARRANGING = (
+    nn.Flatten, nn.Unflatten, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d,
+    nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Fold, nn.Unfold,
+)  # fmt: skip
+ELEMENTWISE = (nn.Mish,)
 IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
-RESHAPINGS = {
-    torch.flatten,
-    torch.reshape,
-    "flatten",
-    "reshape",
-    "view",
-    "contiguous",
-    torch.squeeze,
-    "squeeze",
-}
-DROPOUTS = {
-    F.dropout,
-    F.dropout1d,
-    F.dropout2d,
-    F.dropout3d,
-    F.alpha_dropout,
-    torch.dropout,
-    stochastic_depth,
-}
-MEANS = {torch.mean, "mean"}
+RESIZING = (nn.Upsample,)
 
-Maker = Callable[..., nn.Module]
-FUNCTIONS: dict[Any, Maker] = {
+REARRANGEMENTS = {
+    torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.swapaxes, torch.swapdims, torch.squeeze,
+    torch.unsqueeze, torch.chunk, torch.split, torch.unbind, torch.stack, torch.roll, torch.flip, torch.tile,
+    torch.movedim, torch.concat, torch.narrow, torch.select, torch.index_select, torch.unflatten,
+    operator.getitem, F.pad, F.pixel_shuffle, F.pixel_unshuffle, F.channel_shuffle, F.unfold, F.fold,
+    _patch_merging_pad, to_windows,
+    "flatten", "reshape", "view", "permute", "transpose", "swapaxes", "squeeze", "unsqueeze", "chunk", "split", "unbind",
+    "contiguous", "expand", "expand_as", "repeat", "roll", "flip", "t", "movedim", "narrow", "select", "unflatten", "clone",
+    "to", "float", "double", "type_as", "view_as", "reshape_as", "tile", "index_select",
+}  # fmt: skip
+ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+SUBTRACTIONS = {operator.sub, operator.isub, torch.sub, "sub", "sub_"}
+PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
+QUOTIENTS = {operator.truediv, operator.itruediv, torch.div, "div", "div_"}
+MATRIX_PRODUCTS = {operator.matmul, torch.matmul, torch.bmm, "matmul", "bmm"}
+AVERAGES = {torch.mean, torch.sum, "mean", "sum"}
+CONCATENATIONS = {torch.cat, torch.concat}
+DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, torch.dropout, stochastic_depth}
+UNARY = {
+    torch.sigmoid, torch.tanh, torch.abs, torch.clamp, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.elu, F.selu,
+    F.celu, F.softplus, F.tanh, F.sigmoid, F.hardtanh, F.threshold, F.leaky_relu, F.relu6, F.logsigmoid, F.softsign,
+    "sigmoid", "tanh", "abs", "clamp", "sigmoid_", "tanh_", "clamp_",
+}  # fmt: skip
+SQUASHING = {
+    torch.sigmoid, F.sigmoid, "sigmoid", "sigmoid_", F.hardsigmoid, F.softmax, torch.softmax, "softmax", torch.tanh, F.tanh,
+    "tanh", F.relu6, F.hardtanh, torch.clamp, "clamp",
+}  # fmt: skip
+SQUASHERS = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, nn.Tanh, nn.ReLU6, nn.Hardtanh)
+NORMALISATIONS = {F.layer_norm, F.group_norm, F.batch_norm}
+LAYERS = {F.conv2d, torch.conv2d, F.linear}
+SHARING = MATRIX_PRODUCTS | AVERAGES | LAYERS | {torch.einsum, F.interpolate, F.avg_pool2d, F.adaptive_avg_pool2d,
+                                                 shifted_window_attention}  # fmt: skip
+AS_MODULES: dict[Any, Callable[..., nn.Module]] = {
     F.relu: lambda inplace=False: nn.ReLU(),  # noqa: ARG005
     torch.relu: nn.ReLU,
     torch.relu_: nn.ReLU,
     "relu": nn.ReLU,
     "relu_": nn.ReLU,
-    F.relu6: lambda inplace=False: nn.ReLU6(),  # noqa: ARG005
-    F.leaky_relu: lambda negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope),  # noqa: ARG005
     F.avg_pool2d: nn.AvgPool2d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.max_pool2d: nn.MaxPool2d,
+    torch.max_pool2d: nn.MaxPool2d,
     F.adaptive_max_pool2d: nn.AdaptiveMaxPool2d,
 }
 
@@ -86,12 +113,19 @@ class FilterBankConv2d(PaddedConv2d):
     """The filter bank in the rewritten copy: one convolution that composites can tell from the others."""
 
 
+class _Plan(NamedTuple):
+    """What becomes of a node: the operands that get relevance, and how to add it to the new graph."""
+
+    operands: tuple[fx.Node, ...]
+    emit: Callable[[], Any]
+
+
 class _Link(NamedTuple):
     """A module of the copy, the module whose weights it shares, and the BatchNorm merged into it."""
 
     twin: nn.Module
     source: nn.Module
-    norm: _BatchNorm | None
+    norm: _BatchNorm | None = None
 
     def refresh(self) -> None:
         """Take over the present weights."""
@@ -101,8 +135,7 @@ class _Link(NamedTuple):
             values = _merged(values["weight"], values.get("bias"), self.norm)
         for name, value in values.items():
             self.twin._parameters[name] = None if value is None else nn.Parameter(value, requires_grad=False)
-        for name, buffer in self.source._buffers.items():
-            self.twin._buffers[name] = buffer
+        self.twin._buffers.update(self.source._buffers)
 
 
 class RewrittenModel:
@@ -131,150 +164,49 @@ class RewrittenModel:
     """
 
     def __init__(self, model: nn.Module, bank: str, arguments: tuple[Any, ...]) -> None:
-        self._model = model
-        root = model if bank else nn.Sequential(model)
-        self._modules = dict(root.named_modules())
-        self._graph = trace(model, len(arguments))
-        _Recorder(fx.GraphModule(root, self._graph)).run(*arguments)
-        self._bank = bank or "0"
+        self._source = model
+        self._root = model if bank else nn.Sequential(model)
+        traced = fx.GraphModule(self._root, trace(model, len(arguments)))
+        _Recorder(traced).run(*arguments)
         self._links: list[_Link] = []
-        self.module = self._rewrite()
+        self._attributes: dict[str, str] = {}
+        self.module = _Rewriter(traced, bank or "0", self._links, self._attributes).rewrite()
         self.refresh()
         self._compare(arguments)
-
-    def refresh(self) -> None:
-        """Take over the present weights of the model."""
-        for link in self._links:
-            link.refresh()
 
     @property
     def bank(self) -> FilterBankConv2d:
         """The filter bank of the copy."""
         return next(module for module in self.module.modules() if isinstance(module, FilterBankConv2d))
 
-    def _rewrite(self) -> fx.GraphModule:
-        self._norms = dict(self._mergeable())
-        self._new, self._copies = fx.Graph(), {}
-        self._root = fx.GraphModule(nn.Module(), fx.Graph())
-        unsupported = [node for node in self._needed() if not self._translate(node)]
-        if unsupported:
-            names = ", ".join(sorted({_describe(node, self._modules) for node in unsupported}))
-            raise UnsupportedModelError(
-                f"model must consist of operations with a known relevance rule; got {names} in "
-                f"{type(self._model).__name__}. Its scores would be wrong, so none are given."
-            )
-        self._root.graph = self._new
-        self._root.recompile()
-        return self._root
+    def refresh(self) -> None:
+        """Take over the present weights of the model."""
+        for link in self._links:
+            link.refresh()
+        for name, path in self._attributes.items():
+            value = _attribute(self._root, path)
+            setattr(self.module, name, value.detach() if isinstance(value, Tensor) else value)
 
-    def _needed(self) -> list[fx.Node]:
-        """Return the nodes that the output depends on, in order, with all inputs of the model."""
-        needed, pending = set(), [next(iter(reversed(self._graph.nodes)))]
-        while pending:
-            node = pending.pop()
-            if node not in needed:
-                needed.add(node)
-                pending += node.all_input_nodes
-        if not any(node.op == "call_module" and node.target == self._bank for node in needed):
-            raise UnsupportedModelError(
-                f"filter bank {self._bank!r} must lie on the way to the output; got one that the output does not "
-                "depend on. Name the stem that is used with stem=..."
-            )
-        return [node for node in self._graph.nodes if node in needed or node.op == "placeholder"]
-
-    def _mergeable(self) -> Iterator[tuple[fx.Node, _BatchNorm]]:
-        """Yield the convolutions and linear layers whose only reader is a BatchNorm."""
-        for node in self._graph.nodes:
-            norm = self._modules.get(str(node.target)) if node.op == "call_module" else None
-            source = node.args[0] if isinstance(norm, _BatchNorm) else None
-            if isinstance(source, fx.Node) and source.op == "call_module" and len(source.users) == 1:
-                layer = self._modules[str(source.target)]
-                if isinstance(layer, (_ConvNd, nn.Linear)) and not isinstance(layer, _ConvTransposeNd):
-                    yield source, norm  # type: ignore[misc]
-
-    def _translate(self, node: fx.Node) -> bool:
-        """Add a node to the new graph; False if there is no rule for it."""
-        if node.op == "output":
-            bank = next(n for n in self._copies if n.op == "call_module" and n.target == self._bank)
-            self._new.output((self._copies[node.args[0]], self._copies[bank]))
-        elif not _carries_relevance(node) or node.op == "placeholder" or node.target in RESHAPINGS:
-            self._copies[node] = self._new.node_copy(node, lambda old: self._copies[old])
-            if node.op == "get_attr":
-                _share_attribute(self._root, self._model, str(node.target))
-        elif node.op == "call_module":
-            return self._translate_module(node)
-        elif node.target in ADDITIONS:
-            return self._translate_addition(node)
-        else:
-            return self._translate_function(node)
-        return True
-
-    def _translate_module(self, node: fx.Node) -> bool:
-        module = self._modules[str(node.target)]
-        source = node.args[0]
-        if self._norms.get(source) is module or isinstance(module, IDENTITIES):
-            self._copies[node] = self._copies[source]
-        elif isinstance(module, (*MODULES, EdgeFilterBank2d)) and len(node.args) == 1 and not node.kwargs:
-            twin = _twin(module)
-            learned = module.conv if isinstance(module, EdgeFilterBank2d) else module
-            self._links.append(_Link(twin, learned, self._norms.get(node)))
-            self._copies[node] = self._call(str(node.target), twin, self._copies[source])
-        else:
-            return False
-        return True
-
-    def _translate_addition(self, node: fx.Node) -> bool:
-        terms = node.args
-        if len(terms) != 2 or node.kwargs or not all(isinstance(term, fx.Node) for term in terms):
-            return False
-        if not all(_carries_relevance(term) and term.meta["shape"] == node.meta["shape"] for term in terms):
-            return False
-        stack = self._new.call_function(torch.stack, (tuple(self._copies[term] for term in terms), -1))
-        self._copies[node] = self._call(node.name, Sum(-1), stack)
-        return True
-
-    def _translate_function(self, node: fx.Node) -> bool:
-        source, *rest = node.args
-        if node.target in DROPOUTS:
-            self._copies[node] = self._copies[source]
-            return True
-        if node.target in MEANS and self._is_spatial_mean(node, source):
-            pooled = self._call(node.name, nn.AdaptiveAvgPool2d(1), self._copies[source])
-            keep = node.kwargs.get("keepdim", False)
-            self._copies[node] = pooled if keep else self._new.call_function(torch.flatten, (pooled, 1))
-            return True
-        if node.target not in FUNCTIONS or not isinstance(source, fx.Node):
-            return False
-        module = FUNCTIONS[node.target](*rest, **node.kwargs)
-        self._copies[node] = self._call(node.name, module, self._copies[source])
-        return True
-
-    def _is_spatial_mean(self, node: fx.Node, source: Any) -> bool:
-        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        axes = tuple(axes) if isinstance(axes, (list, tuple)) else (axes,)
-        return len(source.meta["shape"]) == 4 and axes in ((2, 3), (-2, -1), (3, 2), (-1, -2))
-
-    def _call(self, path: str, module: nn.Module, argument: Any) -> fx.Node:
-        taken = dict(self._root.named_modules())
-        names = itertools.chain([path], (f"{path}__{i}" for i in itertools.count(2)))
-        name = next(name for name in names if name not in taken)
-        self._root.add_submodule(name, module.eval())
-        return self._new.call_module(name, (argument,))
+    def release(self) -> None:
+        """Let go of what the operations kept from the last pass."""
+        for module in self.module.modules():
+            if isinstance(module, (Passing, Weighing)):
+                module.held = ((), {})
 
     def _compare(self, arguments: tuple[Any, ...]) -> None:
         """Refuse if the copy does not compute what the model computes."""
         with torch.no_grad():
-            expected, got = self._model(*arguments), self.module(*arguments)[0]
+            expected, got = self._source(*arguments), self.module(*arguments)[0]
         if not isinstance(expected, Tensor):
             raise TypeError(
                 f"model must return one tensor; got {type(expected).__name__}. "
                 "Wrap it in a module that returns the tensor to explain."
             )
-        tolerance = torch.finfo(expected.dtype).eps ** 0.5
+        tolerance = torch.finfo(expected.dtype).eps ** 0.4
         worst = float((expected - got).abs().max()) if expected.numel() else 0.0
         if not worst <= tolerance * max(float(expected.abs().max()), 1e-3):
             raise UnsupportedModelError(
-                f"the rewritten copy of {type(self._model).__name__} must give the model's output; got a difference "
+                f"the rewritten copy of {type(self._source).__name__} must give the model's output; got a difference "
                 f"of {worst:.2g}. A hook or an operation that changes with each call cannot be explained."
             )
 
@@ -285,20 +217,489 @@ def structure(model: nn.Module) -> tuple[Any, ...]:
 
 
 class _Recorder(fx.Interpreter):
-    """Run a graph once and note which nodes are tensors, their shapes, and which depend on the inputs."""
+    """Run a graph once and note which nodes hold tensors, their shapes, and which depend on the inputs."""
 
     def run_node(self, n: fx.Node) -> Any:
         with torch.no_grad():
             result = super().run_node(n)
-        is_tensor = isinstance(result, Tensor)
-        n.meta["shape"] = tuple(result.shape) if is_tensor else None
+        parts = result if isinstance(result, (tuple, list)) else (result,)
+        holds = any(isinstance(part, Tensor) and part.is_floating_point() for part in parts)
         sources = any(source.meta["relevant"] for source in n.all_input_nodes)
-        n.meta["relevant"] = is_tensor and (n.op == "placeholder" or sources)
+        n.meta["shape"] = tuple(result.shape) if isinstance(result, Tensor) else None
+        n.meta["relevant"] = holds and (n.op == "placeholder" or sources)
         return result
 
 
-def _carries_relevance(node: fx.Node) -> bool:
-    return bool(node.meta["relevant"])
+class _Rewriter:
+    """Translate a recorded graph, node by node, from the output to the inputs and back."""
+
+    def __init__(
+        self, traced: fx.GraphModule, bank: str, links: list[_Link], attributes: dict[str, str]
+    ) -> None:
+        self._traced, self._bank = traced, bank
+        self._links, self._attributes = links, attributes
+        self._modules = dict(traced.named_modules())
+        self._norms = dict(self._mergeable())
+        self._root = fx.GraphModule(nn.Module(), fx.Graph())
+        self._taken: set[str] = set()
+        self._graph = fx.Graph()
+        self._steady = self._steadiness()
+        self._copies: dict[fx.Node, Any] = {}
+        self._constants: dict[fx.Node, Any] = {}
+
+    def rewrite(self) -> fx.GraphModule:
+        """Return the new model."""
+        plans = self._plans()
+        for node in self._traced.graph.nodes:
+            if node.op == "placeholder":
+                self._copies[node] = self._graph.node_copy(node)
+            elif node in plans:
+                self._copies[node] = plans[node].emit()
+        self._root.graph = self._graph
+        self._root.recompile()
+        return self._root.eval()
+
+    def _plans(self) -> dict[fx.Node, _Plan]:
+        """Decide about every node that relevance reaches, from the output on."""
+        plans: dict[fx.Node, _Plan] = {}
+        unsupported: list[str] = []
+        reached = {next(iter(reversed(self._traced.graph.nodes)))}
+        for node in reversed(self._traced.graph.nodes):
+            if node not in reached or node.op == "placeholder":
+                continue
+            plan = self._plan(node)
+            if plan is None:
+                unsupported.append(_describe(node, self._modules))
+                reached.update(source for source in node.all_input_nodes if source.meta["relevant"])
+            else:
+                plans[node] = plan
+                reached.update(plan.operands)
+        self._check(plans, unsupported)
+        return plans
+
+    def _check(self, plans: dict[fx.Node, _Plan], unsupported: list[str]) -> None:
+        if unsupported:
+            raise UnsupportedModelError(
+                f"model must consist of operations with a known relevance rule; got {', '.join(sorted(unsupported))}. "
+                "Its scores would be wrong, so none are given."
+            )
+        if not any(node.op == "call_module" and node.target == self._bank for node in plans):
+            raise UnsupportedModelError(
+                f"filter bank {self._bank!r} must lie on the way of the relevance to the inputs; got one that the "
+                "output does not depend on. Name the stem that is used with stem=..."
+            )
+
+    def _mergeable(self) -> Iterator[tuple[fx.Node, _BatchNorm]]:
+        """Yield the convolutions and linear layers whose only reader is a BatchNorm."""
+        for node in self._traced.graph.nodes:
+            norm = self._modules.get(str(node.target)) if node.op == "call_module" else None
+            source = node.args[0] if isinstance(norm, types.BatchNorm) and node.args else None
+            if isinstance(source, fx.Node) and source.op == "call_module" and len(source.users) == 1:
+                layer = self._modules[str(source.target)]
+                if isinstance(layer, (_ConvNd, nn.Linear)) and not isinstance(layer, _ConvTransposeNd):
+                    yield source, norm  # type: ignore[misc]
+
+    def _steadiness(self) -> set[fx.Node]:
+        """Return the nodes whose relevance will be proportional to their value: none that a normalisation reads."""
+        steady: set[fx.Node] = set()
+        for node in reversed(self._traced.graph.nodes):
+            if all(self._hands_steadily(reader, steady) for reader in node.users):
+                steady.add(node)
+        return steady
+
+    def _hands_steadily(self, reader: fx.Node, steady: set[fx.Node]) -> bool:
+        module = self._modules.get(str(reader.target)) if reader.op == "call_module" else None
+        if reader.target in ADDITIONS | SUBTRACTIONS:
+            return all(_relevant(term) for term in reader.args)
+        if reader.target in SHARING or isinstance(module, (_ConvNd, nn.Linear, nn.MultiheadAttention, types.AvgPool)):
+            return True
+        if reader.target in NORMALISATIONS or isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            return False
+        if isinstance(module, types.BatchNorm):
+            return self._norms.get(reader.args[0]) is module  # type: ignore[arg-type]
+        return reader in steady
+
+    # Deciding: each method returns a plan, or None where there is no rule.
+
+    def _plan(self, node: fx.Node) -> _Plan | None:
+        if node.op == "output":
+            return self._plan_output(node)
+        if node.op == "call_module":
+            return self._plan_module(node)
+        for targets, plan in (
+            (REARRANGEMENTS, self._plan_rearrangement),
+            (ADDITIONS, self._plan_addition),
+            (SUBTRACTIONS, self._plan_addition),
+            (PRODUCTS, self._plan_product),
+            (QUOTIENTS, self._plan_quotient),
+            (MATRIX_PRODUCTS | {torch.einsum}, self._plan_matrix_product),
+            (AVERAGES | {F.interpolate}, self._plan_weighing),
+            (CONCATENATIONS, self._plan_concatenation),
+            (DROPOUTS, self._plan_identity),
+            (set(AS_MODULES), self._plan_as_module),
+            (UNARY, self._plan_passing),
+            (NORMALISATIONS, self._plan_normalisation),
+            (LAYERS, self._plan_functional_layer),
+            ({shifted_window_attention}, self._plan_windows),
+        ):
+            if node.target in targets:
+                return plan(node)
+        return None
+
+    def _plan_output(self, node: fx.Node) -> _Plan | None:
+        result = node.args[0]
+        if not isinstance(result, fx.Node):
+            raise TypeError(
+                f"model must return one tensor; got {type(result).__name__}. "
+                "Wrap it in a module that returns the tensor to explain."
+            )
+
+        def emit() -> fx.Node:
+            banks = (n for n in self._copies if n.op == "call_module" and n.target == self._bank)
+            return self._graph.output((self._copies[result], self._copies[next(banks)]))
+
+        return _Plan((result,), emit)
+
+    def _plan_module(self, node: fx.Node) -> _Plan | None:
+        module = self._modules[str(node.target)]
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node):
+            return None
+        if isinstance(module, nn.MultiheadAttention):
+            return self._plan_attention(node, module)
+        if len(node.args) != 1 or node.kwargs:
+            return None
+        if self._norms.get(source) is module or isinstance(module, IDENTITIES):
+            return self._plan_identity(node)
+        if isinstance(module, types.AvgPool) and node not in self._steady:
+            return _Plan((source,), lambda: self._call(node, UnsteadyWeighing(_twin(module).forward), source))
+        if isinstance(module, (*RULED, *REARRANGING, EdgeFilterBank2d)):
+            return _Plan((source,), lambda: self._call(node, self._twin(node, module), source))
+        if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
+            return self._plan_norm_module(node, module)
+        if isinstance(module, RESIZING):
+            return _Plan((source,), lambda: self._call(node, self._weighing(node)(_twin(module).forward), source))
+        if isinstance(module, ELEMENTWISE):
+            return _Plan((source,), lambda: self._call(node, Passing(_twin(module).forward), source))
+        return None
+
+    def _plan_identity(self, node: fx.Node) -> _Plan | None:
+        source = node.args[0]
+        return _Plan((source,), lambda: self._copies[source]) if isinstance(source, fx.Node) else None
+
+    def _plan_rearrangement(self, node: fx.Node) -> _Plan | None:
+        operands = tuple(source for source in node.all_input_nodes if source.meta["relevant"])
+
+        def emit() -> fx.Node:
+            return self._graph.node_copy(
+                node, lambda old: self._copies[old] if old in operands else self._constant(old)
+            )
+
+        return _Plan(operands, emit)
+
+    def _plan_addition(self, node: fx.Node) -> _Plan | None:
+        if len(node.args) != 2 or node.kwargs:
+            return None
+        terms = [term for term in node.args if _relevant(term)]
+        if len(terms) == 2:
+            return _Plan(tuple(terms), lambda: self._emit_sum(node))  # type: ignore[arg-type]
+        position = node.args.index(terms[0])
+        operation: nn.Module
+        if position == 1 and node.target in SUBTRACTIONS:
+            operation = Affine(_function(node), lambda inputs, *_: -torch.ones_like(inputs), position)
+        else:
+            operation = Affine(_function(node), shift_gain, position)
+        return self._plan_operation(node, operation)
+
+    def _emit_sum(self, node: fx.Node) -> fx.Node:
+        """Add two signals: stack them, so that any composite's rule for Zennit's Sum applies."""
+        first, second = (self._copies[term] for term in node.args)  # type: ignore[index]
+        if node.target in SUBTRACTIONS:
+            second = self._add_module(f"{node.name}_negative", Passing(operator.neg), second)
+        if node.args[0].meta["shape"] != node.args[1].meta["shape"]:  # type: ignore[union-attr]
+            both = self._graph.call_function(torch.broadcast_tensors, (first, second))
+        else:
+            both = (first, second)  # type: ignore[assignment]
+        added = Sum(-1) if node in self._steady else UnsteadySum(-1)
+        return self._add_module(node.name, added, self._graph.call_function(torch.stack, (both, -1)))
+
+    def _plan_product(self, node: fx.Node) -> _Plan | None:
+        factors = [factor for factor in node.args if _relevant(factor)]
+        signal = factors[0] if len(factors) == 1 else self._signal(factors)
+        if signal is None or len(node.args) != 2:
+            return None
+        return self._plan_operation(node, Passing(_function(node), node.args.index(signal)))
+
+    def _plan_quotient(self, node: fx.Node) -> _Plan | None:
+        if not _relevant(node.args[0]):
+            return None
+        return self._plan_operation(node, Passing(_function(node)))
+
+    def _plan_matrix_product(self, node: fx.Node) -> _Plan | None:
+        factors = [factor for factor in node.args if _relevant(factor)]
+        if len(factors) == 1:
+            signal: Any = factors[0]
+        else:
+            weights = [factor for factor in factors if self._is_squashed(factor, (F.softmax, torch.softmax, "softmax"))]
+            signal = next((f for f in factors if f not in weights), None) if len(weights) == 1 else None
+        if signal is None or node.kwargs:
+            return None
+        weighing = UnsteadyWeighing if len(factors) == 2 else self._weighing(node)
+        return self._plan_operation(node, weighing(_function(node), node.args.index(signal)))
+
+    def _plan_weighing(self, node: fx.Node) -> _Plan | None:
+        return self._plan_operation(node, self._weighing(node)(_function(node)))
+
+    def _weighing(self, node: fx.Node) -> type[Weighing]:
+        return Weighing if node in self._steady else UnsteadyWeighing
+
+    def _plan_passing(self, node: fx.Node) -> _Plan | None:
+        return self._plan_operation(node, Passing(_function(node)))
+
+    def _plan_operation(self, node: fx.Node, operation: nn.Module) -> _Plan | None:
+        """Plan an operation with one relevant operand: the others are held."""
+        position = operation.position
+        if len(node.args) <= position or not isinstance(node.args[position], fx.Node):
+            return None
+        source: fx.Node = node.args[position]  # type: ignore[assignment]
+
+        def emit() -> fx.Node:
+            others = (*node.args[:position], *node.args[position + 1 :])  # type: ignore[operator]
+            held = (self._constant(others), self._constant(dict(node.kwargs)))
+            return self._add_module(node.name, operation, self._copies[source], held=held)
+
+        return _Plan((source,), emit)
+
+    def _plan_concatenation(self, node: fx.Node) -> _Plan | None:
+        parts = node.args[0]
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        if not isinstance(parts, (list, tuple)) or not isinstance(dim, int):
+            return None
+        operands = tuple(part for part in parts if _relevant(part))
+        sizes = [part.meta["shape"][dim] for part in parts]  # type: ignore[union-attr]
+        ends = list(itertools.accumulate(sizes))
+        constant = [(e - s, e) for e, s, part in zip(ends, sizes, parts, strict=True) if not _relevant(part)]
+
+        def emit() -> fx.Node:
+            joined = self._graph.node_copy(
+                node, lambda old: self._copies[old] if old in operands else self._constant(old)
+            )
+            return self._add_module(node.name, Spread(dim, constant), joined) if constant else joined
+
+        return _Plan(operands, emit)  # type: ignore[arg-type]
+
+    def _plan_as_module(self, node: fx.Node) -> _Plan | None:
+        source, *settings = node.args
+        if not isinstance(source, fx.Node) or any(isinstance(value, fx.Node) for value in settings):
+            return None
+        options = {key: value for key, value in node.kwargs.items() if value is not None}
+        module = AS_MODULES[node.target](*settings, **options)
+        if isinstance(module, types.AvgPool) and node not in self._steady:
+            module = UnsteadyWeighing(module.forward)
+        return _Plan((source,), lambda: self._add_module(node.name, module, self._copies[source]))
+
+    def _plan_norm_module(self, node: fx.Node, module: nn.LayerNorm | nn.GroupNorm) -> _Plan | None:
+        source: fx.Node = node.args[0]  # type: ignore[assignment]
+        layer = isinstance(module, nn.LayerNorm)
+        function, gain = (F.layer_norm, layer_gain) if layer else (F.group_norm, group_gain)
+        setting = tuple(module.normalized_shape) if layer else module.num_groups
+
+        def emit() -> fx.Node:
+            names = [f"{node.target}.{name}" if getattr(module, name) is not None else None for name in ("weight", "bias")]
+            weights = [None if name is None else self._get_attribute(name) for name in names]
+            held = ((setting, *weights, module.eps), {})
+            return self._add_module(str(node.target), Affine(function, gain), self._copies[source], held=held)
+
+        return _Plan((source,), emit)
+
+    def _plan_normalisation(self, node: fx.Node) -> _Plan | None:
+        gains = {F.layer_norm: layer_gain, F.group_norm: group_gain, F.batch_norm: batch_gain}
+        if node.target not in gains or not _relevant(node.args[0]):
+            return None
+        return self._plan_operation(node, Affine(_function(node), gains[node.target]))
+
+    def _plan_functional_layer(self, node: fx.Node) -> _Plan | None:
+        """Plan ``F.conv2d`` and ``F.linear``, if their weights do not depend on the inputs."""
+        bound = _bind(node)
+        source, weight, bias = bound.pop("input"), bound.pop("weight"), bound.pop("bias", None)
+        if not isinstance(source, fx.Node) or _relevant(weight) or _relevant(bias):
+            return None
+        shape = weight.meta["shape"]
+        if node.target is F.linear:
+            module: nn.Module = FunctionalLinear(shape[1], shape[0], bias=bias is not None)
+        else:
+            channels = shape[1] * bound.get("groups", 1)
+            module = FunctionalConv2d(channels, shape[0], shape[2:], bias=bias is not None, **bound)
+
+        def emit() -> fx.Node:
+            held = (self._constant(weight), self._constant(bias))
+            return self._add_module(node.name, module, self._copies[source], held=held)
+
+        return _Plan((source,), emit)
+
+    def _plan_attention(self, node: fx.Node, module: nn.MultiheadAttention) -> _Plan | None:
+        source = node.args[0]
+        plain = module.in_proj_weight is not None and module.bias_k is None and not module.add_zero_attn
+        masks = any(node.kwargs.get(name) is not None for name in ("attn_mask", "key_padding_mask"))
+        if not plain or masks or len(node.args) != 3 or len(set(node.args)) != 1:
+            return None
+        path = str(node.target)
+
+        def emit() -> fx.Node:
+            tokens = self._copies[source]  # type: ignore[index]
+            tokens = tokens if module.batch_first else self._graph.call_function(torch.transpose, (tokens, 0, 1))
+            heads = ((module.num_heads,), {})
+            weights = [self._get_attribute(f"{path}.{name}") for name in ("in_proj_weight", "out_proj.weight")]
+            biases = [
+                None if module.in_proj_bias is None else self._get_attribute(f"{path}.{name}")
+                for name in ("in_proj_bias", "out_proj.bias")
+            ]
+            values = self._self_attention(path, tokens, weights, biases, heads)
+            values = values if module.batch_first else self._graph.call_function(torch.transpose, (values, 0, 1))
+            return self._graph.call_function(_with_none, (values,))
+
+        return _Plan((source,), emit)  # type: ignore[arg-type]
+
+    def _self_attention(self, path: str, tokens: fx.Node, weights: Any, biases: Any, held: Any) -> fx.Node:
+        """Add the joint projection, the averaging of the values and the output projection."""
+        width = (1, 1)  # the sizes come with the weights
+        projected = self._add_module(
+            f"{path}.in_proj", FunctionalLinear(*width, biases[0] is not None), tokens, held=(weights[0], biases[0])
+        )
+        values = self._add_module(f"{path}.attention", UnsteadyWeighing(attention), projected, held=held)
+        return self._add_module(
+            f"{path}.out_proj", FunctionalLinear(*width, biases[1] is not None), values, held=(weights[1], biases[1])
+        )
+
+    def _plan_windows(self, node: fx.Node) -> _Plan | None:
+        bound = _bind(node)
+        source, window, shift = bound["input"], bound["window_size"], bound["shift_size"]
+
+        def emit() -> fx.Node:
+            given = {name: self._constant(value) for name, value in bound.items() if name != "input"}
+            like = self._constant(source)
+            call = self._graph.call_function
+            bias = given.get("qkv_bias")
+            if given.get("logit_scale") is not None:
+                bias = call(without_key_bias, (bias,))
+            cut = call(to_windows, (self._copies[source], window, shift))
+            mask = call(window_mask, (like, window, shift))
+            held = ((given["num_heads"], given["relative_position_bias"], mask, given.get("logit_scale")), {})
+            weights = (given["qkv_weight"], given["proj_weight"])
+            values = self._self_attention(node.name, cut, weights, (bias, given.get("proj_bias")), held)
+            return call(from_windows, (values, like, window, shift))
+
+        return _Plan((source,), emit)
+
+    # Telling signals from gates.
+
+    def _signal(self, factors: list[Any]) -> Any:
+        """Return the factor that carries the relevance: the one that is not a gate."""
+        gates = [factor for factor in factors if self._is_squashed(factor, SQUASHING)]
+        if not gates:
+            sizes = [torch.Size(factor.meta["shape"]).numel() for factor in factors]
+            gates = [f for f, size in zip(factors, sizes, strict=True) if size < max(sizes)]
+        signals = [factor for factor in factors if factor not in gates]
+        return signals[0] if len(gates) == 1 and len(signals) == 1 else None
+
+    def _is_squashed(self, node: fx.Node, targets: Any) -> bool:
+        """Tell whether a node is a bounded function of something, but for scaling and rearranging."""
+        while True:
+            module = self._modules.get(str(node.target)) if node.op == "call_module" else None
+            if node.target in targets or isinstance(module, SQUASHERS):
+                return True
+            through = node.target in REARRANGEMENTS | DROPOUTS | PRODUCTS | QUOTIENTS or isinstance(module, IDENTITIES)
+            sources = [source for source in node.all_input_nodes if source.meta["relevant"]]
+            if not through or len(sources) != 1:
+                return False
+            node = sources[0]
+
+    # Adding to the new graph.
+
+    def _constant(self, value: Any) -> Any:
+        """Return the copy of an operand that gets no relevance, also inside tuples and dictionaries."""
+        return fx.node.map_arg(value, self._constant_node)
+
+    def _constant_node(self, node: fx.Node) -> fx.Node:
+        if node not in self._constants:
+            self._constants[node] = self._emit_constant(node)
+        return self._constants[node]
+
+    def _emit_constant(self, node: fx.Node) -> fx.Node:
+        if node in self._copies:
+            return self._graph.call_function(_detached, (self._copies[node],))
+        if node.op == "get_attr":
+            return self._get_attribute(str(node.target))
+        if node.op == "call_module":
+            twin = self._twin(node, self._modules[str(node.target)], merge=False)
+            name = self._register(str(node.target), twin)
+            return self._graph.call_module(name, self._constant(node.args), self._constant(dict(node.kwargs)))
+        return self._graph.node_copy(node, self._constant_node)
+
+    def _get_attribute(self, path: str) -> fx.Node:
+        name = path.replace(".", "_") + "_attribute"
+        self._attributes[name] = path
+        value = _attribute(self._traced, path)
+        self._root.register_buffer(name, value.detach() if isinstance(value, Tensor) else value)
+        return self._graph.get_attr(name)
+
+    def _twin(self, node: fx.Node, module: nn.Module, merge: bool = True) -> nn.Module:
+        twin = _twin(module)
+        if type(twin) is nn.Linear and len(node.meta["shape"]) > 2:
+            twin.__class__ = TokenLinear
+        learned = module.conv if isinstance(module, EdgeFilterBank2d) else module
+        self._links.append(_Link(twin, learned, self._norms.get(node) if merge else None))
+        for (_, child), (_, source) in zip(_children(twin), _children(module), strict=False):
+            self._links.append(_Link(child, source))
+        return twin
+
+    def _call(self, node: fx.Node, module: nn.Module, source: fx.Node) -> fx.Node:
+        return self._add_module(str(node.target), module, self._copies[source])
+
+    def _add_module(self, path: str, module: nn.Module, argument: Any, **kwargs: Any) -> fx.Node:
+        return self._graph.call_module(self._register(path, module), (argument,), kwargs)
+
+    def _register(self, path: str, module: nn.Module) -> str:
+        """Add a module under its path in the model, or a numbered one if it is there already."""
+        names = itertools.chain([path], (f"{path}__{i}" for i in itertools.count(2)))
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        self._root.add_submodule(name, module.eval())
+        return name
+
+
+def _relevant(value: Any) -> bool:
+    return isinstance(value, fx.Node) and bool(value.meta["relevant"])
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(_detached(part) for part in value)
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _with_none(value: Tensor) -> tuple[Tensor, None]:
+    return value, None
+
+
+def _function(node: fx.Node) -> Callable[..., Any]:
+    """Return what a node calls; in-place forms become ordinary ones."""
+    if node.op == "call_function":
+        return {operator.iadd: operator.add, operator.isub: operator.sub, operator.imul: operator.mul,
+                operator.itruediv: operator.truediv}.get(node.target, node.target)  # fmt: skip
+    return getattr(Tensor, str(node.target).rstrip("_"))  # type: ignore[no-any-return]
+
+
+def _bind(node: fx.Node) -> dict[str, Any]:
+    """Return the arguments of a call by name."""
+    names = {
+        F.linear: ("input", "weight", "bias"),
+        F.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    }
+    names[torch.conv2d] = names[F.conv2d]
+    if node.target in names:
+        return dict(zip(names[node.target], node.args, strict=False)) | dict(node.kwargs)
+    return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]
 
 
 def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
@@ -308,16 +709,12 @@ def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     return f"{name} ({node.name})"
 
 
-def _share_attribute(root: nn.Module, model: nn.Module, path: str) -> None:
-    value: Any = model
-    for part in path.split("."):
-        value = getattr(value, part)
-    *parents, name = path.split(".")
-    for part in parents:
-        if not hasattr(root, part):
-            root.add_module(part, nn.Module())
-        root = getattr(root, part)
-    root.register_buffer(name, value.detach() if isinstance(value, Tensor) else value)
+def _attribute(root: nn.Module, path: str) -> Any:
+    return operator.attrgetter(path)(root)
+
+
+def _children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, child) for name, child in module.named_modules() if name and "parametrizations" not in name]
 
 
 def _twin(module: nn.Module) -> nn.Module:
@@ -325,16 +722,19 @@ def _twin(module: nn.Module) -> nn.Module:
     if isinstance(module, EdgeFilterBank2d):
         twin: nn.Module = FilterBankConv2d.__new__(FilterBankConv2d)
         twin.__dict__ = {**module.conv.__dict__, "_modules": {"pad": module.pad}}
+        module = module.conv
     else:
         parametrized = "parametrizations" in module._modules
         kind = type(module).__bases__[0] if parametrized else type(module)
-        children = {name: child for name, child in module._modules.items() if name != "parametrizations"}
         twin = kind.__new__(kind)
-        twin.__dict__ = {**module.__dict__, "_modules": children}
+        children = {name: child for name, child in module._modules.items() if name != "parametrizations"}
+        twin.__dict__ = {**module.__dict__}
+        twin.__dict__["_modules"] = {n: None if c is None else _twin(c) for n, c in children.items()}
     twin.__dict__.update({key: value for key, value in vars(nn.Module()).items() if "hook" in key})
     twin.__dict__.update({"_parameters": {}, "_buffers": dict(module._buffers)})
     for name in _parameter_names(module):
         twin.__dict__.pop(name, None)
+        twin._parameters[name] = None
     if hasattr(twin, "inplace"):
         twin.inplace = False
     return twin
