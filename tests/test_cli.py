@@ -108,6 +108,25 @@ def test_tables_are_chosen_by_options(run, photo, weights):
     assert "dx2_dy0" not in result.stdout
 
 
+def test_of_a_large_bank_only_the_filters_shown_are_silenced(run, photo, weights, monkeypatch):
+    """The check takes a run of the network for each."""
+    monkeypatch.setattr(cli, "MOST_SILENCED", 8)
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--top", "2", "--json", "-")
+    found = json.loads(result.stdout)
+    best = sorted(zip(found["edge"][0], found["filters"], strict=True), reverse=True)[:2]
+    assert list(found["causal_drop"]["edge"]) == [name for _, name in best]
+
+
+def test_output_of_zero_is_explained(run, photo, tmp_path):
+    """All scores tie at 0: no share, no NaN in the JSON."""
+    state = torchvision.models.get_model(MODEL, num_classes=5).state_dict()
+    save_file({name: torch.zeros_like(value) for name, value in state.items()}, "zero.safetensors")
+    result = run("explain", photo, "--model", MODEL, "--weights", "zero.safetensors", "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["conserved_share"] is None
+    assert "Conserved: relevance adds up to - of the logit." in result.stderr
+
+
 def test_a_complete_named_bank_explains_with_its_kernels(run, photo, weights):
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "frei_chen")
     assert result.exit_code == 0, result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -21,7 +22,7 @@ from . import __version__
 from ._checks import UnknownNameError, closest
 from .attribution import EdgeFilterAttribution
 from .banks import FilterBank, bank_names, get_bank
-from .causal import CausalCheck, causal_check
+from .causal import causal_check
 from .classifiers import DEMO, Classifier, classifier_names, load_classifier
 from .composites import DEFAULT, get_composite
 from .explanation import Explanation
@@ -35,6 +36,7 @@ FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".pdf", ".svg")
 COMPLETE = "complete"
 ROWS = 12
+MOST_SILENCED = 64  # filters; each takes one run of the network
 
 app = typer.Typer(
     name="edgefilter",
@@ -60,7 +62,7 @@ class _Answer(NamedTuple):
     classifier: Classifier
     logits: torch.Tensor
     explanation: Explanation
-    check: CausalCheck
+    drops: dict[str, dict[str, float]]  # of the explained output, by color and by filter
     bank: FilterBank
     inputs: torch.Tensor
 
@@ -144,7 +146,9 @@ def explain(
         with _stage(FAILURE if chosen is None else USAGE):
             explained = replace_stem(classifier.model.to(place), chosen)
         with _stage(FAILURE):
-            answer = _explain(classifier, explained, classifier.preprocess(photo).to(place), index, composite)
+            inputs = classifier.preprocess(photo).to(place)
+            attribution = EdgeFilterAttribution(explained, composite)
+            answer = _explain(classifier, attribution, inputs, index, top or ROWS)
     with _stage(FAILURE):
         with spinner.status("Drawing ..."):
             _draw(answer, out, top or 3)
@@ -162,25 +166,45 @@ def explain(
 
 def _explain(
     classifier: Classifier,
-    explained: torch.nn.Module,
+    attribution: EdgeFilterAttribution,
     inputs: torch.Tensor,
     index: int | None,
-    composite: str,
+    rows: int,
 ) -> _Answer:
-    attribution = EdgeFilterAttribution(explained, composite)
+    model = attribution.model
     with torch.no_grad():
-        logits = explained(inputs)[0].cpu()
+        logits = model(inputs)[0].cpu()
     explanation = attribution.explain(inputs, int(logits.argmax()) if index is None else index)
+    layer = model.get_submodule(find_stem(model))
+    drops = _drops(attribution, inputs, explanation, rows)
+    return _Answer(classifier, logits, explanation, drops, layer.bank, inputs)  # type: ignore[arg-type]
+
+
+def _drops(
+    attribution: EdgeFilterAttribution, inputs: torch.Tensor, explanation: Explanation, rows: int
+) -> dict[str, dict[str, float]]:
+    """Silence each color and each filter, but of a large bank only the filters that are shown."""
+    if len(explanation.filters) > MOST_SILENCED:
+        best = _order(explanation.edge[0])[:rows]
+        explanation = dataclasses.replace(
+            explanation,
+            response=explanation.response[:, :, best],
+            filters=tuple(explanation.filters[place] for place in best),
+            filter_labels=tuple(explanation.filter_labels[place] for place in best),
+        )
     check = causal_check(attribution, inputs, explanation)
-    layer = explained.get_submodule(find_stem(explained))
-    return _Answer(classifier, logits, explanation, check, layer.bank, inputs)  # type: ignore[arg-type]
+    return {
+        "color": dict(zip(explanation.colors, check.color[0].tolist(), strict=True)),
+        "edge": dict(zip(explanation.filters, check.edge[0].tolist(), strict=True)),
+    }
 
 
 def _draw(answer: _Answer, out: Path, top: int) -> None:
     best, probability = _explained_class(answer)
     name, output = answer.classifier.class_names[best], float(answer.explanation.output[0])
-    share = float(answer.explanation.conserved_share[0])
-    title = f"{name}: logit {output:.2f}, probability {probability:.1%}, relevance {share:.1%} conserved"
+    share = _conserved(answer.explanation)
+    title = f"{name}: logit {output:.2f}, probability {probability:.1%}"
+    title += "" if share is None else f", relevance {share:.1%} conserved"
     picture = answer.classifier.to_picture(answer.inputs)
     figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
     figure.savefig(out)
@@ -189,6 +213,12 @@ def _draw(answer: _Answer, out: Path, top: int) -> None:
 def _explained_class(answer: _Answer) -> tuple[int, float]:
     target: int = answer.explanation.target[0]
     return target, float(answer.logits.softmax(0)[target])
+
+
+def _conserved(explanation: Explanation) -> float | None:
+    """Return the conserved share, or None where the output is 0."""
+    share = float(explanation.conserved_share[0])
+    return share if math.isfinite(share) else None
 
 
 def _predictions(answer: _Answer) -> list[dict[str, Any]]:
@@ -207,9 +237,8 @@ def _predictions(answer: _Answer) -> list[dict[str, Any]]:
 
 
 def _as_json(answer: _Answer, image: Path | None) -> dict[str, Any]:
-    explanation, check = answer.explanation, answer.check
+    explanation = answer.explanation
     index, probability = _explained_class(answer)
-    share = float(explanation.conserved_share[0])
     return {
         "image": "coffee" if image is None else str(image),
         "model": answer.classifier.name,
@@ -220,11 +249,8 @@ def _as_json(answer: _Answer, image: Path | None) -> dict[str, Any]:
             "probability": probability,
         },
         **explanation.to_dict(),
-        "conserved_share": share if math.isfinite(share) else None,
-        "causal_drop": {
-            "color": dict(zip(explanation.colors, check.color[0].tolist(), strict=True)),
-            "edge": dict(zip(explanation.filters, check.edge[0].tolist(), strict=True)),
-        },
+        "conserved_share": _conserved(explanation),
+        "causal_drop": answer.drops,
         "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
     }
 
@@ -254,7 +280,7 @@ def _report(console: Console, answer: _Answer, tables: Sequence[ScoreTable] | No
 
 def _score_table(score: str, answer: _Answer, rows: int) -> Table:
     """Lay out the largest scores; ``drop`` is what the logit loses when the part is silenced."""
-    explanation, check = answer.explanation, answer.check
+    explanation = answer.explanation
     total = float(explanation.total[0])
     words = dict(zip(explanation.filters, map(_words, explanation.filter_labels), strict=True))
     values = {
@@ -269,17 +295,22 @@ def _score_table(score: str, answer: _Answer, rows: int) -> Table:
             (color, words[name], name) for color in explanation.colors for name in explanation.filters
         ],
     }
-    drops = {"color": check.color[0], "edge": check.edge[0]}.get(score)
+    drops = answer.drops.get(score)
     heads = {"color": ["color"], "edge": ["filter", "name"], "color_edge": ["color", "filter", "name"]}[score]
-    table = _table(heads, ["relevance", "share", *(["drop if silenced"] if drops is not None else [])])
-    order = values.argsort(descending=True).tolist()
+    table = _table(heads, ["relevance", "share", *(["drop if silenced"] if drops else [])])
+    order = _order(values)
     for place in order[:rows]:
-        drop = [] if drops is None else [f"{float(drops[place]):.3f}"]
+        drop = [f"{drops[cells[score][place][-1]]:.3f}"] if drops else []
         table.add_row(*cells[score][place], *_amount(float(values[place]), total), *drop)
     if rest := order[rows:]:
         blanks = [""] * (len(heads) - 1)
         table.add_row(f"{len(rest)} others", *blanks, *_amount(float(values[rest].sum()), total))
     return table
+
+
+def _order(values: torch.Tensor) -> list[int]:
+    order: list[int] = values.argsort(descending=True, stable=True).tolist()
+    return order
 
 
 def _amount(value: float, total: float) -> tuple[str, str]:
@@ -297,16 +328,17 @@ def _table(left: Sequence[str], right: Sequence[str]) -> Table:
 
 def _sentences(answer: _Answer) -> Iterator[str]:
     explanation, output = answer.explanation, float(answer.explanation.output[0])
-    place, color = int(explanation.edge[0].argmax()), int(explanation.color[0].argmax())
+    place, color = _order(explanation.edge[0])[0], explanation.colors[_order(explanation.color[0])[0]]
     name, label = explanation.filters[place], _words(explanation.filter_labels[place])
     parts = (
-        (f"filter, {label if label == name else f'{label} ({name})'}", float(answer.check.edge[0, place])),
-        (f"color, {explanation.colors[color]}", float(answer.check.color[0, color])),
+        (f"filter, {label if label == name else f'{label} ({name})'}", answer.drops["edge"][name]),
+        (f"color, {color}", answer.drops["color"][color]),
     )
     for what, drop in parts:
         verb = "lowers" if drop >= 0 else "raises"
         yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
-    yield f"Conserved: relevance adds up to {float(explanation.conserved_share[0]):.2%} of the logit."
+    share = _conserved(explanation)
+    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the logit."
 
 
 # --- kernels and models -------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def _bars(
     axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
     axes.locator_params(axis="x", nbins=4)
     axes.axvline(0, color=INK, linewidth=0.8)
-    numbers = [_number(float(value)) for value in values]
+    numbers = _numbers(values)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     span = (high - low) or 1.0
     room = 0.06 + 0.04 * max(
@@ -425,6 +425,15 @@ def _number(value: float) -> str:
     """Write a number with three digits and a true minus sign."""
     text = f"{value:.2f}" if 0.1 <= abs(value) < 1000 else f"{value:.2g}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _numbers(values: Array) -> list[str]:
+    """Write numbers with as many decimals as give the largest three digits."""
+    largest = float(np.abs(values).max())
+    if not 1e-3 <= largest < 1e5:
+        return [_number(float(value)) for value in values]
+    decimals = max(0, 2 - math.floor(math.log10(largest)))
+    return [f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in values]
 
 
 def _array(values: Any) -> Array:
