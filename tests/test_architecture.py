@@ -42,6 +42,7 @@ MAY_IMPORT = {  # at module level, from this package
     "explanation": BANKS,
     "attribution": COMPOSITES | {"explanation"},
     "causal": ATTRIBUTION,
+    "report": ATTRIBUTION,
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
     "plots": BANKS | {"explanation", "causal"},
