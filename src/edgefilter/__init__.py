@@ -8,6 +8,7 @@ from .explanation import Explanation
 from .graph import UnsupportedModelError
 from .kernels import Kernel, get_kernel, kernel_names
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d
+from .report import Report, check
 from .stems import find_stem, fold_stem, replace_stem, split
 from .tracing import UntraceableModelError
 
@@ -21,10 +22,12 @@ __all__ = [
     "Explanation",
     "FilterBank",
     "Kernel",
+    "Report",
     "UnsupportedModelError",
     "UntraceableModelError",
     "bank_names",
     "causal_check",
+    "check",
     "complete_bank",
     "composite_names",
     "find_stem",

@@ -310,10 +310,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             with fresh_composite(self.composite).context(rewritten.module):
                 output, responses = rewritten.module(*leaves, *extra)
                 _check_output(output, len(leaves[0]))
-                target = _predicted(output) if predict and target is None else target
+                target = self._default(output, target) if predict else target
                 start = self._start(output, target)
                 wanted = (responses, *leaves) if pixels else (responses,)
                 relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
+            rewritten.release()
         found = [
             torch.zeros_like(leaf) if part is None else part
             for part, leaf in zip(relevance, wanted, strict=True)
@@ -340,6 +341,12 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             self._structure = present
         self._rewritten.refresh()
         return self._rewritten
+
+    @staticmethod
+    def _default(output: Tensor, target: Target) -> Target:
+        """Return the target, or the largest output of each image where there is none."""
+        several = output.dim() == 2 and output.shape[1] > 1
+        return output.detach().argmax(1) if target is None and several else target
 
     def _start(self, output: Tensor, target: Target) -> Tensor:
         """Return the relevance to start with, shaped as the output: it sums to what is explained."""
@@ -459,10 +466,6 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
 
 def _sum_per_image(values: Tensor) -> Tensor:
     return values.reshape(len(values), -1).sum(1)
-
-
-def _predicted(output: Tensor) -> Target:
-    return output.argmax(1) if output.dim() == 2 and output.shape[1] > 1 else None
 
 
 def _per_image(target: Target, count: int) -> tuple[Any, ...]:

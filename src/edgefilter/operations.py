@@ -49,7 +49,7 @@ class _Pass(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ARG004
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
         return relevance, None
 
 
@@ -88,7 +88,7 @@ class Passing(_Operation):
         """Compute the function."""
         with torch.no_grad():
             value = self.value(inputs, held)
-        return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return,no-untyped-call]
+        return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
 
 
 class Affine(Passing):
@@ -163,7 +163,7 @@ class Spread(nn.Module):
         for start, end in self.constant:
             mask[start:end] = False
         mask = mask.reshape([-1 if axis == self.dim % inputs.dim() else 1 for axis in range(inputs.dim())])
-        return _Spread.apply(inputs, mask)  # type: ignore[no-any-return,no-untyped-call]
+        return _Spread.apply(inputs, mask)  # type: ignore[no-any-return]
 
 
 class _Spread(torch.autograd.Function):
@@ -173,7 +173,7 @@ class _Spread(torch.autograd.Function):
         return inputs.view_as(inputs)
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:
         inputs, mask = ctx.saved_tensors
         size = torch.where(mask, inputs.abs(), 0)
         axes = tuple(range(1, inputs.dim()))
@@ -214,8 +214,12 @@ def shift_gain(inputs: Tensor, *held: Any, alpha: float = 1.0) -> Tensor:  # noq
 
 
 def layer_gain(
-    inputs: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:  # noqa: ARG001
+    inputs: Tensor,
+    shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,  # noqa: ARG001
+    eps: float = 1e-5,
+) -> Tensor:
     """Return the factor of the inputs of ``layer_norm`` with its statistics held constant."""
     axes = tuple(range(-len(tuple(shape)), 0))
     gain = (inputs.var(axes, unbiased=False, keepdim=True) + eps).rsqrt().expand_as(inputs)
@@ -223,8 +227,12 @@ def layer_gain(
 
 
 def group_gain(
-    inputs: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> Tensor:  # noqa: ARG001
+    inputs: Tensor,
+    groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,  # noqa: ARG001
+    eps: float = 1e-5,
+) -> Tensor:
     """Return the factor of the inputs of ``group_norm`` with its statistics held constant."""
     variance = inputs.reshape(len(inputs), groups, -1).var(2, unbiased=False)
     gain = (variance + eps).rsqrt().repeat_interleave(inputs.shape[1] // groups, 1)
@@ -286,7 +294,8 @@ def attention(
             windowed = logits.reshape(-1, len(mask), heads, length, length) + mask[:, None]
             logits = windowed.reshape(batch, heads, length, length)
         weights = logits.softmax(-1)
-    return (weights @ values).transpose(1, 2).reshape(batch, length, heads * depth)
+    averaged: Tensor = weights @ values
+    return averaged.transpose(1, 2).reshape(batch, length, heads * depth)
 
 
 def _geometry(images: Tensor, window: list[int], shift: list[int]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -301,7 +310,7 @@ def to_windows(images: Tensor, window: list[int], shift: list[int]) -> Tensor:
     (height, width), shifts = _geometry(images, window, shift)
     padded = F.pad(images, (0, 0, 0, width - images.shape[2], 0, height - images.shape[1]))
     rolled = padded.roll((-shifts[0], -shifts[1]), (1, 2))
-    cut = rolled.unflatten(2, (-1, window[1])).unflatten(1, (-1, window[0]))
+    cut = rolled.reshape(len(images), -1, window[0], width // window[1], window[1], images.shape[3])
     return cut.permute(0, 1, 3, 2, 4, 5).reshape(-1, window[0] * window[1], images.shape[3])
 
 
@@ -321,7 +330,9 @@ def window_mask(images: Tensor, window: list[int], shift: list[int]) -> Tensor |
         return None
     regions = images.new_zeros(1, height, width, 1)
     # Python's slice(-0, None) is the whole axis, as in torchvision's networks where one axis has no shift.
-    for row, rows in enumerate((slice(0, -window[0]), slice(-window[0], -shifts[0]), slice(-shifts[0], None))):
+    for row, rows in enumerate(
+        (slice(0, -window[0]), slice(-window[0], -shifts[0]), slice(-shifts[0], None))
+    ):
         for column, columns in enumerate(
             (slice(0, -window[1]), slice(-window[1], -shifts[1]), slice(-shifts[1], None))
         ):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from zennit.core import Hook, ParamMod, stabilize
 
-from .operations import batch_gain
+from .operations import Affine, batch_gain
 
 __all__ = [
     "ConservingAlphaBeta",
@@ -353,24 +353,18 @@ class ConservingNorm(_Rule):
     def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         result = torch.zeros_like(inputs)
-        size = self._run(module, inputs.abs())
+        size = _run(module, inputs.abs())
         smallest = (ROUNDING * _precision(inputs) * size.total).clamp(
             min=torch.finfo(inputs.dtype).tiny ** 0.5
         )
-        for part in (self._run(module, inputs), size):
+        for part in (_run(module, inputs), size):
             alive = part.total.abs() > smallest
             result = result + part.pull(_divide(relevance, part.total, alive))
             relevance = torch.where(alive, 0, relevance)
         if not relevance.any():
             return result
-        equal = self._run(module, torch.ones_like(inputs))
+        equal = _run(module, torch.ones_like(inputs))
         return result + equal.pull(_divide(relevance, equal.total, equal.total > 0))
-
-    @staticmethod
-    def _run(module: nn.Module, inputs: Tensor) -> _Part:
-        leaf = inputs.detach().requires_grad_()
-        with torch.enable_grad():
-            return _Part(leaf, module.forward(leaf))
 
 
 class ConservingPositive(_Rule):
@@ -389,7 +383,7 @@ class ConservingPositive(_Rule):
         """Return the relevance of the inputs, shaped as they are."""
         result = torch.zeros_like(inputs)
         for changed in (inputs.clamp(min=0), inputs.abs(), torch.ones_like(inputs)):
-            part = ConservingNorm._run(module, changed)
+            part = _run(module, changed)
             alive = part.total > torch.finfo(inputs.dtype).tiny ** 0.5
             result = result + part.pull(_divide(relevance, part.total, alive))
             relevance = torch.where(alive, 0, relevance)
@@ -418,14 +412,21 @@ class EpsilonAffine(_Rule):
 
     def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        gain = (
-            batch_gain(inputs, *_statistics(module))
-            if isinstance(module, _BatchNorm)
-            else module.gain(inputs)
-        )
-        output = module.forward(inputs).detach()
-        return gain * inputs * relevance / stabilize(output, self.epsilon)
+        if isinstance(module, _BatchNorm):
+            gain = batch_gain(inputs, *_statistics(module))
+        else:
+            assert isinstance(module, Affine)
+            gain = module.gain(inputs)
+        output: Tensor = stabilize(module.forward(inputs).detach(), self.epsilon)
+        return gain * inputs * relevance / output
 
 
 def _statistics(norm: _BatchNorm) -> tuple[Any, ...]:
     return norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
+
+
+def _run(module: nn.Module, inputs: Tensor) -> _Part:
+    """Run an operation without weights on changed inputs."""
+    leaf = inputs.detach().requires_grad_()
+    with torch.enable_grad():
+        return _Part(leaf, module.forward(leaf))

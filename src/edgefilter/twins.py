@@ -1,0 +1,88 @@
+"""Copies of modules that share the weights of their originals, without their hooks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from .layers import EdgeFilterBank2d, PaddedConv2d
+
+__all__ = ["FilterBankConv2d", "Link", "UnsupportedModelError", "submodules", "twin_of"]
+
+
+class UnsupportedModelError(NotImplementedError):
+    """A model holds operations for which no relevance rule is known, or was not copied faithfully."""
+
+
+class FilterBankConv2d(PaddedConv2d):
+    """The filter bank in the rewritten copy: one convolution that composites can tell from the others."""
+
+
+class Link(NamedTuple):
+    """A module of the copy, the module whose weights it shares, and the BatchNorm merged into it."""
+
+    twin: nn.Module
+    source: nn.Module
+    norm: _BatchNorm | None = None
+
+    def refresh(self) -> None:
+        """Take over the present weights."""
+        values = {name: getattr(self.source, name) for name in parameter_names(self.source)}
+        values = {name: None if value is None else value.detach() for name, value in values.items()}
+        if self.norm is not None:
+            values = merged(values["weight"], values.get("bias"), self.norm)
+        for name, value in values.items():
+            self.twin._parameters[name] = None if value is None else nn.Parameter(value, requires_grad=False)
+        self.twin._buffers.update(self.source._buffers)
+
+
+def submodules(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the modules inside a module, without its parametrizations."""
+    return [
+        (name, child) for name, child in module.named_modules() if name and "parametrizations" not in name
+    ]
+
+
+def twin_of(module: nn.Module) -> nn.Module:
+    """Return a module of the same class and settings, without its hooks, whose tensors can be exchanged."""
+    if isinstance(module, EdgeFilterBank2d):
+        twin: nn.Module = FilterBankConv2d.__new__(FilterBankConv2d)
+        twin.__dict__ = {**module.conv.__dict__, "_modules": {"pad": module.pad}}
+        module = module.conv
+    else:
+        parametrized = "parametrizations" in module._modules
+        kind: Any = type(module).__bases__[0] if parametrized else type(module)
+        twin = kind.__new__(kind)
+        children = {name: child for name, child in module._modules.items() if name != "parametrizations"}
+        twin.__dict__ = {**module.__dict__}
+        twin.__dict__["_modules"] = {n: None if c is None else twin_of(c) for n, c in children.items()}
+    twin.__dict__.update({key: value for key, value in vars(nn.Module()).items() if "hook" in key})
+    twin.__dict__.update({"_parameters": {}, "_buffers": dict(module._buffers)})
+    for name in parameter_names(module):
+        twin.__dict__.pop(name, None)
+        twin._parameters[name] = None
+    if hasattr(twin, "inplace"):
+        twin.__dict__["inplace"] = False
+    return twin
+
+
+def parameter_names(module: nn.Module) -> set[str]:
+    """Name the tensors that a module computes with, also where a parametrization makes them."""
+    return {"weight", "bias"} if isinstance(module, (_ConvNd, nn.Linear)) else set(module._parameters)
+
+
+def merged(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> dict[str, Tensor | None]:
+    """Return the weight and bias of a layer and the BatchNorm after it as one."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise UnsupportedModelError(
+            "BatchNorm must have running statistics; got track_running_stats=False, which mixes the samples of a "
+            "batch. Train with running statistics to explain the model."
+        )
+    scale = (norm.running_var + norm.eps).rsqrt()
+    scale = scale if norm.weight is None else scale * norm.weight.detach()
+    shift = -norm.running_mean * scale if bias is None else (bias - norm.running_mean) * scale
+    shift = shift if norm.bias is None else shift + norm.bias.detach()
+    return {"weight": weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), "bias": shift}
