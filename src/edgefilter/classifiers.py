@@ -287,7 +287,7 @@ def _class_names(count: int) -> tuple[str, ...]:
 def _no_download(name: str, cause: Exception) -> str:
     return (
         f"model {name!r} must have its weights on this machine or download them; got "
-        f"{type(cause).__name__}: {cause}. Check the connection, or pass a file with --weights (weights=...)."
+        f"{type(cause).__name__}: {str(cause).rstrip('.')}. Check the connection, or pass a file with --weights (weights=...)."
     )
 
 
