@@ -22,7 +22,9 @@ LAYERS = BANKS | {"layers"}
 TRACING = LAYERS | {"tracing"}
 STEMS = TRACING | {"stems"}
 OPERATIONS = STEMS | {"operations"}
-GRAPH = OPERATIONS | {"graph"}
+TWINS = OPERATIONS | {"twins"}
+REWRITING = TWINS | {"rewriting"}
+GRAPH = REWRITING | {"graph"}
 RULES = GRAPH | {"rules"}
 COMPOSITES = RULES | {"composites"}
 ATTRIBUTION = COMPOSITES | {"explanation", "attribution"}
@@ -36,7 +38,9 @@ MAY_IMPORT = {  # at module level, from this package
     "tracing": LAYERS,
     "stems": TRACING,
     "operations": STEMS,
-    "graph": OPERATIONS,
+    "twins": OPERATIONS,
+    "rewriting": TWINS,
+    "graph": REWRITING,
     "rules": GRAPH,
     "composites": RULES,
     "explanation": BANKS,
@@ -51,7 +55,7 @@ MAY_IMPORT = {  # at module level, from this package
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function
     "torch": set(MAY_IMPORT) - {"_checks", "kernels", "banks"},
-    "zennit": {"operations", "graph", "rules", "composites", "attribution"},
+    "zennit": {"operations", "rewriting", "graph", "rules", "composites", "attribution", "report"},
     "captum": {"attribution", "compare"},
     "matplotlib": {"plots", "explanation", "cli"},
     "typer": {"cli"},

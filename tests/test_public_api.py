@@ -21,10 +21,12 @@ NAMES = [
     "Explanation",
     "FilterBank",
     "Kernel",
+    "Report",
     "UnsupportedModelError",
     "UntraceableModelError",
     "bank_names",
     "causal_check",
+    "check",
     "complete_bank",
     "composite_names",
     "find_stem",
@@ -48,6 +50,8 @@ SIGNATURES = {
     "replace_stem": "(model, bank=None, *, stem=None, init='exact')",
     "fold_stem": "(model)",
     "split": "(model)",
+    "check": "(model, inputs, target=None, *, composite=None, layer=None)",
+    "Report.to_dataframe": "(self)",
     "causal_check": "(attribution, inputs, explanation, additional_forward_args=None)",
     "FilterBank": "(kernels, size=None, normalize=None, name=None)",
     "FilterBank.index": "(self, name)",
@@ -87,6 +91,15 @@ ATTRIBUTES = {
         *("colors", "filters", "filter_labels", "conserved_share"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
+    "Report": [
+        "model",
+        "operations",
+        "explained",
+        "conserved",
+        "conserved_share",
+        "supported",
+        "unsupported",
+    ],
 }
 DOCUMENTED = [name for name in NAMES if not name.endswith("Error")]
 
