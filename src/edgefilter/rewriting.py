@@ -533,8 +533,8 @@ class Rewriter:
             through = node.target in REARRANGEMENTS | DROPOUTS | PRODUCTS | QUOTIENTS or isinstance(
                 module, IDENTITIES
             )
-            sources = [source for source in node.all_input_nodes if source.meta["relevant"]]
-            if not through or len(sources) != 1:
+            sources = [source for source in node.args if _relevant(source)]
+            if not through or not sources or len(sources) > 1 + (node.target == "expand_as"):
                 return False
             node = sources[0]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ __all__ = ["UntraceableModelError", "trace"]
 LEAVES = (_ConvNd, nn.Linear, _BatchNorm, EdgeFilterBank2d)
 
 _TRACING = threading.RLock()
+_LINEAR: weakref.WeakKeyDictionary[type[nn.Conv2d], bool] = weakref.WeakKeyDictionary()
 
 
 class UntraceableModelError(RuntimeError):
@@ -39,6 +42,7 @@ class _Tracer(fx.Tracer):
         self._inputs = inputs
         self._thread = threading.get_ident()
         values = (value for module in model.modules() for value in vars(module).values())
+        self._whole = {id(m) for m in model.modules() if isinstance(m, LEAVES) and _computes_as_its_kind(m)}
         self._held = {id(value) for value in (*values, *model.parameters(), *model.buffers())}
 
     def create_arg(self, a: Any) -> Any:
@@ -47,7 +51,9 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LEAVES) or bool(super().is_leaf_module(m, module_qualified_name))
+        if isinstance(m, LEAVES):
+            return id(m) in self._whole
+        return bool(super().is_leaf_module(m, module_qualified_name))
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:  # noqa: ARG002
         names = (f"input_{i}" for i in range(self._inputs))
@@ -62,6 +68,33 @@ class _Tracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def _computes_as_its_kind(module: nn.Module) -> bool:
+    """Tell whether a subclass of a layer computes what the layer does, save for the padding of its inputs.
+
+    A convolution that standardises its weights does not, nor does a BatchNorm with an activation in it: they are looked
+    into.
+    """
+    if isinstance(module, EdgeFilterBank2d):
+        return True
+    kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules"))
+    if type(module).forward is kind.forward:
+        return True
+    return isinstance(module, nn.Conv2d) and _is_linear_in_its_weight(type(module), module)
+
+
+def _is_linear_in_its_weight(kind: type[nn.Conv2d], conv: nn.Conv2d) -> bool:
+    if kind not in _LINEAR:
+        twin = copy.deepcopy(conv).eval().double()
+        reach = [4 * d * k for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+        images = torch.ones(1, conv.in_channels, *reach, dtype=torch.float64, device=conv.weight.device)
+        with torch.no_grad():
+            twin.bias = None
+            once = twin(images)
+            twin.weight.mul_(2)
+            _LINEAR[kind] = torch.allclose(twin(images), 2 * once)
+    return _LINEAR[kind]
 
 
 def _constant(value: Tensor) -> Callable[[], Tensor]:
