@@ -285,3 +285,17 @@ def test_models_lists_every_name_that_explain_takes(run):
     result = run("models")
     assert result.exit_code == 0
     assert all(name in result.stdout for name in ("efficientnet_lite0", "resnet50", "vit_b_16", "timm:NAME"))
+
+
+def test_check_lists_the_rule_of_every_operation(run, photo, weights):
+    result = run("check", photo, "--model", MODEL, "--weights", weights)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["operation", "kind", "rule", "received", "handed", "on"]
+    assert lines[1].split()[:3] == ["features.0.filters", "FilterBankConv2d", "WSquare"]
+    assert lines[-1].startswith("SqueezeNet: ")
+
+
+def test_check_refuses_unknown_rules(run, photo, weights):
+    result = run("check", photo, "--model", MODEL, "--weights", weights, "--composite", "epsilon_plis")
+    assert refused(result, "did you mean 'epsilon_plus'?")

@@ -28,6 +28,7 @@ from .composites import DEFAULT, get_composite
 from .explanation import Explanation
 from .kernels import Kernel, get_kernel, kernel_names
 from .photos import demo_photo, read_photo
+from .report import check as check_model
 from .stems import find_stem, replace_stem
 
 __all__ = ["app", "main"]
@@ -376,6 +377,35 @@ def kernels(
 
             plot_kernels(found).savefig(out)
             console.print(f"Picture: {out}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    image: Annotated[
+        Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")
+    ] = DEMO,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run."),
+    ] = None,
+    composite: Annotated[str, typer.Option(help="The relevance rules, by name.")] = DEFAULT,
+) -> None:
+    """Say which rule each operation of a network gets, and how much relevance it hands on."""
+    with _stage(USAGE):
+        get_composite(composite)
+        photo = demo_photo() if image is None else read_photo(image)
+        with _console(stderr=True).status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights)
+    with _stage(FAILURE):
+        report = check_model(
+            replace_stem(classifier.model), classifier.preprocess(photo), composite=composite
+        )
+        if not report.supported:
+            raise RuntimeError(str(report))
+    typer.echo(str(report))
 
 
 @app.command()
