@@ -50,7 +50,7 @@ MAY_IMPORT = {  # at module level, from this package
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
     "plots": BANKS | {"explanation", "causal"},
-    "cli": CAUSAL | {"photos", "classifiers", "plots", "__version__"},
+    "cli": CAUSAL | {"photos", "classifiers", "plots", "report", "__version__"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function

@@ -533,7 +533,7 @@ class Rewriter:
             through = node.target in REARRANGEMENTS | DROPOUTS | PRODUCTS | QUOTIENTS or isinstance(
                 module, IDENTITIES
             )
-            sources = [source for source in node.args if _relevant(source)]
+            sources: list[Any] = [source for source in node.args if _relevant(source)]
             if not through or not sources or len(sources) > 1 + (node.target == "expand_as"):
                 return False
             node = sources[0]

@@ -78,7 +78,7 @@ def _computes_as_its_kind(module: nn.Module) -> bool:
     """
     if isinstance(module, EdgeFilterBank2d):
         return True
-    kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules"))
+    kind: Any = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.modules"))
     if type(module).forward is kind.forward:
         return True
     return isinstance(module, nn.Conv2d) and _is_linear_in_its_weight(type(module), module)
