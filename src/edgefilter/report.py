@@ -136,8 +136,8 @@ def check(
     Examples
     --------
     >>> import edgefilter as ef
-    >>> net = nn.Sequential(nn.Conv2d(3, 2, 3, bias=False), nn.ReLU(), nn.Flatten()).eval()
-    >>> report = check(ef.replace_stem(net), torch.ones(1, 3, 3, 3))
+    >>> net = nn.Sequential(nn.Conv2d(3, 2, 3, bias=False), nn.ReLU()).eval()
+    >>> report = check(ef.replace_stem(net), torch.ones(1, 3, 3, 3), target=(0, 0, 0))
     >>> [(operation.kind, operation.rule) for operation in report.operations]
     [('FilterBankConv2d', 'WSquare'), ('Conv2d', 'ConservingAlphaBeta'), ('ReLU', 'Pass')]
     """
