@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .operations import Passing, Weighing
-from .rewriting import Rewriter, attribute_of
+from .rewriting import OUT_OF_PLACE, Rewriter, attribute_of
 from .tracing import trace
 from .twins import FilterBankConv2d, Link, UnsupportedModelError
 
@@ -53,6 +53,8 @@ class RewrittenModel:
         self._root = model if bank else nn.Sequential(model)
         traced = fx.GraphModule(self._root, trace(model, len(arguments)))
         _Recorder(traced).run(*arguments)
+        if _follow_in_place(traced):
+            _Recorder(traced).run(*arguments)
         self._links: list[Link] = []
         self._attributes: dict[str, str] = {}
         self.module = Rewriter(traced, bank or "0", self._links, self._attributes).rewrite()
@@ -107,6 +109,30 @@ def _settings(module: nn.Module) -> Iterator[Any]:
     for name, value in vars(module).items():
         if isinstance(value, (bool, int, float, str, tuple)):
             yield name, value
+
+
+def _follow_in_place(traced: fx.GraphModule) -> bool:
+    """Let what reads a tensor after an in-place operation read the result; return whether there was such a reader."""
+    found = False
+    earlier: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        source = node.args[0] if node.args else None
+        if isinstance(source, fx.Node) and source.meta["shape"] is not None and _is_in_place(node, traced):
+            later = [user for user in source.users if user not in earlier and user is not node]
+            found = found or bool(later)
+            for user in later:
+                user.replace_input_with(source, node)
+        earlier.add(node)
+    return found
+
+
+def _is_in_place(node: fx.Node, traced: fx.GraphModule) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
+    if node.target in OUT_OF_PLACE or node.kwargs.get("inplace"):
+        return True
+    name = node.target if node.op == "call_method" else getattr(node.target, "__name__", "")
+    return str(name).endswith("_") and not str(name).endswith("__")
 
 
 class _Recorder(fx.Interpreter):

@@ -39,7 +39,7 @@ from .operations import (
     window_mask,
     without_key_bias,
 )
-from .twins import Link, UnsupportedModelError, submodules, twin_of
+from .twins import Link, UnsupportedModelError, running_statistics, submodules, twin_of
 
 __all__ = ["Rewriter", "attribute_of"]
 
@@ -261,6 +261,8 @@ class Rewriter:
             return self._plan_attention(node, module)
         if len(node.args) != 1 or node.kwargs:
             return None
+        if isinstance(module, _BatchNorm):
+            running_statistics(module)
         if self._norms.get(source) is module or isinstance(module, IDENTITIES):
             return self._plan_identity(node)
         if isinstance(module, types.AvgPool) and node not in self._steady:
@@ -422,6 +424,8 @@ class Rewriter:
             F.batch_norm: batch_gain,
         }
         if node.target not in gains or not _relevant(node.args[0]):
+            return None
+        if node.target is F.batch_norm and not _uses_running_statistics(node):
             return None
         return self._plan_operation(node, Affine(_function(node), gains[node.target]))
 
@@ -630,6 +634,11 @@ def _bind(node: fx.Node) -> dict[str, Any]:
     if node.target in names:
         return dict(zip(names[node.target], node.args, strict=False)) | dict(node.kwargs)
     return dict(inspect.signature(node.target).bind(*node.args, **node.kwargs).arguments)  # type: ignore[arg-type]
+
+
+def _uses_running_statistics(node: fx.Node) -> bool:
+    bound = _bind(node)
+    return bound["running_mean"] is not None and not bound.get("training", False)
 
 
 def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:

@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from .layers import EdgeFilterBank2d, PaddedConv2d
 
-__all__ = ["FilterBankConv2d", "Link", "UnsupportedModelError", "submodules", "twin_of"]
+__all__ = ["FilterBankConv2d", "Link", "UnsupportedModelError", "running_statistics", "submodules", "twin_of"]
 
 
 class UnsupportedModelError(NotImplementedError):
@@ -74,15 +74,21 @@ def parameter_names(module: nn.Module) -> set[str]:
     return {"weight", "bias"} if isinstance(module, (_ConvNd, nn.Linear)) else set(module._parameters)
 
 
-def merged(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> dict[str, Tensor | None]:
-    """Return the weight and bias of a layer and the BatchNorm after it as one."""
+def running_statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return the mean and variance that a BatchNorm uses in evaluation."""
     if norm.running_mean is None or norm.running_var is None:
         raise UnsupportedModelError(
             "BatchNorm must have running statistics; got track_running_stats=False, which mixes the samples of a "
             "batch. Train with running statistics to explain the model."
         )
-    scale = (norm.running_var + norm.eps).rsqrt()
+    return norm.running_mean, norm.running_var
+
+
+def merged(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> dict[str, Tensor | None]:
+    """Return the weight and bias of a layer and the BatchNorm after it as one."""
+    mean, variance = running_statistics(norm)
+    scale = (variance + norm.eps).rsqrt()
     scale = scale if norm.weight is None else scale * norm.weight.detach()
-    shift = -norm.running_mean * scale if bias is None else (bias - norm.running_mean) * scale
+    shift = -mean * scale if bias is None else (bias - mean) * scale
     shift = shift if norm.bias is None else shift + norm.bias.detach()
     return {"weight": weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), "bias": shift}
