@@ -667,3 +667,320 @@ def test_the_model_is_freed_with_its_last_user():
     del model, attribution
     gc.collect()
     assert held() is None
+
+
+# The other rules: an independent slow formula.
+
+
+class Slow:
+    """A value of a network and how its relevance goes to the values it was made of: one sample, dense matrices, loops.
+
+    ``hand`` takes the relevance of the value and returns that of each source.
+    """
+
+    def __init__(self, value, sources=(), hand=None):
+        self.value, self.sources, self.hand = value.detach(), sources, hand
+
+    def relevances(self, start, wanted):
+        """Hand ``start`` back to the wanted values, each value after all its readers."""
+        order = []
+
+        def visit(node):
+            if node not in order:
+                for source in node.sources:
+                    visit(source)
+                order.append(node)
+
+        visit(self)
+        found = {self: start}
+        for node in reversed(order):
+            for source, part in zip(
+                node.sources, node.hand(found[node]) if node.sources else (), strict=True
+            ):
+                found[source] = found.get(source, 0) + part
+        return [found[node] for node in wanted]
+
+
+def share_out(candidates, relevance):
+    """Share each output's relevance by the first of the candidates (inputs of that output) that is not zero."""
+    result = torch.zeros_like(candidates[0][0])
+    for row, part in enumerate(relevance.flatten()):
+        for shares in candidates:
+            largest = shares[row].abs().max()
+            if shares[row].sum().abs() > 1e-13 * largest:
+                result += shares[row] / shares[row].sum() * part
+                break
+    return result
+
+
+def by_epsilon(weights, values, relevance):
+    z = weights * values
+    return share_out([z, z.abs(), weights**2], relevance)
+
+
+def by_zplus(weights, values, relevance):
+    z = weights * values
+    return share_out([z.clamp(min=0), z.abs(), weights**2], relevance)
+
+
+def by_alpha2_beta1(weights, values, relevance):
+    z = weights * values
+    both = ((z > 0).any(1) & (z < 0).any(1)).to(relevance).reshape(relevance.shape)
+    against = share_out([z.clamp(max=0)], both * relevance)
+    return by_zplus(weights, values, relevance * (1 + both)) - against
+
+
+def by_wsquare(weights, values, relevance):
+    return share_out([weights**2], relevance)
+
+
+def by_norm(weights, values, relevance):
+    z = weights * values
+    return share_out([z, z.abs(), weights], relevance)
+
+
+def by_positive(weights, values, relevance):
+    return share_out([weights * values.clamp(min=0), weights * values.abs(), weights], relevance)
+
+
+SLOW = {
+    "epsilon_plus": (by_zplus, by_epsilon),
+    "zplus": (by_zplus, by_zplus),
+    "epsilon_alpha2_beta1": (by_alpha2_beta1, by_epsilon),
+}
+
+
+def spread(rule, function, source):
+    """Apply an affine function; the rule gets its matrix, without the bias."""
+    matrix = torch.autograd.functional.jacobian(function, torch.zeros_like(source.value))
+    matrix = matrix.reshape(-1, source.value.numel()).detach()
+
+    def hand(relevance):
+        return [rule(matrix, source.value.flatten(), relevance.flatten()).reshape(source.value.shape)]
+
+    return Slow(function(source.value), [source], hand)
+
+
+def add(rule, *terms):
+    """Add values: each sum has one term of each."""
+
+    def hand(relevance):
+        values = torch.stack([term.value.flatten() for term in terms], 1)
+        parts = [
+            rule(torch.ones(1, len(terms)).to(v), v, r[None])
+            for v, r in zip(values, relevance.flatten(), strict=True)
+        ]
+        return [part.reshape(relevance.shape) for part in torch.stack(parts, 1)]
+
+    return Slow(sum(term.value for term in terms), terms, hand)
+
+
+def passing(function, source):
+    """An activation, a normalisation or a gate, which hand relevance through."""
+    return Slow(function(source.value), [source], lambda relevance: [relevance])
+
+
+def moving(function, *sources):
+    """A rearrangement or a maximum: each output is one of the inputs."""
+
+    def hand(relevance):
+        return torch.autograd.functional.vjp(function, tuple(source.value for source in sources), relevance)[
+            1
+        ]
+
+    return Slow(function(*(source.value for source in sources)), sources, hand)
+
+
+class Construct(nn.Module):
+    """A stem, a construct and a head: ``middle`` as PyTorch runs it, ``slow`` by the slow rules."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4, 3)
+        self.build()
+
+    def forward(self, images):
+        return self.head(self.middle(self.stem(images).relu()).mean((2, 3)))
+
+    def relevances(self, image, target, composite):
+        """Return output, pixels and responses of one image of a model whose stem was replaced."""
+        conv, linear = SLOW[composite]
+        pixels = Slow(image)
+        responses = spread(by_wsquare, self.stem.filters, pixels)
+        features = passing(torch.relu, spread(conv, self.stem.mixing, responses))
+        output = spread(linear, self.head, spread(by_norm, self.pooling, self.slow(features, conv, linear)))
+        start = F.one_hot(torch.tensor([target]), output.value.shape[1]) * output.value
+        return output.value, *output.relevances(start, [pixels, responses])
+
+    @staticmethod
+    def pooling(features):
+        return features.mean((2, 3))
+
+
+def conv_bn(*arguments, **options):
+    return nn.Sequential(nn.Conv2d(*arguments, **options), nn.BatchNorm2d(arguments[1]))
+
+
+class Residual(Construct):
+    def build(self):
+        self.first, self.second = conv_bn(4, 4, 3, padding=1), conv_bn(4, 4, 3, padding=1, bias=False)
+
+    def middle(self, x):
+        return (x + self.second(self.first(x).relu())).relu()
+
+    def slow(self, x, conv, linear):
+        inner = spread(conv, self.second, passing(torch.relu, spread(conv, self.first, x)))
+        return passing(torch.relu, add(by_norm, x, inner))
+
+
+class Dense(Construct):
+    """DenseNet: BatchNorm and ReLU before the convolution, and a transition."""
+
+    def build(self):
+        self.norm1, self.conv1 = nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, padding=1)
+        self.norm2, self.conv2 = nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1)
+        self.pool, self.norm3 = nn.AvgPool2d(2), nn.BatchNorm2d(4)
+
+    def middle(self, x):
+        x = torch.cat([x, self.conv1(self.norm1(x).relu())], 1)
+        return self.norm3(self.pool(self.conv2(self.norm2(x).relu()))).relu()
+
+    def slow(self, x, conv, linear):
+        new = spread(conv, self.conv1, passing(torch.relu, passing(self.norm1, x)))
+        x = moving(lambda a, b: torch.cat([a, b], 1), x, new)
+        x = spread(conv, self.conv2, passing(torch.relu, passing(self.norm2, x)))
+        return passing(torch.relu, passing(self.norm3, spread(by_positive, self.pool, x)))
+
+
+class Inception(Construct):
+    def build(self):
+        self.branches = nn.ModuleList([nn.Conv2d(4, 1, size, padding=size // 2) for size in (1, 3, 1, 1)])
+        self.largest, self.average = nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)
+
+    def middle(self, x):
+        inputs = (x, x, self.largest(x), self.average(x))
+        return torch.cat([branch(x).relu() for branch, x in zip(self.branches, inputs, strict=True)], 1)
+
+    def slow(self, x, conv, linear):
+        inputs = (x, x, moving(self.largest, x), spread(by_norm, self.average, x))
+        parts = [
+            passing(torch.relu, spread(conv, branch, x))
+            for branch, x in zip(self.branches, inputs, strict=True)
+        ]
+        return moving(lambda *parts: torch.cat(parts, 1), *parts)
+
+
+class SqueezeExcitation(Construct):
+    def build(self):
+        self.conv, self.down, self.up = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 2, 1), nn.Conv2d(2, 4, 1)
+
+    def gate(self, x):
+        return torch.sigmoid(self.up(self.down(F.adaptive_avg_pool2d(x, 1)).relu()))
+
+    def middle(self, x):
+        x = self.conv(x)
+        return self.gate(x) * x
+
+    def slow(self, x, conv, linear):
+        return passing(lambda value: self.gate(value) * value, spread(conv, self.conv, x))
+
+
+class Shuffle(Construct):
+    def build(self):
+        self.deep, self.point = conv_bn(2, 2, 3, padding=1, groups=2), conv_bn(2, 2, 1)
+        self.last = nn.Conv2d(4, 4, 1)
+
+    @staticmethod
+    def shuffled(a, b):
+        joined = torch.cat([a, b], 1)
+        count, channels, height, width = joined.shape
+        return joined.view(count, 2, channels // 2, height, width).transpose(1, 2).reshape(joined.shape)
+
+    def middle(self, x):
+        left, right = x.chunk(2, dim=1)
+        return self.last(self.shuffled(left, self.point(self.deep(right)).relu())).relu()
+
+    def slow(self, x, conv, linear):
+        left, right = (moving(lambda v, i=i: v[:, 2 * i : 2 * i + 2], x) for i in (0, 1))
+        right = passing(torch.relu, spread(conv, self.point, spread(conv, self.deep, right)))
+        return passing(torch.relu, spread(conv, self.last, moving(self.shuffled, left, right)))
+
+
+class InvertedBottleneck(Construct):
+    def build(self):
+        self.expand, self.deep = conv_bn(4, 8, 1), conv_bn(8, 8, 3, padding=1, groups=8)
+        self.project, self.relu6 = conv_bn(8, 4, 1), nn.ReLU6()
+
+    def middle(self, x):
+        return x + self.project(self.relu6(self.deep(self.relu6(3 * self.expand(x)))))
+
+    def slow(self, x, conv, linear):
+        inner = passing(self.relu6, passing(lambda v: 3 * v, spread(conv, self.expand, x)))
+        inner = spread(conv, self.project, passing(self.relu6, spread(conv, self.deep, inner)))
+        return add(by_norm, x, inner)
+
+
+class AttentionBlock(Construct):
+    """A block of a vision transformer: attention weights and statistics constant, sums that LayerNorm reads."""
+
+    def build(self):
+        self.patches = nn.Conv2d(4, 4, 2, 2)
+        self.positions = nn.Parameter(torch.randn(1, 9, 4))
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(4) for _ in range(3))
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+        for parameter in (self.attention.in_proj_bias, self.norm1.bias, self.norm1.weight):
+            nn.init.normal_(parameter)
+
+    def forward(self, images):
+        x = self.patches(self.stem(images).relu()).flatten(2).transpose(1, 2) + self.positions
+        y = self.norm1(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        x = x + self.down(F.gelu(self.up(self.norm2(x))))
+        return self.head(self.norm3(x).mean(1))
+
+    @staticmethod
+    def pooling(tokens):
+        return tokens.mean(1)
+
+    def heads(self, tokens, part):
+        """Return the queries, keys or values, shape (heads, tokens, depth)."""
+        rows = slice(4 * part, 4 * part + 4)
+        projected = F.linear(tokens, self.attention.in_proj_weight[rows], self.attention.in_proj_bias[rows])
+        return projected.reshape(-1, 2, 2).transpose(0, 1)
+
+    def slow(self, x, conv, linear):
+        x = moving(lambda v: v.flatten(2).transpose(1, 2), spread(conv, self.patches, x))
+        x = passing(lambda v: v + self.positions, x)
+        y = passing(self.norm1, x)
+        queries, keys = self.heads(y.value, 0), self.heads(y.value, 1)
+        weights = (queries @ keys.transpose(1, 2) / 2**0.5).softmax(-1).detach()
+        values = spread(conv, lambda v: self.heads(v, 2), y)
+        mixed = spread(by_positive, lambda v: (weights @ v).transpose(0, 1).reshape(1, 9, 4), values)
+        x = add(by_positive, x, spread(conv, self.attention.out_proj, mixed))
+        y = passing(F.gelu, spread(conv, self.up, passing(self.norm2, x)))
+        x = add(by_positive, x, spread(conv, self.down, y))
+        return passing(self.norm3, x)
+
+
+CONSTRUCTS = [Residual, Dense, Inception, SqueezeExcitation, Shuffle, InvertedBottleneck, AttentionBlock]
+
+
+@pytest.mark.parametrize("composite", SLOW)
+@pytest.mark.parametrize("kind", CONSTRUCTS)
+def test_a_construct_agrees_with_the_slow_formula(kind, composite):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = kind().double()
+        images = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+        settle(model, images)
+    model, images = replace_stem(model), images[:2]
+    explanation = EdgeFilterAttribution(model, composite).explain(images, 1)
+    for image, pixel, response in zip(images, explanation.pixel, explanation.response, strict=True):
+        output, pixels, responses = model.relevances(image[None], 1, composite)
+        assert_close(output, model(image[None]), rtol=0, atol=1e-12)
+        for got, want in ((pixel, pixels), (response, responses)):
+            scale = float(want.abs().max())
+            assert_close(got.flatten(), want.flatten(), rtol=0, atol=1e-8 * scale)
+        assert_close(pixels.sum(), output[0, 1], rtol=1e-8, atol=0)

@@ -28,6 +28,7 @@ __all__ = [
     "UnsteadyWeighing",
     "Weighing",
     "attention",
+    "attention_weights",
     "batch_gain",
     "from_windows",
     "group_gain",
@@ -256,14 +257,14 @@ def batch_gain(
     return gain.reshape(-1, *[1] * (inputs.dim() - 2)).expand_as(inputs)
 
 
-def attention(
+def attention_weights(
     projected: Tensor,
     heads: int,
     position_bias: Tensor | None = None,
     mask: Tensor | None = None,
     logit_scale: Tensor | None = None,
 ) -> Tensor:
-    """Average the values by self-attention whose weights are held constant.
+    """Return how much each token takes from each other in self-attention.
 
     Parameters
     ----------
@@ -278,24 +279,33 @@ def attention(
 
     Returns
     -------
-    values : Tensor, shape (B, L, E)
+    weights : Tensor, shape (B, heads, L, L)
     """
     batch, length, width = projected.shape
     depth = width // 3 // heads
-    queries, keys, values = projected.reshape(batch, length, 3, heads, depth).permute(2, 0, 3, 1, 4)
-    with torch.no_grad():
-        if logit_scale is None:
-            logits = (queries * depth**-0.5) @ keys.transpose(-2, -1)
-        else:
-            logits = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).transpose(-2, -1)
-            logits = logits * logit_scale.clamp(max=math.log(100.0)).exp()
-        logits = logits if position_bias is None else logits + position_bias
-        if mask is not None:
-            windowed = logits.reshape(-1, len(mask), heads, length, length) + mask[:, None]
-            logits = windowed.reshape(batch, heads, length, length)
-        weights = logits.softmax(-1)
+    queries, keys, _ = projected.reshape(batch, length, 3, heads, depth).permute(2, 0, 3, 1, 4)
+    if logit_scale is None:
+        logits = (queries * depth**-0.5) @ keys.transpose(-2, -1)
+    else:
+        logits = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).transpose(-2, -1)
+        logits = logits * logit_scale.clamp(max=math.log(100.0)).exp()
+    logits = logits if position_bias is None else logits + position_bias
+    if mask is not None:
+        windowed = logits.reshape(-1, len(mask), heads, length, length) + mask[:, None]
+        logits = windowed.reshape(batch, heads, length, length)
+    weights: Tensor = logits.softmax(-1)
+    return weights
+
+
+def attention(projected: Tensor, weights: Tensor) -> Tensor:
+    """Average the values (the last third of ``projected``, (B, L, 3 E)) by given weights, to (B, L, E).
+
+    The weights come with the call, for rules run the operation again on changed inputs and must not change them.
+    """
+    batch, length, _ = projected.shape
+    values = projected.chunk(3, -1)[2].reshape(batch, length, weights.shape[1], -1).transpose(1, 2)
     averaged: Tensor = weights @ values
-    return averaged.transpose(1, 2).reshape(batch, length, heads * depth)
+    return averaged.transpose(1, 2).reshape(batch, length, -1)
 
 
 def _geometry(images: Tensor, window: list[int], shift: list[int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -30,6 +30,7 @@ from .operations import (
     UnsteadyWeighing,
     Weighing,
     attention,
+    attention_weights,
     batch_gain,
     from_windows,
     group_gain,
@@ -461,7 +462,7 @@ class Rewriter:
             tokens = (
                 tokens if module.batch_first else self._graph.call_function(torch.transpose, (tokens, 0, 1))
             )
-            heads: Any = ((module.num_heads,), {})
+            heads = (module.num_heads,)
             weights = [
                 self._get_attribute(f"{path}.{name}") for name in ("in_proj_weight", "out_proj.weight")
             ]
@@ -477,7 +478,9 @@ class Rewriter:
 
         return _Plan((source,), emit)  # type: ignore[arg-type]
 
-    def _self_attention(self, path: str, tokens: fx.Node, weights: Any, biases: Any, held: Any) -> fx.Node:
+    def _self_attention(
+        self, path: str, tokens: fx.Node, weights: Any, biases: Any, settings: Any
+    ) -> fx.Node:
         """Add the joint projection, the averaging of the values and the output projection."""
         width = (1, 1)  # the sizes come with the weights
         projected = self._add_module(
@@ -486,7 +489,9 @@ class Rewriter:
             tokens,
             held=(weights[0], biases[0]),
         )
-        values = self._add_module(f"{path}.attention", UnsteadyWeighing(attention), projected, held=held)
+        constant = self._graph.call_function(_detached, (projected,))
+        shares: Any = ((self._graph.call_function(attention_weights, (constant, *settings)),), {})
+        values = self._add_module(f"{path}.attention", UnsteadyWeighing(attention), projected, held=shares)
         return self._add_module(
             f"{path}.out_proj",
             FunctionalLinear(*width, biases[1] is not None),
@@ -507,12 +512,9 @@ class Rewriter:
                 bias = call(without_key_bias, (bias,))
             cut = call(to_windows, (self._copies[source], window, shift))
             mask = call(window_mask, (like, window, shift))
-            held: Any = (
-                (given["num_heads"], given["relative_position_bias"], mask, given.get("logit_scale")),
-                {},
-            )
+            settings = (given["num_heads"], given["relative_position_bias"], mask, given.get("logit_scale"))
             weights = (given["qkv_weight"], given["proj_weight"])
-            values = self._self_attention(node.name, cut, weights, (bias, given.get("proj_bias")), held)
+            values = self._self_attention(node.name, cut, weights, (bias, given.get("proj_bias")), settings)
             return call(from_windows, (values, like, window, shift))
 
         return _Plan((source,), emit)
