@@ -225,8 +225,9 @@ that the model takes (regnet_y_128gf and vit_h_14: float32). *Conserved*: releva
 output, with z+ on convolutions, epsilon on linear layers and no share for biases; 1 is right. *Correlation* of the pixel
 map with the oracle, input times gradient of the network with its activations, gates, attention weights and normalisation
 statistics frozen, with the epsilon rule on every layer; 1 is right, and a map can be conserved and yet be wrong. The worse
-of two images is given. Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm). A
-name ending in "Error" is what was raised."""
+of two images is given. Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm).
+Captum's z+ rule (Alpha1_Beta0) is made for inputs that are not negative and loses relevance at the first layer. A name
+ending in "Error" is what was raised."""
 
 
 def main() -> None:

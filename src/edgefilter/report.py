@@ -13,6 +13,7 @@ from .attribution import EdgeFilterAttribution, Target
 from .composites import fresh_composite
 from .graph import LOCK, UnsupportedModelError
 from .operations import Passing, Spread
+from .tracing import UntraceableModelError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,7 +145,7 @@ def check(
     run = _DryRun(model, composite, layer=layer)
     try:
         return run.report(inputs, target)
-    except UnsupportedModelError as reason:
+    except (UnsupportedModelError, UntraceableModelError) as reason:
         return Report(type(model).__name__, (), 0.0, 0.0, str(reason))
 
 
