@@ -315,12 +315,12 @@ class Dictionary(Awkward):
 
     def middle(self, x):
         parts = {name: branch(x) for name, branch in self.branches.items()}
-        return torch.cat([parts["wide"], parts["narrow"]], dim=1).relu()
+        return torch.cat(tensors=[parts["wide"], parts["narrow"]], dim=1).relu()
 
 
 class Subtracting(Awkward):
     def middle(self, x):
-        return (self.conv(x) - self.other(x)).relu() - 0.25 * x
+        return (1 - self.other(-x) - self.conv(x).neg()).relu() - 0.25 * x
 
 
 class Scaled(Awkward):
@@ -339,7 +339,7 @@ class Constants(Awkward):
     width = 10
 
     def build(self):
-        self.grid = nn.Parameter(torch.rand(1, 2, 16, 16), requires_grad=False)
+        self.register_buffer("grid", torch.rand(1, 2, 16, 16))
         self.mixing = nn.Conv2d(10, 10, 1)
 
     def middle(self, x):
@@ -604,6 +604,28 @@ def test_changed_weights_are_followed(change):
     after = attribution.attribute(images, 1)
     assert not torch.equal(after, before)
     assert_close(after, fresh_map(copy.deepcopy(model), images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon"])
+def test_what_is_computed_from_buffers_and_parameters_follows_them(composite):
+    class Computing(Awkward):
+        def build(self):
+            self.register_buffer("scale", torch.rand(1, 8, 1, 1))
+            self.log_gain = nn.Parameter(torch.rand(8, 1, 1))
+
+        def middle(self, x):
+            return self.other(x + self.conv(x) * (self.scale * 2) * self.log_gain.exp())
+
+    model, images = awkward(Computing)
+    model = replace_stem(model)
+    attribution = EdgeFilterAttribution(model, composite)
+    before = attribution.attribute(images, 1)
+    for change in (model.scale, model.log_gain.data):
+        change.mul_(-3)
+        after = attribution.attribute(images, 1)
+        assert not torch.equal(after, before)
+        assert torch.equal(after, EdgeFilterAttribution(model, composite).attribute(images, 1))
+        before = after
 
 
 def test_frozen_parameters_change_nothing():

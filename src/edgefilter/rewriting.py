@@ -80,7 +80,7 @@ DROPOUTS = {
     stochastic_depth,
 }
 UNARY = {
-    torch.sigmoid, torch.tanh, torch.abs, torch.clamp, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.elu, F.selu,
+    operator.neg, torch.neg, "neg", torch.sigmoid, torch.tanh, torch.abs, torch.clamp, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.elu, F.selu,
     F.celu, F.softplus, F.tanh, F.sigmoid, F.hardtanh, F.threshold, F.leaky_relu, F.relu6, F.logsigmoid, F.softsign,
     "sigmoid", "tanh", "abs", "clamp", "sigmoid_", "tanh_", "clamp_",
 }  # fmt: skip
@@ -330,7 +330,7 @@ class Rewriter:
         return self._plan_operation(node, Passing(_function(node), node.args.index(signal)))
 
     def _plan_quotient(self, node: fx.Node) -> _Plan | None:
-        if not _relevant(node.args[0]):
+        if not node.args or not _relevant(node.args[0]):
             return None
         return self._plan_operation(node, Passing(_function(node)))
 
@@ -374,7 +374,7 @@ class Rewriter:
         return _Plan((source,), emit)
 
     def _plan_concatenation(self, node: fx.Node) -> _Plan | None:
-        parts = node.args[0]
+        parts = node.args[0] if node.args else node.kwargs.get("tensors")
         dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         if not isinstance(parts, (list, tuple)) or not isinstance(dim, int):
             return None

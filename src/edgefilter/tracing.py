@@ -34,8 +34,10 @@ class _Tracer(fx.Tracer):
 
     torch.fx patches ``nn.Module`` for the whole process while it traces, so models that run meanwhile in other
     threads are let through. It also stores tensors that are made in ``forward`` on the model, so these become
-    nodes that return them.
+    nodes that return them. Buffers are recorded as parameters are, so that what is computed from them stays an operation.
     """
+
+    proxy_buffer_attributes = True
 
     def __init__(self, model: nn.Module, inputs: int) -> None:
         super().__init__()
