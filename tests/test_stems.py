@@ -787,3 +787,9 @@ def test_split_needs_one_bank_that_is_used():
     idle.third = nn.Conv2d(3, 4, 3)
     with pytest.raises(ValueError, match=r"must run its filter bank; got 'third\.filters'"):
         split(replace_stem(idle, stem="third"))
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 3), nn.ReLU()])
+def test_a_single_layer_without_a_convolution_is_refused(layer):
+    with pytest.raises(ValueError, match="model must hold a convolution"):
+        replace_stem(layer)

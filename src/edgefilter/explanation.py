@@ -220,8 +220,8 @@ class Explanation:
             "color_edge": [f"{color} {name}" for color in self.colors for name in self.filters],
         }[score]
         values = scores(self.response, score).flatten(1)
-        best = values.topk(min(k, len(names)), dim=1)
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        best = values.sort(dim=1, descending=True, stable=True)
+        pairs = zip(best.indices[:, :k].tolist(), best.values[:, :k].tolist(), strict=True)
         return [[(names[i], v) for i, v in zip(*pair, strict=True)] for pair in pairs]
 
     def normalized(self) -> Explanation:

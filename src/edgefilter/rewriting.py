@@ -171,7 +171,7 @@ class Rewriter:
         if unsupported:
             raise UnsupportedModelError(
                 f"model must consist of operations with a known relevance rule; got {', '.join(sorted(unsupported))}. "
-                "Its scores would be wrong, so none are given."
+                f"Its scores would be wrong, so none are given. {_advice(unsupported)}"
             )
         if not any(node.op == "call_module" and node.target == self._bank for node in plans):
             raise UnsupportedModelError(
@@ -647,4 +647,10 @@ def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     if node.op == "call_module":
         return f"{type(modules[str(node.target)]).__name__} ({node.target})"
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return f"{name} ({node.name})"
+    return name if name == node.name else f"{name} ({node.name})"
+
+
+def _advice(unsupported: list[str]) -> str:
+    if any("softmax" in name.lower() for name in unsupported):
+        return "Explain the logits: leave the softmax at the end out of the model, as model[:-1] does for a Sequential."
+    return "Replace these operations by others, or explain a part of the model without them."

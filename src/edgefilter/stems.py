@@ -292,6 +292,9 @@ def _modules_in_order(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield "", model
         return
     modules = dict(model.named_modules())
+    if len(modules) == 1 and type(model).__module__.startswith("torch.nn.modules"):
+        yield "", model
+        return
     try:
         nodes = trace(model).nodes
     except UntraceableModelError:
