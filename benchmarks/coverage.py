@@ -206,7 +206,7 @@ def page(rows: dict[str, tuple[Cell, Cell, Cell]], seconds: float) -> str:
     table = [HEADER, *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items()))]
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "zennit", "captum"))
     parts = (
-        "---\norphan: true\n---\n\n# Coverage: the classifiers of torchvision",
+        "# Coverage: the classifiers of torchvision",
         GENERATED.format(minutes=seconds / 60, versions=versions),
         INTRODUCTION,
         "\n".join(summary),
