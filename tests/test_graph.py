@@ -128,6 +128,7 @@ def test_a_small_transformer_of_torchvision_agrees_with_the_oracle_and_conserves
 
 
 @pytest.mark.extended
+@pytest.mark.filterwarnings("ignore:relevance must stay:UserWarning")  # epsilon explodes, as the oracle does
 @pytest.mark.parametrize("name", models.list_models(module=torchvision.models))
 def test_every_torchvision_classifier_agrees_with_the_oracle_and_conserves(name):
     """In float64; the two giants in float32, where rounding alone moves the map by about a percent."""
@@ -151,6 +152,7 @@ def test_a_timm_network_agrees_with_the_oracle_and_conserves(name):
 
 
 @pytest.mark.extended
+@pytest.mark.filterwarnings("ignore:relevance must stay:UserWarning")
 @pytest.mark.parametrize("name", TIMM)
 def test_more_timm_networks_agree_with_the_oracle_and_conserve(name):
     assert_right(*timm_network(name))
@@ -474,16 +476,16 @@ class Hooked(Awkward):
 
 
 REFUSED = {
-    Exponential: r"operations with a known relevance rule; got exp \(exp\)",
-    Probabilities: r"got softmax \(softmax\)",
+    Exponential: r"operations with a known relevance rule; got exp\b",
+    Probabilities: r"got softmax\b",
     SoftmaxModule: r"got Softmax \(last\)",
-    TwoSignals: r"got mul \(mul\)",
+    TwoSignals: r"got mul\b",
     Aliased: r"must give the model's output; got a difference",
     BatchStatistics: r"BatchNorm must have running statistics; got track_running_stats=False",
     BatchStatisticsFirst: r"BatchNorm must have running statistics; got track_running_stats=False",
-    BatchStatisticsCalled: r"got batch_norm \(batch_norm\)",
-    Noisy: r"got randn_like \(randn_like\)",
-    Sorting: r"got .*sort \(sort\)",
+    BatchStatisticsCalled: r"got batch_norm\b",
+    Noisy: r"got randn_like\b",
+    Sorting: r"got .*sort\b",
     Hooked: r"must give the model's output; got a difference of .*A hook",
 }
 
@@ -541,7 +543,7 @@ def test_a_part_that_is_a_script_module_is_refused():
     model, images = awkward(Reused)
     model = replace_stem(model)
     model.conv = torch.jit.script(model.conv)
-    with pytest.raises(UnsupportedModelError, match=r"got forward \(forward\)"):
+    with pytest.raises(UnsupportedModelError, match=r"got forward\b"):
         EdgeFilterAttribution(model).attribute(images, 0)
 
 

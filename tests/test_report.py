@@ -126,7 +126,7 @@ def test_rearrangements_are_no_rows_and_a_module_used_twice_is_two():
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (Unsupported, r"Unsupported is not supported: .*got exp \(exp\)"),
+        (Unsupported, r"Unsupported is not supported: .*got exp\b"),
         (Branching, "got Branching, where TraceError"),
     ],
 )

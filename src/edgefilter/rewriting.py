@@ -379,7 +379,7 @@ class Rewriter:
         if not isinstance(parts, (list, tuple)) or not isinstance(dim, int):
             return None
         operands = tuple(part for part in parts if _relevant(part))
-        sizes = [part.meta["shape"][dim] for part in parts]  # type: ignore[union-attr]
+        sizes = [part.meta["shape"][dim] for part in parts]
         ends = list(itertools.accumulate(sizes))
         constant = [(e - s, e) for e, s, part in zip(ends, sizes, parts, strict=True) if not _relevant(part)]
 
@@ -389,7 +389,7 @@ class Rewriter:
             )
             return self._add_module(node.name, Spread(dim, constant), joined) if constant else joined
 
-        return _Plan(operands, emit)  # type: ignore[arg-type]
+        return _Plan(operands, emit)
 
     def _plan_as_module(self, node: fx.Node) -> _Plan | None:
         source, *settings = node.args
