@@ -230,8 +230,28 @@ def test_target_is_an_index_or_a_name():
     for target, error, message in (
         ("3", ValueError, "target must be between 0 and 2, as m has 3 classes; got 3"),
         ("-1", ValueError, "target must be between 0 and 2"),
-        ("great dan", KeyError, r"unknown class 'great dan'; did you mean 'great dane'\?"),
+        ("great dan", KeyError, r"unknown class 'great dan'; did you mean 'Great Dane'\?"),
         ("cat", KeyError, "target must name one class; got 'cat', the name of classes 0, 2"),
     ):
         with pytest.raises(error, match=message):
             classifier.class_index(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mug", r"unknown class 'mug'; did you mean 'coffee mug'\? .* an index from 0 to 10\."),
+        ("Coffee", r"did you mean 'coffee mug' or 'coffee_pot'\?"),
+        ("terrier", r"did you mean 't0 terrier', 't1 terrier', .*, 't4 terrier' or one of 2 more\?"),
+        ("coff", r"did you mean 'coffee mug', 'coffee_pot' or 'coffeehouse'\?"),
+        ("pugg", r"did you mean 'pug'\?"),
+        ("zzz", r"unknown class 'zzz'\. Pass a class name of m, or an index"),
+        ("", r"unknown class ''\. Pass"),
+    ],
+)
+def test_unknown_class_suggests_words_before_spelling(target, message):
+    """And never takes the suggestion by itself."""
+    names = ("pug", "coffee mug", "coffee_pot", *(f"t{i} terrier" for i in range(7)), "coffeehouse")
+    classifier = Classifier(torch.nn.Identity(), torch.zeros, (0.0,), (1.0,), names, "m")
+    with pytest.raises(KeyError, match=message):
+        classifier.class_index(target)

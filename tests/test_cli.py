@@ -257,6 +257,26 @@ def test_kernels_lists_the_catalogue(run):
     assert all(name in result.stdout for name in ef.bank_names())
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_kernels_take_one_line_each(run, monkeypatch, terminal):
+    """After the banks; only a terminal cuts them off, and only behind name, family and size."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    result = CliRunner().invoke(cli.app, ["kernels"])
+    banks, lines = result.stdout.split("\n\n")
+    assert banks.split()[:2] == ["Banks:", "sobel,"]
+    head, *lines = lines.splitlines()
+    assert head.split() == ["kernel", "family", "size", "meaning", "and", "source"]
+    kernels = list(map(ef.get_kernel, ef.kernel_names()))
+    assert len(lines) == len(kernels)
+    for line, kernel in zip(lines, kernels, strict=True):
+        assert line.split()[:3] == [kernel.name, kernel.family, "{}x{}".format(*kernel.weight.shape)]
+        assert len(line) <= 80 if terminal else line.endswith(kernel.source)
+    assert any(line.endswith("…") for line in lines) == terminal
+
+
 def test_kernels_lists_a_family_and_a_bank(run):
     family, bank = run("kernels", "--family", "scharr"), run("kernels", "--bank", "sobel")
     assert "scharr_x" in family.stdout

@@ -25,6 +25,7 @@ __all__ = ["DEMO", "Classifier", "classifier_names", "load_classifier"]
 DEMO = "efficientnet_lite0"
 TIMM = "timm:"
 SUFFIXES = (".safetensors", ".pt", ".pth")
+SHOWN = 5  # classes that a message names
 BUILD_OPTIONS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
 
 Builder = Callable[..., nn.Module]  # takes num_classes=...
@@ -88,15 +89,14 @@ class Classifier:
         (1, 0)
         """
         count = len(self.class_names)
-        if target.lstrip("-").isdecimal():
+        if target.removeprefix("-").isdecimal():
             if not 0 <= int(target) < count:
                 raise ValueError(
                     f"target must be between 0 and {count - 1}, as {self.name} has {count} classes; got {target}. "
                     "Pass a class name, or leave it out for the predicted class."
                 )
             return int(target)
-        names = [_plain(name) for name in self.class_names]
-        found = [index for index, name in enumerate(names) if name == _plain(target)]
+        found = [i for i, name in enumerate(self.class_names) if _plain(name) == _plain(target)]
         if len(found) == 1:
             return found[0]
         if found:
@@ -105,7 +105,8 @@ class Classifier:
                 "Pass the index."
             )
         raise UnknownNameError(
-            f"unknown class {target!r}{closest(_plain(target), names)} The model tells {count} classes apart."
+            f"unknown class {target!r}{_similar(target, self.class_names)} "
+            f"Pass a class name of {self.name}, or an index from 0 to {count - 1}."
         )
 
 
@@ -391,6 +392,21 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path
 
 def _plain(name: str) -> str:
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _similar(target: str, names: tuple[str, ...]) -> str:
+    """Say which classes hold the words that were typed, else the letters, else which one is spelt nearly so."""
+    typed = _plain(target)
+    plain = {name: _plain(name) for name in names}
+    found = [name for name, words in plain.items() if f" {typed} " in f" {words} "]
+    found = found or [name for name, words in plain.items() if typed in words]
+    if not found or not typed:
+        return closest(typed, plain.values())
+    shown = [repr(name) for name in found[:SHOWN]]
+    if len(found) > SHOWN:
+        shown.append(f"one of {len(found) - SHOWN} more")
+    *first, last = shown
+    return f"; did you mean {', '.join(first)}{' or ' if first else ''}{last}?"
 
 
 def _kind(value: object) -> str:

@@ -361,22 +361,29 @@ def kernels(
         found = _of_family(found, family)
         if out is not None:
             _check_picture(out, force)
+    fit = console.is_terminal
     with _stage(FAILURE):
-        table = _table(["kernel", "family", "size", "source"], [])
-        for column in table.columns[:3]:
-            column.no_wrap = True
-        for kernel in found:
-            height, width = kernel.weight.shape
-            name = kernel.name if kernel.label == kernel.name else f"{kernel.name} ({_words(kernel.label)})"
-            table.add_row(name, kernel.family, f"{height}x{width}", kernel.source)
-        console.print(table)
         if bank is None and family is None:
-            console.print(f"\nBanks: {', '.join(bank_names())}")
+            console.print(f"Banks: {', '.join(bank_names())}\n", soft_wrap=not fit)
+        for line in _kernel_lines(found):
+            console.print(line, no_wrap=True, overflow="ellipsis" if fit else "ignore", crop=fit)
         if out is not None:
             from .plots import plot_kernels
 
             plot_kernels(found).savefig(out)
             console.print(f"Picture: {out}", soft_wrap=True)
+
+
+def _kernel_lines(found: list[Kernel]) -> Iterator[str]:
+    """Lay out one line per kernel; what may be cut off at the edge of a terminal comes last."""
+    rows = [("kernel", "family", "size", "meaning and source")]
+    for kernel in found:
+        height, width = kernel.weight.shape
+        meaning = [] if kernel.label == kernel.name else [_words(kernel.label)]
+        rows.append((kernel.name, kernel.family, f"{height}x{width}", "; ".join([*meaning, kernel.source])))
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:3]]
+    for row in rows:
+        yield "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]])
 
 
 @app.command()
