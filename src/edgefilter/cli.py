@@ -125,8 +125,8 @@ Bank = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here, with --target "
-        "<image>_explanation_<index>.png, with --json - none."
+        help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here; --target adds the class "
+        "index to the name; with --json - none."
     ),
 ]
 Numbers = Annotated[
