@@ -1008,3 +1008,21 @@ def test_a_construct_agrees_with_the_slow_formula(kind, composite):
             scale = float(want.abs().max())
             assert_close(got.flatten(), want.flatten(), rtol=0, atol=1e-8 * scale)
         assert_close(pixels.sum(), output[0, 1], rtol=1e-8, atol=0)
+
+
+class TwoStems(nn.Module):
+    """Reads the image with two convolutions side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 4, 1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head((self.first(x) + self.second(x)).relu().mean((2, 3)))
+
+
+def test_an_image_that_passes_by_the_filter_bank_is_warned_of():
+    model = replace_stem(TwoStems().eval())
+    with pytest.warns(UserWarning, match="past the filter bank"):
+        EdgeFilterAttribution(model).explain(torch.rand(1, 3, 6, 6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -145,6 +146,7 @@ class Rewriter:
                 self._copies[node] = self._graph.node_copy(node)
             elif node in plans:
                 self._copies[node] = plans[node].emit()
+        self._warn_of_bypass(plans)
         self._root.graph = self._graph
         self._root.recompile()
         return self._root.eval()
@@ -166,6 +168,21 @@ class Rewriter:
                 reached.update(plan.operands)
         self._check(plans, unsupported)
         return plans
+
+    def _warn_of_bypass(self, plans: dict[fx.Node, _Plan]) -> None:
+        """Warn where a part of the only input never meets the filter bank."""
+        inputs = [node for node in self._traced.graph.nodes if node.op == "placeholder"]
+        past = set(inputs[:1])
+        for node, plan in reversed(plans.items()):
+            if past.intersection(plan.operands) and node.target != self._bank:
+                past.add(node)
+        if len(inputs) == 1 and next(iter(plans)) in past:
+            warnings.warn(
+                "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
+                "goes through the bank, and delta says how much is missing. Express another stem with stem=...",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _check(self, plans: dict[fx.Node, _Plan], unsupported: list[str]) -> None:
         if unsupported:
