@@ -25,8 +25,8 @@ OPERATIONS = STEMS | {"operations"}
 TWINS = OPERATIONS | {"twins"}
 REWRITING = TWINS | {"rewriting"}
 GRAPH = REWRITING | {"graph"}
-RULES = GRAPH | {"rules"}
-COMPOSITES = RULES | {"composites"}
+RULES = OPERATIONS | {"linear_maps", "rules", "conserving"}
+COMPOSITES = GRAPH | RULES | {"composites"}
 ATTRIBUTION = COMPOSITES | {"explanation", "attribution"}
 CAUSAL = ATTRIBUTION | {"causal"}
 
@@ -41,8 +41,10 @@ MAY_IMPORT = {  # at module level, from this package
     "twins": OPERATIONS,
     "rewriting": TWINS,
     "graph": REWRITING,
-    "rules": GRAPH,
-    "composites": RULES,
+    "linear_maps": OPERATIONS,
+    "rules": OPERATIONS | {"linear_maps"},
+    "conserving": OPERATIONS | {"linear_maps", "rules"},
+    "composites": COMPOSITES - {"composites"},
     "explanation": BANKS,
     "attribution": COMPOSITES | {"explanation"},
     "causal": ATTRIBUTION,
@@ -55,7 +57,16 @@ MAY_IMPORT = {  # at module level, from this package
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function
     "torch": set(MAY_IMPORT) - {"_checks", "kernels", "banks"},
-    "zennit": {"operations", "rewriting", "graph", "rules", "composites", "attribution", "report"},
+    "zennit": {
+        "operations",
+        "rewriting",
+        "graph",
+        "rules",
+        "conserving",
+        "composites",
+        "attribution",
+        "report",
+    },
     "captum": {"attribution", "compare"},
     "matplotlib": {"plots", "explanation", "cli"},
     "typer": {"cli"},

@@ -19,6 +19,7 @@ from .explanation import SCORES, Explanation, color_names, scores
 from .graph import LOCK, RewrittenModel, structure
 from .layers import EdgeFilterBank2d
 from .stems import bank_path
+from .twins import in_layout
 
 __all__ = ["EdgeFilterAttribution"]
 
@@ -57,6 +58,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         The edge-filter layer, where the model holds several.
     start : {"target", "contrast"}, default: "target"
         What is explained: the output of the target, or that output minus the mean of the other outputs.
+    fast : bool, default: True
+        Whether rules of Zennit in ``composite`` are replaced by ours, which give the same numbers in a third of the
+        time or less. With False Zennit's own hooks run.
 
     Raises
     ------
@@ -86,6 +90,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         layer: str | nn.Module | None = None,
         start: Literal["target", "contrast"] = "target",
+        fast: bool = True,
     ) -> None:
         path = bank_path(model, layer)
         if start not in STARTS:
@@ -97,6 +102,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self.model = model
         self.composite = composite
         self.start = start
+        self.fast = fast
         self._layer = None if layer is None else path
         self._rewritten: RewrittenModel | None = None
         self._structure: tuple[Any, ...] = ()
@@ -181,7 +187,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 f"score must be one of {', '.join(SCORE_NAMES)}; got {score!r}{closest(str(score), SCORE_NAMES)}"
             )
         result = self._propagate(inputs, target, additional_forward_args, pixels=score == "pixel")
-        parts = result.pixels if score == "pixel" else (scores(result.response, score),)
+        parts = result.pixels if score == "pixel" else (scores(result.response, score).contiguous(),)
         attributions = parts if isinstance(inputs, tuple) else parts[0]
         if not return_convergence_delta:
             return attributions
@@ -305,9 +311,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         extra = _extra(additional)
         self._check(images)
         with LOCK, torch.inference_mode(mode=False), torch.enable_grad():
-            leaves = tuple(image.detach().clone().requires_grad_() for image in images)
+            leaves = tuple(in_layout(image.detach()).clone().requires_grad_() for image in images)
             rewritten = self._prepare((*leaves, *extra))
-            with fresh_composite(self.composite).context(rewritten.module):
+            with fresh_composite(self.composite, fast=self.fast).context(rewritten.module):
                 output, responses = rewritten.module(*leaves, *extra)
                 _check_output(output, len(leaves[0]))
                 target = self._default(output, target) if predict else target
@@ -330,7 +336,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     def _by_color(self, responses: Tensor) -> Tensor:
         count, channels, *places = responses.shape
         colors = self._bank.in_channels
-        return responses.reshape(count, colors, channels // colors, *places).contiguous()
+        return responses.reshape(count, colors, channels // colors, *places)
 
     def _prepare(self, arguments: tuple[Any, ...]) -> RewrittenModel:
         """Return the copy of the model with its present weights, made anew if its modules changed."""
@@ -451,6 +457,10 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
     """Warn where shares of opposite sign have grown so large that little of their sum is left."""
     limit = EXPLOSION * _sum_per_image(start.double().abs())
     for part in relevance:
+        places = tuple(range(1, part.dim()))
+        most = torch.maximum(part.amax(places), -part.amin(places)).double() * part[0].numel()
+        if (most <= limit).all():
+            continue
         total = _sum_per_image(part.double().abs())
         if not (total <= limit).all():
             worst = int((total / limit).nan_to_num(torch.inf, torch.inf).argmax())

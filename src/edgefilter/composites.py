@@ -6,16 +6,14 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from torch import nn
 from zennit.composites import LayerMapComposite
 from zennit.core import Composite, Hook, RemovableHandleList
 from zennit.layer import Sum
-from zennit.rules import Epsilon, Flat, Norm, Pass, WSquare
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from ._checks import UnknownNameError, closest
-from .graph import FilterBankConv2d
-from .operations import Affine, Spread, TokenLinear, Unsteady
-from .rules import (
+from .conserving import (
     ConservingAlphaBeta,
     ConservingBox,
     ConservingEpsilon,
@@ -24,6 +22,9 @@ from .rules import (
     ConservingPositive,
     EpsilonAffine,
 )
+from .graph import FilterBankConv2d
+from .operations import Affine, Spread, TokenLinear, Unsteady
+from .rules import Epsilon, Flat, Norm, Pass, WSquare, accelerated
 
 __all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
 
@@ -166,8 +167,14 @@ def get_composite(name: str, **options: Any) -> Composite:
     )
 
 
-def fresh_composite(composite: Composite | str | None) -> Composite:
+def fresh_composite(composite: Composite | str | None, *, fast: bool = True) -> Composite:
     """Return a composite that is registered nowhere, so that one given by the user can serve several calls at once.
+
+    Parameters
+    ----------
+    composite : zennit.core.Composite or str, optional
+    fast : bool, default: True
+        Whether Zennit's rules in it are replaced by ours that give the same numbers faster.
 
     Raises
     ------
@@ -186,4 +193,14 @@ def fresh_composite(composite: Composite | str | None) -> Composite:
     fresh = copy.copy(composite)
     fresh.handles = RemovableHandleList()
     fresh.hook_refs = type(composite.hook_refs)()
+    if fast:
+        fresh.module_map = _accelerating(composite.module_map)
     return fresh
+
+
+def _accelerating(module_map: Callable[..., Hook | None]) -> Callable[..., Hook | None]:
+    def fast_map(ctx: dict[str, Any], name: str, module: nn.Module) -> Hook | None:
+        template = module_map(ctx, name, module)
+        return None if template is None else accelerated(template, module)
+
+    return fast_map

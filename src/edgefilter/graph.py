@@ -52,6 +52,7 @@ class RewrittenModel:
         self._source = model
         self._root = model if bank else nn.Sequential(model)
         traced = fx.GraphModule(self._root, trace(model, len(arguments)))
+        arguments = _one_sample(arguments)
         _Recorder(traced).run(*arguments)
         if _follow_in_place(traced):
             _Recorder(traced).run(*arguments)
@@ -98,6 +99,15 @@ class RewrittenModel:
                 f"the rewritten copy of {type(self._source).__name__} must give the model's output; got a difference "
                 f"of {worst:.2g}. A hook or an operation that changes with each call cannot be explained."
             )
+
+
+def _one_sample(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments for the first of a batch of images: it shows the operations as well as all of them."""
+    count = len(arguments[0])
+    return tuple(
+        value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+        for value in arguments
+    )
 
 
 def structure(model: nn.Module) -> tuple[Any, ...]:

@@ -17,9 +17,11 @@ from torch.nn import functional as F
 from zennit.layer import Sum
 
 __all__ = [
+    "Addition",
     "Affine",
     "FunctionalConv2d",
     "FunctionalLinear",
+    "PairSum",
     "Passing",
     "Spread",
     "TokenLinear",
@@ -33,6 +35,7 @@ __all__ = [
     "from_windows",
     "group_gain",
     "layer_gain",
+    "passed",
     "shift_gain",
     "to_windows",
     "window_mask",
@@ -52,6 +55,11 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
         return relevance, None
+
+
+def passed(inputs: Tensor, value: Tensor) -> Tensor:
+    """Return a value whose relevance becomes, unchanged, that of the inputs."""
+    return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
 
 
 class _Operation(nn.Module):
@@ -89,7 +97,7 @@ class Passing(_Operation):
         """Compute the function."""
         with torch.no_grad():
             value = self.value(inputs, held)
-        return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
+        return passed(inputs, value)
 
 
 class Affine(Passing):
@@ -127,8 +135,38 @@ class Unsteady(nn.Module):
     """
 
 
-class UnsteadySum(Unsteady, Sum):  # type: ignore[misc]
+class PairSum(Sum):  # type: ignore[misc]
+    """Zennit's Sum, which also takes two summands as they are instead of stacked."""
+
+    def forward(self, input: Tensor, other: Tensor | None = None) -> Tensor:  # noqa: A002
+        """Add along the axis of a stack, or two tensors."""
+        total: Tensor = super().forward(input) if other is None else input + other
+        return total
+
+
+class UnsteadySum(Unsteady, PairSum):
     """A sum of signals that a normalisation reads."""
+
+
+class Addition(nn.Module):
+    """Add two signals. Hooks on ``sum`` see them stacked, as Zennit's rules expect; our rules spare the copy.
+
+    Parameters
+    ----------
+    steady : bool
+        Whether the relevance of the sum will be proportional to its value.
+    """
+
+    def __init__(self, steady: bool) -> None:
+        super().__init__()
+        self.sum = (PairSum if steady else UnsteadySum)(-1)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Add two tensors of one shape."""
+        hooked = self.sum._forward_pre_hooks or self.sum._forward_hooks
+        both = (torch.stack((first, second), -1),) if hooked else (first, second)
+        total: Tensor = self.sum(*both)
+        return total
 
 
 class UnsteadyWeighing(Unsteady, Weighing):

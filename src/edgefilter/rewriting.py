@@ -17,17 +17,16 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torchvision.models.swin_transformer import _patch_merging_pad, shifted_window_attention
 from torchvision.ops import stochastic_depth
 from zennit import types
-from zennit.layer import Sum
 
 from .layers import EdgeFilterBank2d
 from .operations import (
+    Addition,
     Affine,
     FunctionalConv2d,
     FunctionalLinear,
     Passing,
     Spread,
     TokenLinear,
-    UnsteadySum,
     UnsteadyWeighing,
     Weighing,
     attention,
@@ -64,6 +63,7 @@ REARRANGEMENTS = {
     "contiguous", "expand", "expand_as", "repeat", "roll", "flip", "t", "movedim", "narrow", "select", "unflatten", "clone",
     "to", "float", "double", "type_as", "view_as", "reshape_as", "tile", "index_select",
 }  # fmt: skip
+ANY_LAYOUT = {"view": "reshape", "view_as": "reshape_as"}  # the copy may hold images with their channels last
 ADDITIONS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 SUBTRACTIONS = {operator.sub, operator.isub, torch.sub, "sub", "sub_"}
 PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
@@ -100,12 +100,8 @@ NORMALISATIONS = {F.layer_norm, F.group_norm, F.batch_norm}
 LAYERS = {F.conv2d, torch.conv2d, F.linear}
 SHARING = MATRIX_PRODUCTS | AVERAGES | LAYERS | {torch.einsum, F.interpolate, F.avg_pool2d, F.adaptive_avg_pool2d,
                                                  shifted_window_attention}  # fmt: skip
+RECTIFICATIONS = {F.relu, torch.relu, torch.relu_, "relu", "relu_"}
 AS_MODULES: dict[Any, Callable[..., nn.Module]] = {
-    F.relu: lambda inplace=False: nn.ReLU(),  # noqa: ARG005
-    torch.relu: nn.ReLU,
-    torch.relu_: nn.ReLU,
-    "relu": nn.ReLU,
-    "relu_": nn.ReLU,
     F.avg_pool2d: nn.AvgPool2d,
     F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
     F.max_pool2d: nn.MaxPool2d,
@@ -245,6 +241,7 @@ class Rewriter:
             (AVERAGES | {F.interpolate}, self._plan_weighing),
             (CONCATENATIONS, self._plan_concatenation),
             (DROPOUTS, self._plan_identity),
+            (RECTIFICATIONS, self._plan_rectification),
             (set(AS_MODULES), self._plan_as_module),
             (UNARY, self._plan_passing),
             (NORMALISATIONS, self._plan_normalisation),
@@ -287,6 +284,8 @@ class Rewriter:
             return _Plan(
                 (source,), lambda: self._call(node, UnsteadyWeighing(twin_of(module).forward), source)
             )
+        if isinstance(module, nn.ReLU):
+            return _Plan((source,), lambda: self._call(node, self._rectifier(source), source))
         if isinstance(module, (*RULED, *REARRANGING, EdgeFilterBank2d)):
             return _Plan((source,), lambda: self._call(node, self._twin(node, module), source))
         if isinstance(module, (nn.LayerNorm, nn.GroupNorm)):
@@ -299,6 +298,17 @@ class Rewriter:
             return _Plan((source,), lambda: self._call(node, Passing(twin_of(module).forward), source))
         return None
 
+    def _rectifier(self, source: fx.Node) -> nn.ReLU:
+        """Return a ReLU that knows whether it is the only reader of a tensor that the copy's modules computed."""
+        rectifier = nn.ReLU()
+        module = self._modules.get(str(source.target)) if source.op == "call_module" else None
+        computed = (
+            isinstance(module, (_ConvNd, nn.Linear))
+            or self._norms.get(source.args[0] if source.args else None) is module is not None
+        )
+        vars(rectifier)["may_overwrite"] = len(source.users) == 1 and (computed or source.target in ADDITIONS)
+        return rectifier
+
     def _plan_identity(self, node: fx.Node) -> _Plan | None:
         source = node.args[0]
         return _Plan((source,), lambda: self._copies[source]) if isinstance(source, fx.Node) else None
@@ -307,9 +317,11 @@ class Rewriter:
         operands = tuple(source for source in node.all_input_nodes if source.meta["relevant"])
 
         def emit() -> fx.Node:
-            return self._graph.node_copy(
+            copy = self._graph.node_copy(
                 node, lambda old: self._copies[old] if old in operands else self._constant(old)
             )
+            copy.target = ANY_LAYOUT.get(copy.target, copy.target)  # type: ignore[arg-type]
+            return copy
 
         return _Plan(operands, emit)
 
@@ -328,16 +340,16 @@ class Rewriter:
         return self._plan_operation(node, operation)
 
     def _emit_sum(self, node: fx.Node) -> fx.Node:
-        """Add two signals: stack them, so that any composite's rule for Zennit's Sum applies."""
+        """Add two signals by a module of its own."""
         first, second = (self._copies[term] for term in node.args)  # type: ignore[index]
         if node.target in SUBTRACTIONS:
             second = self._add_module(f"{node.name}_negative", Passing(operator.neg), second)
         if node.args[0].meta["shape"] != node.args[1].meta["shape"]:  # type: ignore[union-attr]
             both = self._graph.call_function(torch.broadcast_tensors, (first, second))
-        else:
-            both = (first, second)  # type: ignore[assignment]
-        added = Sum(-1) if node in self._steady else UnsteadySum(-1)
-        return self._add_module(node.name, added, self._graph.call_function(torch.stack, (both, -1)))
+            first, second = (self._graph.call_function(operator.getitem, (both, i)) for i in (0, 1))
+        return self._graph.call_module(
+            self._register(node.name, Addition(node in self._steady)), (first, second)
+        )
 
     def _plan_product(self, node: fx.Node) -> _Plan | None:
         factors: list[Any] = [factor for factor in node.args if _relevant(factor)]
@@ -417,6 +429,14 @@ class Rewriter:
         if isinstance(module, types.AvgPool) and node not in self._steady:
             module = UnsteadyWeighing(module.forward)
         return _Plan((source,), lambda: self._add_module(node.name, module, self._copies[source]))
+
+    def _plan_rectification(self, node: fx.Node) -> _Plan | None:
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node):
+            return None
+        return _Plan(
+            (source,), lambda: self._add_module(node.name, self._rectifier(source), self._copies[source])
+        )
 
     def _plan_norm_module(self, node: fx.Node, module: nn.LayerNorm | nn.GroupNorm) -> _Plan | None:
         source: fx.Node = node.args[0]  # type: ignore[assignment]

@@ -1,432 +1,582 @@
-"""Relevance rules, as Zennit hooks, that lose nothing where Zennit's have nothing to divide by.
+"""Zennit's relevance rules as backward passes: the same numbers for a fraction of the time.
 
-Without biases a unit can be active although no input speaks for it: its bias alone made it so. Zennit's rules drop the
-relevance of such units; in networks of depthwise convolutions and merged BatchNorms that is most of it. Here it
-is shared among the inputs by the size of their contributions, and where these are all zero, by the squared weights.
+Zennit's hooks let PyTorch compute a layer's gradient, throw it away, run the layer again once per changed set of weights
+and differentiate every run. Here a layer under a rule is one node of the graph whose backward pass *is* the rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from zennit.core import Hook, ParamMod, stabilize
+from torch.autograd.function import once_differentiable
+from zennit import rules as zennit_rules
+from zennit.core import BasicHook, Hook, RemovableHandle, RemovableHandleList, Stabilizer, expand
+from zennit.layer import Sum
 
-from .operations import Affine, batch_gain
+from .linear_maps import LinearMap, is_zero, linear_map, negative, positive, signed
+from .operations import passed
 
 __all__ = [
-    "ConservingAlphaBeta",
-    "ConservingBox",
-    "ConservingEpsilon",
-    "ConservingGamma",
-    "ConservingNorm",
-    "ConservingPositive",
-    "EpsilonAffine",
+    "AlphaBeta",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Norm",
+    "Pass",
+    "Rule",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "accelerated",
 ]
 
-Change = Callable[[Tensor], Tensor]
-Bound = float | Tensor
+Stabilizing = float | Callable[[Tensor], Tensor]
+ZeroParams = str | list[str] | None
 
-ROUNDING = 8  # sums are taken for zero below this many units in the last place of their largest term
-
-
-class _Part(NamedTuple):
-    """A share of a layer's output: what some of the inputs, through some of the weights, give."""
-
-    inputs: Tensor
-    output: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        return self.output.detach()
-
-    def pull(self, ratio: Tensor) -> Tensor:
-        """Hand relevance back in proportion to the contributions; ``ratio`` is relevance per unit of output."""
-        (gradient,) = torch.autograd.grad(self.output, self.inputs, ratio)
-        return self.inputs.detach() * gradient
+PIECE = 2**21  # values that a rule handles at once
 
 
-class _Whole(NamedTuple):
-    """Parts of a layer's output, each with its sign, as one sum."""
-
-    parts: list[tuple[int, _Part]]
-
-    @property
-    def total(self) -> Tensor:
-        return self._sum([sign * part.total for sign, part in self.parts])
-
-    def pull(self, ratio: Tensor) -> Tensor:
-        """Hand relevance back in proportion to the contributions."""
-        return self._sum([sign * part.pull(ratio) for sign, part in self.parts])
+class _Propagation(torch.autograd.Function):
+    """What a module computes going forward; its rule going back."""
 
     @staticmethod
-    def _sum(terms: list[Tensor]) -> Tensor:
-        return sum(terms[1:], start=terms[0])
+    def forward(ctx: Any, rule: Rule, module: nn.Module, run: Any, options: Any, *inputs: Tensor) -> Any:
+        ctx.call = (rule, module, run)
+        output, kept = rule.run(linear_map(module, run), inputs, options)
+        ctx.save_for_backward(*inputs, kept)
+        return output.view_as(output) if any(output is given for given in inputs) else output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
+        rule, module, run = ctx.call
+        *inputs, kept = ctx.saved_tensors
+        rule.check_active()
+        if len(inputs) == 1:
+            found: tuple[Tensor, ...] = (rule.in_pieces(linear_map(module, run), inputs[0], relevance, kept),)
+        else:
+            found = rule.shared(tuple(inputs), relevance)
+        return (None, None, None, None, *found)
 
 
-def _positive(values: Tensor) -> Tensor:
-    return values.clamp(min=0)
+class _Rectified(torch.autograd.Function):
+    """A ReLU that overwrites its input and hands relevance through unchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.mark_dirty(inputs)
+        return inputs.relu_()
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> Tensor:  # noqa: ARG004
+        return relevance
 
 
-def _negative(values: Tensor) -> Tensor:
-    return values.clamp(max=0)
+class _Restoring:
+    """Give a module its own forward back."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.kept = vars(module).get("forward")
+
+    def remove(self) -> None:
+        if self.kept is None:
+            vars(self.module).pop("forward", None)
+        else:
+            self.module.forward = self.kept
 
 
-def _part(module: nn.Module, inputs: Tensor, change: Change | None = None) -> _Part:
-    """Run a layer without its bias, through changed weights if ``change`` says how."""
-    leaf = inputs.detach().requires_grad_()
-    modifier = ParamMod(lambda weight, _: change(weight) if change else weight, zero_params=["bias"])
-    with torch.enable_grad(), modifier(module) as modified:
-        return _Part(leaf, modified.forward(leaf))
+class Rule(Hook):  # type: ignore[misc]
+    """A Zennit hook given by one function, from a layer's inputs and its output's relevance to its inputs' relevance.
 
+    While it is registered, the module's ``forward`` is one node of the graph whose backward pass is the rule.
 
-def _signed(module: nn.Module, inputs: Tensor, sign: int, gamma: float | None = None) -> _Whole:
-    """Return the part of a layer's output whose contributions have one sign (or favour it by ``gamma``)."""
+    Attributes
+    ----------
+    spares_output : bool
+        Whether the output may be overwritten before the way back.
+    """
 
-    def favour(chosen: Change) -> Change:
-        return chosen if gamma is None else lambda weight: weight + gamma * chosen(weight)
+    spares_output = True
 
-    for_positive, for_negative = (_positive, _negative) if sign > 0 else (_negative, _positive)
-    parts = [(1, _part(module, _positive(inputs), favour(for_positive)))]
-    if (inputs < 0).any():
-        parts.append((1, _part(module, _negative(inputs), favour(for_negative))))
-    return _Whole(parts)
+    def register(self, module: nn.Module) -> RemovableHandleList:
+        """Put the rule on a module; the handles take it off again."""
+        restoring = _Restoring(module)
+        run = module.forward
 
+        def forward(*inputs: Any, **options: Any) -> Any:
+            if torch.is_grad_enabled() and any(given.requires_grad for given in inputs):
+                return self.propagated(module, run, inputs, options)
+            return run(*inputs, **options)
 
-def _precision(values: Tensor) -> float:
-    """Return the relative error of a sum: half floats are added up in single precision."""
-    dtype = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else values.dtype
-    return torch.finfo(dtype).eps
+        module.forward = forward
+        return RemovableHandleList([RemovableHandle(self), restoring])
 
+    def propagated(
+        self, module: nn.Module, run: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Return the output of the module, as a node of the graph whose backward pass is the rule."""
+        output: Any = _Propagation.apply(self, module, run, options, *inputs)
+        output.spared = self.spares_output
+        return output  # type: ignore[no-any-return]
 
-def _alive(total: Tensor) -> Tensor:
-    """Tell which outputs are more than rounding, sample by sample, and large enough to divide by."""
-    size = total.abs()
-    largest = size.flatten(1).amax(1).reshape(-1, *[1] * (total.dim() - 1))
-    return size > (_precision(total) * largest).clamp(min=torch.finfo(total.dtype).tiny ** 0.5)
+    def check_active(self) -> None:
+        """Refuse to go back while Zennit has switched the rules off, which is for gradients of relevance."""
+        if not self.active:
+            raise RuntimeError(
+                f"{type(self).__name__} must be active on the way back; got an inactive one. Take gradients of relevance "
+                "with Zennit's own hooks (fast=False)."
+            )
 
+    def run(
+        self, layer: LinearMap, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> tuple[Tensor, Any]:
+        """Return the output of the layer, and a tensor that the rule needs on the way back, or None."""
+        return layer.run(*inputs, **options), None
 
-def _divide(relevance: Tensor, total: Tensor, where: Tensor) -> Tensor:
-    return torch.where(where, relevance / torch.where(where, total, 1), 0)
+    def in_pieces(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the relevance of the inputs, a few samples at a time where they are large: memory stays in use."""
+        samples = max(1, PIECE * len(inputs) // max(inputs.numel(), relevance.numel(), 1))
+        if samples >= len(inputs) or not self.separable(layer):
+            return self.relevance(layer, inputs, relevance, kept)
+        keep = [None] * len(inputs) if kept is None else kept.split(samples)
+        pieces = zip(inputs.split(samples), relevance.split(samples), keep, strict=False)
+        result = torch.empty_like(inputs)
+        for part, piece in zip(result.split(samples), pieces, strict=True):
+            part.copy_(self.relevance(layer, *piece))
+        return result
 
+    def separable(self, layer: LinearMap) -> bool:
+        """Tell whether the samples of a batch can be treated one by one."""
+        return layer.by_sample
 
-def _by_size(module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-    """Share out relevance of units that no input speaks for: by contribution size, then by squared weight."""
-    if not relevance.any():
-        return torch.zeros_like(inputs)
-    part = _part(module, inputs.abs(), torch.abs)
-    alive = _alive(part.total)
-    result = part.pull(_divide(relevance, part.total, alive))
-    return result + _by_weight(module, inputs, torch.where(alive, 0, relevance))
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are.
 
-
-def _by_weight(module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-    """Share out relevance by squared weight; what has no weights either is lost, for it depends on nothing."""
-    if not relevance.any():
-        return torch.zeros_like(inputs)
-    part = _part(module, torch.ones_like(inputs), torch.square)
-    alive = part.total > torch.finfo(inputs.dtype).tiny ** 0.5
-    return part.pull(_divide(relevance, part.total, alive))
-
-
-class _Rule(Hook):  # type: ignore[misc]
-    """A rule given by one function: from a layer's inputs and its outputs' relevance to its inputs' relevance."""
-
-    def forward(self, module: nn.Module, input: tuple[Tensor, ...], output: Any) -> None:  # noqa: A002, ARG002
-        """Keep the inputs for the way back."""
-        self.stored_tensors["input"] = input[0]
-
-    def backward(
-        self,
-        module: nn.Module,
-        grad_input: Any,  # noqa: ARG002
-        grad_output: tuple[Tensor, ...],
-    ) -> tuple[Tensor, ...]:
-        """Hand the relevance back."""
-        inputs = self.stored_tensors["input"].detach()
-        return (self.relevance(module, inputs, grad_output[0].detach()),)
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
+        Parameters
+        ----------
+        layer : LinearMap
+            The module.
+        inputs, relevance : Tensor
+            What it was given, and the relevance of what it returned.
+        kept : Tensor or None
+            What :meth:`run` kept.
+        """
         raise NotImplementedError
 
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of the summands of a sum."""
+        raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
 
-class ConservingEpsilon(_Rule):
-    """The epsilon rule without biases and with an epsilon of zero: shares are contributions over their sum.
 
-    Notes
-    -----
-    ``R_i = sum_j z_ij / z_j R_j`` with contributions ``z_ij = x_i w_ij`` and their sum ``z_j``. Where ``z_j`` is zero,
-    the relevance is shared by ``|z_ij|``, or by ``w_ij**2`` if all of them are zero.
+class Pass(Rule):
+    """Zennit's Pass: relevance goes through unchanged.
+
+    Examples
+    --------
+    >>> relu = nn.ReLU()
+    >>> handles = Pass().register(relu)
+    >>> signal = torch.tensor([-1.0, 1.0], requires_grad=True)
+    >>> torch.autograd.grad(relu(signal), signal, torch.tensor([3.0, 4.0]))
+    (tensor([3., 4.]),)
+    >>> handles.remove()
+    """
+
+    def copy(self) -> Pass:
+        """Return a new hook."""
+        return Pass()
+
+    def propagated(
+        self, module: nn.Module, run: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Return the output of the module; a ReLU overwrites an input that nobody else needs."""
+        (given,) = inputs
+        if vars(module).get("may_overwrite") and getattr(given, "spared", False):
+            return _Rectified.apply(given)  # type: ignore[no-any-return]
+        with torch.no_grad():
+            value = run(given, **options)
+        return passed(given, value)
+
+
+class _Stabilized(Rule):
+    """A rule with a stabilizer and with parameters that count as zero, as Zennit's."""
+
+    def __init__(self, stabilizer: Stabilizing, zero_params: ZeroParams = None) -> None:
+        super().__init__()
+        self.stabilizer = Stabilizer.ensure(stabilizer)
+        self.zero_params = [zero_params] if isinstance(zero_params, str) else list(zero_params or [])
+
+    def copy(self) -> Any:
+        """Return a new hook with the same settings."""
+        new = type(self).__new__(type(self))
+        Rule.__init__(new)
+        vars(new).update({name: value for name, value in vars(self).items() if name not in vars(new)})
+        return new
+
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the relevance of the inputs, shaped as they are."""
+        layer.zero(self.zero_params)
+        return self._relevance(layer, inputs, relevance, None if self.zero_params else kept)
+
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def separable(self, layer: LinearMap) -> bool:
+        """Tell whether the samples of a batch can be treated one by one: a stabilizer of the user's may mix them."""
+        return super().separable(layer) and self._is_plain
+
+    @property
+    def _is_plain(self) -> bool:
+        stabilizer = self.stabilizer
+        return type(stabilizer) is Stabilizer and not stabilizer.clip and not stabilizer.norm_scale
+
+    def divided(self, relevance: Tensor, total: Tensor) -> Tensor:
+        """Return relevance per unit of the stabilized total."""
+        if not self._is_plain:
+            return relevance / self.stabilizer(total)
+        shifted = torch.copysign(total.new_tensor(self.stabilizer.epsilon), total).add_(total)
+        return (
+            torch.div(relevance, shifted, out=shifted)
+            if shifted.shape == relevance.shape
+            else relevance / shifted
+        )
+
+    def _all(self, layer: LinearMap, inputs: Tensor, kept: Tensor | None) -> Tensor:
+        return layer.forward(inputs, layer.weight, layer.bias) if kept is None else kept
+
+
+class _KeepingOutput(_Stabilized):
+    """A rule that divides by the output as it was; an operation in place after the layer makes PyTorch raise."""
+
+    spares_output = False
+
+    def run(
+        self, layer: LinearMap, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> tuple[Tensor, Any]:
+        """Return the output, and keep it."""
+        output = layer.run(*inputs, **options)
+        return output, output
+
+
+class Epsilon(_KeepingOutput):
+    """Zennit's Epsilon: ``R_i = x_i sum_j w_ij R_j / stabilize(z_j)``.
+
+    Parameters
+    ----------
+    epsilon : float or callable, default: 1e-6
+        Added to the output with its sign, or a function from the output to what to divide by.
+    zero_params : str or list of str, optional
+        Parameters that count as zero, for example ``"bias"``.
 
     References
     ----------
     Bach et al., PLOS ONE 10(7), 2015, eq. 58.
     """
 
-    def copy(self) -> ConservingEpsilon:
-        """Return a new hook."""
-        return type(self)()
+    def __init__(self, epsilon: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
+        super().__init__(epsilon, zero_params)
 
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        part = _part(module, inputs)
-        alive = _alive(part.total)
-        result = part.pull(_divide(relevance, part.total, alive))
-        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        ratio = self.divided(relevance, self._all(layer, inputs, kept))
+        return layer.pull(ratio, layer.weight, inputs)
 
 
-class ConservingAlphaBeta(_Rule):
-    """The alpha-beta rule without biases; positive contributions take all where there are no negative ones.
+class Norm(_Stabilized):
+    """Zennit's Norm, for operations without parameters: sums and average pooling.
 
     Parameters
     ----------
-    alpha, beta : float
-        Weights of the positive and the negative contributions, ``alpha - beta == 1``; 1 and 0 give the z+ rule.
+    stabilizer : float or callable, default: 1e-6
+    """
+
+    def __init__(self, stabilizer: Stabilizing = 1e-6) -> None:
+        super().__init__(stabilizer)
+
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        ratio = self.divided(relevance, self._all(layer, inputs, kept))
+        return layer.pull(ratio, layer.weight, inputs)
+
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of the summands of a sum."""
+        ratio = self.divided(relevance, sum(inputs[1:], start=inputs[0]))
+        return tuple(given * ratio for given in inputs)
+
+
+class ZPlus(_Stabilized):
+    """Zennit's ZPlus: relevance goes to positive contributions.
+
+    Parameters
+    ----------
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
+
+    References
+    ----------
+    Bach et al., PLOS ONE 10(7), 2015; Montavon et al., Pattern Recognition 65, 2017.
+    """
+
+    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
+        super().__init__(stabilizer, zero_params)
+
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        part = signed(layer, inputs, +1, bias=layer.bias)
+        return part.pull(self.divided(relevance, part.total()))
+
+
+class AlphaBeta(_Stabilized):
+    """Zennit's AlphaBeta: positive contributions times alpha, negative ones times minus beta.
+
+    Parameters
+    ----------
+    alpha, beta : float, default: 2 and 1
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
 
     Raises
     ------
     ValueError
-        If ``alpha - beta`` is not 1, or one of them is negative.
-
-    Notes
-    -----
-    ``R_i = sum_j (alpha z+_ij / z+_j - beta z-_ij / z-_j) R_j`` with contributions ``z_ij = x_i w_ij``. Where ``z-_j`` is
-    zero, alpha is 1 and beta 0; where ``z+_j`` is zero, the relevance is shared by ``|z_ij|``, or by ``w_ij**2`` if all
-    of them are zero: our choice, for the literature leaves these cases open.
+        If alpha or beta is negative, or ``alpha - beta`` is not 1.
 
     References
     ----------
     Bach et al., PLOS ONE 10(7), 2015, eq. 60.
     """
 
-    def __init__(self, alpha: float, beta: float) -> None:
-        super().__init__()
-        if min(alpha, beta) < 0 or abs(alpha - beta - 1) > 1e-12:
-            raise ValueError(
-                f"alpha and beta must be at least 0 and differ by 1; got {alpha} and {beta}. "
-                "Pass for example alpha=2, beta=1."
-            )
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        beta: float = 1.0,
+        stabilizer: Stabilizing = 1e-6,
+        zero_params: ZeroParams = None,
+    ) -> None:
+        super().__init__(stabilizer, zero_params)
+        zennit_rules.AlphaBeta(alpha, beta)
         self.alpha, self.beta = alpha, beta
 
-    def copy(self) -> ConservingAlphaBeta:
-        """Return a new hook with the same settings."""
-        return type(self)(self.alpha, self.beta)
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        positive = _signed(module, inputs, +1)
-        total = positive.total
-        alive = _alive(total)
-        alpha: Tensor | float = self.alpha
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         result = torch.zeros_like(inputs)
-        if self.beta:
-            negative = _signed(module, inputs, -1)
-            opposed = _alive(negative.total) & alive
-            alpha = torch.where(opposed, self.alpha, 1.0).to(inputs.dtype)
-            result = -self.beta * negative.pull(_divide(relevance, negative.total, opposed))
-        result = result + positive.pull(_divide(alpha * relevance, total, alive))
-        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
+        for sign, factor in ((+1, self.alpha), (-1, -self.beta)):
+            if factor:
+                part = signed(layer, inputs, sign, bias=layer.bias)
+                result += part.pull(self.divided(relevance, part.total()).mul_(factor))
+        return result
 
 
-class ConservingGamma(_Rule):
-    """The generalised gamma rule without biases.
+class Gamma(_KeepingOutput):
+    """Zennit's generalised Gamma: contributions of the output's own sign are favoured.
 
     Parameters
     ----------
-    gamma : float
-        How much contributions of the output's own sign are favoured.
-
-    Raises
-    ------
-    ValueError
-        If ``gamma`` is negative.
-
-    Notes
-    -----
-    ``R_i = sum_j (z_ij + gamma z+_ij) / sum_i (z_ij + gamma z+_ij) R_j`` where ``z_j > 0``, with ``z-`` where
-    ``z_j < 0``; the output ``z_j`` is the one without bias, so that numerator and denominator agree. Shares can be
-    larger than 1, by up to ``1 + 1/gamma`` a layer, which explodes in deep networks of signed activations.
+    gamma : float, default: 0.25
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
 
     References
     ----------
-    Montavon et al., "Layer-wise relevance propagation: an overview", 2019; generalised as in Andeol et al., 2021.
+    Montavon et al., "Layer-wise relevance propagation: an overview", 2019; Andeol et al., 2021.
     """
 
-    def __init__(self, gamma: float) -> None:
-        super().__init__()
-        if gamma < 0:
-            raise ValueError(f"gamma must be at least 0; got {gamma}. Pass for example gamma=0.25.")
+    def __init__(
+        self, gamma: float = 0.25, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None
+    ) -> None:
+        super().__init__(stabilizer, zero_params)
         self.gamma = gamma
 
-    def copy(self) -> ConservingGamma:
-        """Return a new hook with the same settings."""
-        return type(self)(self.gamma)
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        output = _part(module, inputs).total
-        alive = _alive(output)
-        result = torch.zeros_like(inputs)
-        for sign in (+1, -1):
-            whole = _signed(module, inputs, sign, self.gamma)
-            chosen = alive & (output.sign() == sign)
-            result = result + whole.pull(_divide(relevance, whole.total, chosen))
-        return result + _by_size(module, inputs, torch.where(alive, 0, relevance))
+        assert kept is not None  # its sign counts the zeroed parameters as well
+        layer.zero(self.zero_params)
+        result: Tensor | None = None
+        for sign, chosen in ((+1, kept > 0), (-1, kept < 0)):
+            start = relevance * chosen
+            if sign > 0 or not is_zero(start):
+                part = signed(layer, inputs, sign, self.gamma, layer.bias)
+                share = part.pull(self.divided(start, part.total()))
+                result = share if result is None else result.add_(share)
+        assert result is not None
+        return result
 
 
-class ConservingBox(_Rule):
-    """The z-box rule without biases, for the layer that reads the pixels.
+class ZBox(_KeepingOutput):
+    """Zennit's ZBox, for the layer that reads pixels between two bounds.
 
     Parameters
     ----------
-    low, high : float or Tensor, shape (1, C, 1, 1), optional
-        Smallest and largest possible value of a pixel. Default: those of each image and color.
-
-    Raises
-    ------
-    ValueError
-        If one of them is given without the other.
-
-    Notes
-    -----
-    Contributions are ``x_i w_ij - low w+_ij - high w-_ij``, none of them negative. Where all are zero, as on an image of
-    one color, the relevance is shared by ``w_ij**2``.
+    low, high : float or Tensor
+        Smallest and largest value of a pixel; a tensor is broadcast to the inputs.
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
 
     References
     ----------
     Montavon et al., Pattern Recognition 65, 2017.
     """
 
-    def __init__(self, low: Bound | None = None, high: Bound | None = None) -> None:
-        super().__init__()
-        if (low is None) != (high is None):
-            missing = "low" if low is None else "high"
-            raise ValueError(
-                f"{missing} must be given together with its opposite; got None. Pass both or neither."
-            )
+    def __init__(
+        self,
+        low: float | Tensor,
+        high: float | Tensor,
+        stabilizer: Stabilizing = 1e-6,
+        zero_params: ZeroParams = None,
+    ) -> None:
+        super().__init__(stabilizer, zero_params)
         self.low, self.high = low, high
 
-    def copy(self) -> ConservingBox:
-        """Return a new hook with the same settings."""
-        return type(self)(self.low, self.high)
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        low = inputs.amin((2, 3), keepdim=True) if self.low is None else self.low
-        high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
-        whole = _Whole(
-            [
-                (+1, _part(module, inputs)),
-                (-1, _part(module, torch.as_tensor(low).to(inputs).expand_as(inputs), _positive)),
-                (-1, _part(module, torch.as_tensor(high).to(inputs).expand_as(inputs), _negative)),
-            ]
-        )
-        alive = whole.total.abs() > ROUNDING * _precision(inputs) * self._size(whole)
-        result = whole.pull(_divide(relevance, whole.total, alive))
-        return result + _by_weight(module, inputs, torch.where(alive, 0, relevance))
-
-    @staticmethod
-    def _size(whole: _Whole) -> Tensor:
-        """Return the largest term of the whole, in each image: what its rounding goes by."""
-        terms = torch.stack([part.total.abs().flatten(1).amax(1) for _, part in whole.parts])
-        tiny = torch.finfo(terms.dtype).tiny ** 0.5
-        return terms.amax(0).clamp(min=tiny).reshape(-1, *[1] * (whole.total.dim() - 1))
-
-
-class ConservingNorm(_Rule):
-    """Zennit's Norm, which shares relevance by the summands, and by their size where they cancel.
-
-    Notes
-    -----
-    ``R_i = x_i / sum_i x_i R``. Where the sum is no more than rounding, ``|x_i|`` takes the place of ``x_i``, and where
-    all summands are zero they share equally.
-    """
-
-    def copy(self) -> ConservingNorm:
-        """Return a new hook."""
-        return type(self)()
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        result = torch.zeros_like(inputs)
-        size = _run(module, inputs.abs())
-        smallest = (ROUNDING * _precision(inputs) * size.total).clamp(
-            min=torch.finfo(inputs.dtype).tiny ** 0.5
-        )
-        for part in (_run(module, inputs), size):
-            alive = part.total.abs() > smallest
-            result = result + part.pull(_divide(relevance, part.total, alive))
-            relevance = torch.where(alive, 0, relevance)
-        if not relevance.any():
-            return result
-        equal = _run(module, torch.ones_like(inputs))
-        return result + equal.pull(_divide(relevance, equal.total, equal.total > 0))
-
-
-class ConservingPositive(_Rule):
-    """Share relevance by the positive summands, for sums whose relevance is not proportional to their value.
-
-    Notes
-    -----
-    ``R_i = max(x_i, 0) / sum_i max(x_i, 0) R``; by size where no summand is positive, equally where all are zero.
-    """
-
-    def copy(self) -> ConservingPositive:
-        """Return a new hook."""
-        return type(self)()
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        result = torch.zeros_like(inputs)
-        for changed in (inputs.clamp(min=0), inputs.abs(), torch.ones_like(inputs)):
-            part = _run(module, changed)
-            alive = part.total > torch.finfo(inputs.dtype).tiny ** 0.5
-            result = result + part.pull(_divide(relevance, part.total, alive))
-            relevance = torch.where(alive, 0, relevance)
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        total = self._all(layer, inputs, kept)
+        levels = [
+            expand(bound, inputs.shape, cut_batch_dim=True).to(inputs) for bound in (self.low, self.high)
+        ]
+        weights = [None if layer.weight is None else sign(layer.weight) for sign in (positive, negative)]
+        biases = [None if layer.bias is None else sign(layer.bias) for sign in (positive, negative)]
+        for level, weight, bias in zip(levels, weights, biases, strict=True):
+            total = total - layer.forward(level, weight, bias)
+        ratio = self.divided(relevance, total)
+        result = layer.pull(ratio, layer.weight, inputs)
+        for level, weight in zip(levels, weights, strict=True):
+            result = result - layer.pull(ratio, weight, level)
         return result
 
 
-class EpsilonAffine(_Rule):
-    """The epsilon rule of a gain and a shift, which keeps the shift's share.
+class _Blind(_Stabilized):
+    """A rule that does not look at the inputs: the denominators of all samples are the same."""
+
+    def _ratio(
+        self,
+        layer: LinearMap,
+        inputs: Tensor,
+        relevance: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Return relevance per unit of what the layer makes of ones."""
+        ones = torch.ones_like(layer.sample(inputs) if self._is_plain else inputs)
+        return self.divided(relevance, layer.forward(ones, weight, bias))
+
+    def separable(self, layer: LinearMap) -> bool:  # noqa: ARG002
+        """Tell that the samples are treated together: they share the denominators."""
+        return False
+
+
+class WSquare(_Blind):
+    """Zennit's WSquare: relevance goes by squared weights, whatever the inputs.
 
     Parameters
     ----------
-    epsilon : float
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
 
-    Notes
-    -----
-    ``R_i = g_i x_i / y_i R`` with ``y_i = g_i x_i + s_i`` and the gain held constant.
+    References
+    ----------
+    Montavon et al., Pattern Recognition 65, 2017.
     """
 
-    def __init__(self, epsilon: float) -> None:
-        super().__init__()
-        self.epsilon = epsilon
+    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
+        super().__init__(stabilizer, zero_params)
 
-    def copy(self) -> EpsilonAffine:
-        """Return a new hook with the same settings."""
-        return type(self)(self.epsilon)
-
-    def relevance(self, module: nn.Module, inputs: Tensor, relevance: Tensor) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        if isinstance(module, _BatchNorm):
-            gain = batch_gain(inputs, *_statistics(module))
-        else:
-            assert isinstance(module, Affine)
-            gain = module.gain(inputs)
-        output: Tensor = stabilize(module.forward(inputs).detach(), self.epsilon)
-        return gain * inputs * relevance / output
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        weight = None if layer.weight is None else layer.weight.square()
+        bias = None if layer.bias is None else layer.bias.square()
+        return layer.backward(self._ratio(layer, inputs, relevance, weight, bias), weight, inputs)
 
 
-def _statistics(norm: _BatchNorm) -> tuple[Any, ...]:
-    return norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps
+class Flat(_Blind):
+    """Zennit's Flat: relevance goes in equal shares to all inputs of a unit.
+
+    Parameters
+    ----------
+    stabilizer : float or callable, default: 1e-6
+    zero_params : str or list of str, optional
+
+    References
+    ----------
+    Lapuschkin et al., Nature Communications 10, 2019.
+    """
+
+    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
+        super().__init__(stabilizer, zero_params)
+
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        weight = None if layer.weight is None else torch.ones_like(layer.weight)
+        if "weight" in self.zero_params:
+            weight = layer.weight
+        return layer.spread(self._ratio(layer, inputs, relevance, weight), weight, inputs)
 
 
-def _run(module: nn.Module, inputs: Tensor) -> _Part:
-    """Run an operation without weights on changed inputs."""
-    leaf = inputs.detach().requires_grad_()
-    with torch.enable_grad():
-        return _Part(leaf, module.forward(leaf))
+def accelerated(template: Hook, module: nn.Module) -> Hook:
+    """Return the rule of this module that gives what a Zennit hook gives, or the hook itself where there is none.
+
+    Parameters
+    ----------
+    template : zennit.core.Hook
+        As a composite gives it for the module.
+    module : nn.Module
+
+    Returns
+    -------
+    hook : zennit.core.Hook
+        Not registered, with the settings of the given one.
+    """
+    if type(template) is zennit_rules.Pass:
+        return Pass()
+    make = TRANSLATIONS.get(type(template))
+    plain_sum = isinstance(module, Sum) and type(template) not in (zennit_rules.Norm, zennit_rules.Epsilon)
+    if make is None or plain_sum or not _is_as_made(template):
+        return template
+    return make(_settings(template))
+
+
+def _settings(template: BasicHook) -> dict[str, Any]:
+    """Read the settings of a Zennit rule, which it keeps in the functions that it is made of."""
+    functions = [template.gradient_mapper, template.reducer, *template.input_modifiers]
+    first = template.param_modifiers[0]
+    found: dict[str, Any] = {"zero_params": first.zero_params}
+    for function in (*functions, first.modifier):
+        if inspect.isfunction(function):
+            found.update(inspect.getclosurevars(function).nonlocals)
+    return found
+
+
+def _is_as_made(template: BasicHook) -> bool:
+    """Tell whether a Zennit rule consists of the functions that its class gives it."""
+    like = EXAMPLES[type(template)]
+    return all(_codes(getattr(template, name)) == _codes(getattr(like, name)) for name in PIECES)
+
+
+def _codes(functions: Any) -> list[Any]:
+    several = functions if isinstance(functions, (list, tuple)) else [functions]
+    return [getattr(getattr(function, "modifier", function), "__code__", function) for function in several]
+
+
+PIECES = ("input_modifiers", "param_modifiers", "output_modifiers", "gradient_mapper", "reducer")
+EXAMPLES: dict[type[Hook], BasicHook] = {
+    kind: kind()
+    for kind in (
+        zennit_rules.Epsilon,
+        zennit_rules.Norm,
+        zennit_rules.ZPlus,
+        zennit_rules.AlphaBeta,
+        zennit_rules.Gamma,
+        zennit_rules.WSquare,
+        zennit_rules.Flat,
+    )
+} | {zennit_rules.ZBox: zennit_rules.ZBox(0.0, 1.0)}
+TRANSLATIONS: dict[type[Hook], Callable[[dict[str, Any]], Rule]] = {
+    zennit_rules.Epsilon: lambda s: Epsilon(s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.Norm: lambda s: Norm(s["stabilizer_fn"]),
+    zennit_rules.ZPlus: lambda s: ZPlus(s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.AlphaBeta: lambda s: AlphaBeta(s["alpha"], s["beta"], s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.Gamma: lambda s: Gamma(s["gamma"], s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.ZBox: lambda s: ZBox(s["low"], s["high"], s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.WSquare: lambda s: WSquare(s["stabilizer_fn"], s["zero_params"]),
+    zennit_rules.Flat: lambda s: Flat(s["stabilizer_fn"], _without_bias(s["zero_params"])),
+}
+
+
+def _without_bias(zero_params: ZeroParams) -> ZeroParams:
+    """Flat has no use for the bias in any case."""
+    return [name for name in zero_params or [] if name != "bias"]

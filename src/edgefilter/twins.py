@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from .layers import EdgeFilterBank2d, PaddedConv2d
 
-__all__ = ["FilterBankConv2d", "Link", "UnsupportedModelError", "running_statistics", "submodules", "twin_of"]
+__all__ = [
+    "FilterBankConv2d",
+    "Link",
+    "UnsupportedModelError",
+    "in_layout",
+    "running_statistics",
+    "submodules",
+    "twin_of",
+]
 
 
 class UnsupportedModelError(NotImplementedError):
@@ -21,22 +31,58 @@ class FilterBankConv2d(PaddedConv2d):
     """The filter bank in the rewritten copy: one convolution that composites can tell from the others."""
 
 
-class Link(NamedTuple):
-    """A module of the copy, the module whose weights it shares, and the BatchNorm merged into it."""
+class Link:
+    """A module of the copy, the module whose weights it shares, and the BatchNorm merged into it.
 
-    twin: nn.Module
-    source: nn.Module
-    norm: _BatchNorm | None = None
+    Weights that are not merged are shared. Merged ones are made once, and anew when what they are made of has changed.
+    """
+
+    def __init__(self, twin: nn.Module, source: nn.Module, norm: _BatchNorm | None = None) -> None:
+        self.twin, self._source, self._norm = twin, source, norm
+        self._seen: list[Tensor] = []
 
     def refresh(self) -> None:
         """Take over the present weights."""
-        values = {name: getattr(self.source, name) for name in parameter_names(self.source)}
+        values = {name: getattr(self._source, name) for name in parameter_names(self._source)}
         values = {name: None if value is None else value.detach() for name, value in values.items()}
-        if self.norm is not None:
-            values = merged(values["weight"], values.get("bias"), self.norm)
+        if self._norm is not None:
+            statistics = running_statistics(self._norm)
+            present = [*values.values(), *statistics, self._norm.weight, self._norm.bias]
+            seen = [fingerprint(value.detach()) for value in present if value is not None]
+            if _same(seen, self._seen):
+                return
+            self._seen = seen
+            values = merged(values["weight"], values.get("bias"), self._norm)
         for name, value in values.items():
             self.twin._parameters[name] = None if value is None else nn.Parameter(value, requires_grad=False)
-        self.twin._buffers.update(self.source._buffers)
+        self.twin._buffers.update(self._source._buffers)
+
+
+def fingerprint(values: Tensor) -> Tensor:
+    """Return numbers that change when any of the values does: random projections of runs of 4096 values.
+
+    Version counters would be cheaper, but miss what is written through ``.data``.
+    """
+    flat = values.reshape(-1)
+    direction = _direction(values.dtype, values.device)
+    whole = len(flat) // len(direction) * len(direction)
+    rest = flat[whole:]
+    return torch.cat(
+        [flat[:whole].reshape(-1, len(direction)) @ direction, (rest @ direction[: len(rest)])[None]]
+    )
+
+
+@functools.cache
+def _direction(dtype: torch.dtype, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(4096, generator=generator, dtype=torch.float64).add(0.5).to(device, dtype)
+
+
+def _same(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(
+        one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 def submodules(module: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -91,4 +137,10 @@ def merged(weight: Tensor, bias: Tensor | None, norm: _BatchNorm) -> dict[str, T
     scale = scale if norm.weight is None else scale * norm.weight.detach()
     shift = -mean * scale if bias is None else (bias - mean) * scale
     shift = shift if norm.bias is None else shift + norm.bias.detach()
-    return {"weight": weight * scale.reshape(-1, *[1] * (weight.dim() - 1)), "bias": shift}
+    return {"weight": in_layout(weight * scale.reshape(-1, *[1] * (weight.dim() - 1))), "bias": shift}
+
+
+def in_layout(values: Tensor) -> Tensor:
+    """Return images or weights in the layout that convolutions are fastest in: on the CPU, the channels last."""
+    fast = values.dim() == 4 and values.device.type == "cpu" and values.dtype != torch.float64
+    return values.contiguous(memory_format=torch.channels_last) if fast else values

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from zennit.layer import Sum
 from zennit.rules import AlphaBeta, Epsilon, Gamma, Norm, ZBox, ZPlus
 
-from edgefilter.rules import (
+from edgefilter.conserving import (
     ConservingAlphaBeta,
     ConservingBox,
     ConservingEpsilon,

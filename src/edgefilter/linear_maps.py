@@ -1,0 +1,380 @@
+"""Layers as linear maps: forward and back through any weights of the layer's shape.
+
+Relevance rules run a layer through changed weights, forward to find a denominator and back to hand relevance out. Here
+both directions are public operators without a graph: going back through a convolution is the transposed convolution.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from .layers import PaddedConv2d
+from .operations import FunctionalConv2d, FunctionalLinear
+
+__all__ = [
+    "LinearMap",
+    "Part",
+    "is_zero",
+    "linear_map",
+    "negative",
+    "positive",
+    "reaches_below_zero",
+    "signed",
+]
+
+Run = Callable[..., Any]
+
+CONVOLVE: dict[int, Run] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+CONVOLVE_BACK: dict[int, Run] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+PLAIN_FORWARD = {
+    kind.forward
+    for kind in (
+        nn.Linear, FunctionalLinear, PaddedConv2d, FunctionalConv2d, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+        nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+    )
+}  # fmt: skip
+
+
+class LinearMap:
+    """A layer of any kind: back by automatic differentiation.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Linear in its inputs but for a bias, or treated as if it were.
+    run : callable, optional
+        What the module computes where that is not its class's ``forward``.
+
+    Attributes
+    ----------
+    weight, bias : Tensor or None
+        What the layer holds, detached.
+    by_sample : bool
+        Whether the samples of a batch are known not to touch each other.
+    """
+
+    by_sample = False
+
+    def __init__(self, module: nn.Module, run: Run | None = None) -> None:
+        self.module = module
+        self.run: Run = run or type(module).forward.__get__(module)
+        self.weight = self._parameter("weight")
+        self.bias = self._parameter("bias")
+
+    def _parameter(self, name: str) -> Tensor | None:
+        value = self.module._parameters.get(name)
+        return None if value is None else value.detach()
+
+    def zero(self, names: Iterable[str]) -> None:
+        """Count the named parameters as zero."""
+        for name in names:
+            if getattr(self, name, None) is not None:
+                setattr(self, name, torch.zeros_like(getattr(self, name)))
+
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Return the output through the given weight and bias (None: without)."""
+        kept = dict(self.module._parameters)
+        for name, value in (("weight", weight), ("bias", bias)):
+            if kept.get(name) is not None:
+                value = None if value is None else nn.Parameter(value, requires_grad=False)
+                self.module._parameters[name] = value
+        try:
+            output: Tensor = self.run(inputs)
+        finally:
+            self.module._parameters.update(kept)
+        return output
+
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        """Return the transposed map of values shaped as the output; ``like`` is the input it leads to."""
+        leaf = like.detach().requires_grad_()
+        with torch.enable_grad():
+            output = self.forward(leaf, weight)
+        (gradient,) = torch.autograd.grad(output, leaf, values.expand_as(output))
+        return gradient
+
+    def with_bias(self, output: Tensor) -> Tensor:
+        """Return an output that was computed without the bias with it."""
+        if self.bias is None:
+            return output
+        axes = len(getattr(self.module, "kernel_size", ()))
+        return output + self.bias.reshape(-1, *[1] * axes)
+
+    def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        """Go back through a weight whose entries are all the same."""
+        return self.backward(ratio, weight, like)
+
+    def sample(self, inputs: Tensor) -> Tensor:
+        """Return as much of a batch as shows what the layer makes of a constant."""
+        return inputs
+
+    def pull(self, ratio: Tensor, weight: Tensor | None, inputs: Tensor) -> Tensor:
+        """Hand relevance back by the contributions of the inputs; ``ratio`` is relevance per unit of output."""
+        return inputs * self.backward(ratio, weight, inputs)
+
+    def added(self, terms: Iterable[Tensor]) -> Tensor:
+        """Return the sum of what this layer computed."""
+        return functools.reduce(torch.add, terms)
+
+
+class _Operator(LinearMap):
+    """A layer whose two directions are operators: what they return is new, and may be overwritten."""
+
+    by_sample = True
+
+    def pull(self, ratio: Tensor, weight: Tensor | None, inputs: Tensor) -> Tensor:
+        return self.backward(ratio, weight, inputs).mul_(inputs)
+
+    def added(self, terms: Iterable[Tensor]) -> Tensor:
+        return functools.reduce(Tensor.add_, terms)
+
+    def sample(self, inputs: Tensor) -> Tensor:
+        axes = len(getattr(self.module, "kernel_size", ()))
+        return inputs[:1] if inputs.dim() > 1 + axes else inputs
+
+
+class _Linear(_Operator):
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        assert weight is not None
+        return F.linear(inputs, weight, bias)
+
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:  # noqa: ARG002
+        assert weight is not None
+        return values @ weight
+
+    def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        assert weight is not None
+        return self.backward(ratio.sum(-1, keepdim=True), weight[:1], like)
+
+
+class _Convolution(_Operator):
+    module: Any
+
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        module, padding = self.module, self._padding()
+        assert weight is not None
+        padded = self._padded(inputs)
+        if _is_pointwise(module, padding) and _has_channels_last(padded):
+            return F.linear(padded.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+        output: Tensor = CONVOLVE[len(module.kernel_size)](
+            padded, weight, bias, module.stride, padding, module.dilation, module.groups
+        )
+        return output
+
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        assert weight is not None
+        axes = len(self.module.kernel_size)
+        if not self._pads():
+            return self._transposed(values, weight, like.shape[-axes:])
+        leaf = like.detach().requires_grad_()
+        with torch.enable_grad():
+            padded = self._padded(leaf)
+        gradient = self._transposed(values, weight, padded.shape[-axes:])
+        return torch.autograd.grad(padded, leaf, gradient)[0]
+
+    def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        assert weight is not None
+        axis, groups = ratio.dim() - len(self.module.kernel_size) - 1, self.module.groups
+        together = ratio.unflatten(axis, (groups, -1)).sum(axis + 1)
+        return self.backward(together, weight[:groups], like)
+
+    def _transposed(self, values: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
+        module, padding = self.module, self._padding()
+        if _is_pointwise(module, padding) and values.dim() == 4:
+            return _mixed_back(values, weight)
+        if values.dim() == 4 and module.groups == module.in_channels < len(weight):
+            return _filtered_back(values, weight, size, module, padding)
+        missing = [
+            whole - ((out - 1) * step - 2 * pad + spread * (kernel - 1) + 1)
+            for whole, out, step, pad, spread, kernel in zip(
+                size,
+                values.shape[-len(size) :],
+                module.stride,
+                padding,
+                module.dilation,
+                module.kernel_size,
+                strict=True,
+            )
+        ]
+        result: Tensor = CONVOLVE_BACK[len(size)](
+            values, weight, None, module.stride, padding, missing, module.groups, module.dilation
+        )
+        return result
+
+    def _padding(self) -> tuple[int, ...]:
+        """Return the zeros that the convolution itself puts on both sides of each axis."""
+        module = self.module
+        if isinstance(module.padding, str) or module.padding_mode != "zeros":
+            return (0,) * len(module.kernel_size)
+        return tuple(module.padding)
+
+    def _pads(self) -> bool:
+        """Tell whether the inputs are padded before they are convolved."""
+        module = self.module
+        own = module.padding == "same" or (module.padding_mode != "zeros" and module.padding != "valid")
+        return own or getattr(module, "pad", None) is not None
+
+    def _padded(self, inputs: Tensor) -> Tensor:
+        module = self.module
+        if isinstance(module, PaddedConv2d) and module.pad is not None:
+            inputs = module.pad(inputs)
+        if module.padding == "same":
+            totals = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+            pairs = [(total // 2, total - total // 2) for total in totals]
+        elif module.padding_mode != "zeros" and module.padding != "valid":
+            pairs = [(pad, pad) for pad in module.padding]
+        else:
+            return inputs
+        sides = [side for both in reversed(pairs) for side in both]
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+        return F.pad(inputs, sides, mode=mode)
+
+
+class _TransposedConvolution(_Operator):
+    module: Any
+
+    def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        module = self.module
+        output: Tensor = CONVOLVE_BACK[len(module.kernel_size)](
+            inputs,
+            weight,
+            bias,
+            module.stride,
+            module.padding,
+            module.output_padding,
+            module.groups,
+            module.dilation,
+        )
+        return output
+
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        module = self.module
+        axes = len(module.kernel_size)
+        result: Tensor = CONVOLVE[axes](
+            values, weight, None, module.stride, module.padding, module.dilation, module.groups
+        )
+        return result[(..., *(slice(size) for size in like.shape[-axes:]))]
+
+
+def linear_map(module: nn.Module, run: Run | None = None) -> LinearMap:
+    """Return a module as a linear map, by operators where its class is known to be one."""
+    own = type(module).forward
+    if own in PLAIN_FORWARD and getattr(run, "__func__", own) is own:
+        if isinstance(module, nn.Linear):
+            return _Linear(module)
+        if isinstance(module, _ConvTransposeNd):
+            return _TransposedConvolution(module)
+        if isinstance(module, _ConvNd):
+            return _Convolution(module)
+    return LinearMap(module, run)
+
+
+def _is_pointwise(module: Any, padding: tuple[int, ...]) -> bool:
+    ones = all(size == 1 for size in (*module.kernel_size, *module.stride))
+    return ones and module.groups == 1 and not any(padding)
+
+
+def _has_channels_last(values: Tensor) -> bool:
+    return values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
+
+
+def _mixed_back(values: Tensor, weight: Tensor) -> Tensor:
+    """Go back through a 1x1 convolution: a matrix product."""
+    matrix = weight.flatten(1)
+    if _has_channels_last(values):
+        return (values.permute(0, 2, 3, 1) @ matrix).permute(0, 3, 1, 2)
+    return (matrix.t() @ values.flatten(2)).unflatten(2, values.shape[2:])
+
+
+def _filtered_back(
+    values: Tensor, weight: Tensor, size: torch.Size, module: Any, padding: tuple[int, ...]
+) -> Tensor:
+    """Go back through a bank of filters on each channel: a matrix product, and overlapping patches added up."""
+    channels = module.in_channels
+    matrices = weight.reshape(channels, -1, weight[0].numel()).transpose(1, 2)
+    planes = [
+        F.fold(
+            matrix @ responses.flatten(2),
+            tuple(size),
+            module.kernel_size,
+            module.dilation,
+            padding,
+            module.stride,
+        )
+        for matrix, responses in zip(matrices, values.unflatten(1, (channels, -1)).unbind(1), strict=True)
+    ]
+    return torch.cat(planes, 1)
+
+
+class Part:
+    """A share of a layer's output: what some of the inputs, through some of the weights, give.
+
+    Parameters
+    ----------
+    layer : LinearMap
+    terms : list of (Tensor, Tensor or None, Tensor or None)
+        Inputs, and the weight and the bias that they meet.
+    """
+
+    def __init__(self, layer: LinearMap, terms: list[tuple[Tensor, Tensor | None, Tensor | None]]) -> None:
+        self._layer, self._terms = layer, terms
+
+    def total(self) -> Tensor:
+        """Return that share of the output."""
+        return self._layer.added(self._layer.forward(*term) for term in self._terms)
+
+    def pull(self, ratio: Tensor) -> Tensor:
+        """Hand relevance back in proportion to the contributions; ``ratio`` is relevance per unit of output."""
+        return self._layer.added(self._layer.pull(ratio, weight, inputs) for inputs, weight, _ in self._terms)
+
+
+def signed(
+    layer: LinearMap, inputs: Tensor, sign: int, gamma: float | None = None, bias: Tensor | None = None
+) -> Part:
+    """Return the part of a layer's output whose contributions have one sign, or favour it by ``gamma``.
+
+    The bias counts as the contribution of an input of one.
+    """
+    own, other = (positive, negative) if sign > 0 else (negative, positive)
+    weight = layer.weight
+    terms = [(inputs, _favoured(weight, own, gamma), _favoured(bias, own, gamma))]
+    if reaches_below_zero(inputs):
+        terms = [
+            (positive(inputs), *terms[0][1:]),
+            (negative(inputs), _favoured(weight, other, gamma), None),
+        ]
+    return Part(layer, terms)
+
+
+def _favoured(values: Tensor | None, sign: Callable[[Tensor], Tensor], gamma: float | None) -> Tensor | None:
+    if values is None or gamma is None:
+        return None if values is None else sign(values)
+    return values + gamma * sign(values)
+
+
+def positive(values: Tensor) -> Tensor:
+    """Return the positive values, and zero for the others."""
+    return values.clamp(min=0)
+
+
+def negative(values: Tensor) -> Tensor:
+    """Return the negative values, and zero for the others."""
+    return values.clamp(max=0)
+
+
+def reaches_below_zero(values: Tensor) -> bool:
+    """Tell whether any value is negative."""
+    return values.numel() > 0 and not bool(values.amin(tuple(range(values.dim()))) >= 0)
+
+
+def is_zero(values: Tensor) -> bool:
+    """Tell whether all values are zero."""
+    axes = tuple(range(values.dim()))
+    return values.numel() == 0 or bool((values.amax(axes) == 0) & (values.amin(axes) == 0))
