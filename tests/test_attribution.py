@@ -1068,3 +1068,98 @@ def test_exploding_relevance_is_warned_of(images):
         UserWarning, match="relevance must stay of the size of the explained output; got a total of"
     ):
         attr.attribute(images, 0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_an_internal_batch_size_changes_nothing_but_the_memory(net, images, size):
+    """Five images by one, two, three at a time: every score, with a target for each image."""
+    attr = ef.EdgeFilterAttribution(net)
+    several = torch.cat([images, 2 * images, -images])[:5]
+    target = torch.tensor([0, 1, 2, 1, 0])
+    for score in ("pixel", "color", "edge", "color_edge", "response"):
+        whole = attr.attribute(several, target, score=score)
+        assert_close(attr.attribute(several, target, score=score, internal_batch_size=size), whole)
+    whole, parts = (attr.explain(several, internal_batch_size=s) for s in (None, size))
+    assert parts.target == whole.target
+    assert_close(parts.output, whole.output)
+    assert_close(parts.response, whole.response)
+    assert_close(parts.pixel, whole.pixel)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "2", True])
+def test_a_wrong_internal_batch_size_is_refused(net, images, size):
+    """The message names the rule and what was given."""
+    with pytest.raises(ValueError, match=r"internal_batch_size must be a whole number of at least 1; got"):
+        ef.EdgeFilterAttribution(net).attribute(images, 1, internal_batch_size=size)
+
+
+def test_additional_arguments_of_each_image_go_with_their_image():
+    """A tensor with one row per image is cut, one without is not."""
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(64, 3)
+
+        def forward(self, x, gain, shift):
+            return self.head(self.conv(x).relu().flatten(1)) * gain + shift
+
+    torch.manual_seed(0)
+    attr = ef.EdgeFilterAttribution(ef.replace_stem(Scaled().double().eval()))
+    x, gain, shift = (torch.rand(s, dtype=torch.float64) for s in ((4, 3, 6, 6), (4, 1), (1, 3)))
+    whole = attr.attribute(x, [0, 1, 2, 0], (gain, shift))
+    assert_close(attr.attribute(x, [0, 1, 2, 0], (gain, shift), internal_batch_size=3), whole)
+
+
+def test_autocast_does_not_change_the_numbers(net, images):
+    """Relevance is computed in the precision of the model, whatever the caller's autocast says."""
+    single = copy.deepcopy(net).float()
+    attr = ef.EdgeFilterAttribution(single)
+    expected = attr.attribute(images.float(), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = attr.attribute(images.float(), 1)
+        fresh = ef.EdgeFilterAttribution(single).attribute(images.float(), 1)
+        assert torch.is_autocast_enabled("cpu")
+    assert got.dtype == torch.float32
+    assert_close(got, expected)
+    assert_close(fresh, expected)
+
+
+def test_nothing_survives_a_call(net, images):
+    """After the first call, further calls leave no tensor, hook or graph node behind."""
+    attr = ef.EdgeFilterAttribution(net)
+
+    def tensors():
+        gc.collect()
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+
+    attr.explain(images, 1)
+    before = tensors()
+    for _ in range(20):
+        attr.explain(images, 1)
+        attr.attribute(images, 1, score="color", internal_batch_size=1)
+    assert tensors() <= before
+    copied = attr._rewritten.module
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in copied.modules())
+    leaves = [module for module in copied.modules() if module is not copied]
+    assert not any("forward" in vars(module) for module in leaves)
+
+
+@pytest.mark.parametrize("through_data", [False, True])
+def test_merged_weights_follow_every_change(through_data):
+    """BatchNorm merged into a layer is made anew when a weight or a statistic changes, be it through ``.data``."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5), nn.ReLU(),
+        nn.Flatten(), nn.Linear(80, 3),
+    ).double().eval()  # fmt: skip
+    model = ef.replace_stem(net)
+    attr = ef.EdgeFilterAttribution(model)
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    attr.attribute(x, 1)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if "filters" in name or not tensor.is_floating_point():
+            continue
+        with torch.no_grad():
+            (tensor.data if through_data else tensor)[0].mul_(1.5).add_(0.01)
+        assert_close(attr.attribute(x, 1), ef.EdgeFilterAttribution(model).attribute(x, 1))

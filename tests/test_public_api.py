@@ -62,11 +62,14 @@ SIGNATURES = {
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
     ),
     "EdgeFilterConv2d.fold": "(self)",
-    "EdgeFilterAttribution": "(model, composite=None, *, layer=None, start='target')",
+    "EdgeFilterAttribution": "(model, composite=None, *, layer=None, start='target', fast=True)",
     "EdgeFilterAttribution.attribute": (
-        "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, score='pixel')"
+        "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, "
+        "score='pixel', internal_batch_size=None)"
     ),
-    "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None)",
+    "EdgeFilterAttribution.explain": (
+        "(self, inputs, target=None, additional_forward_args=None, *, internal_batch_size=None)"
+    ),
     "EdgeFilterAttribution.has_convergence_delta": "(self)",
     "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output)",
     "EdgeFilterAttribution.silence": (

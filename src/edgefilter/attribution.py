@@ -16,7 +16,7 @@ from zennit.core import Composite
 from ._checks import UnknownNameError, closest
 from .composites import fresh_composite
 from .explanation import SCORES, Explanation, color_names, scores
-from .graph import LOCK, RewrittenModel, structure
+from .graph import RewrittenModel, own_modes, structure
 from .layers import EdgeFilterBank2d
 from .stems import bank_path
 from .twins import in_layout
@@ -129,6 +129,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         return_convergence_delta: Literal[True],
         score: str = "pixel",
+        internal_batch_size: int | None = None,
     ) -> tuple[Any, Tensor]: ...
 
     @overload
@@ -140,6 +141,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         return_convergence_delta: Literal[False] = False,
         *,
         score: str = "pixel",
+        internal_batch_size: int | None = None,
     ) -> Any: ...
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
@@ -151,6 +153,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         return_convergence_delta: bool = False,
         *,
         score: str = "pixel",
+        internal_batch_size: int | None = None,
     ) -> Any:
         """Return one score of a batch of predictions.
 
@@ -167,6 +170,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
             ``"pixel"`` (N, C, H, W) like inputs; ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C, K);
             ``"response"`` (N, C, K, H', W').
+        internal_batch_size : int, optional
+            Explain so many images at a time: the same numbers in less memory. Default: all at once.
 
         Returns
         -------
@@ -186,7 +191,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"score must be one of {', '.join(SCORE_NAMES)}; got {score!r}{closest(str(score), SCORE_NAMES)}"
             )
-        result = self._propagate(inputs, target, additional_forward_args, pixels=score == "pixel")
+        result = self._propagate(
+            inputs,
+            target,
+            additional_forward_args,
+            internal_batch_size=internal_batch_size,
+            pixels=score == "pixel",
+        )
         parts = result.pixels if score == "pixel" else (scores(result.response, score).contiguous(),)
         attributions = parts if isinstance(inputs, tuple) else parts[0]
         if not return_convergence_delta:
@@ -211,7 +222,12 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         raise NotImplementedError("attribute_future is not implemented for EdgeFilterAttribution")
 
     def explain(
-        self, inputs: Tensor, target: Target = None, additional_forward_args: Any = None
+        self,
+        inputs: Tensor,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        internal_batch_size: int | None = None,
     ) -> Explanation:
         """Return all scores of a batch of predictions from one pass.
 
@@ -222,12 +238,21 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             As in :meth:`attribute`. Default: the output with the largest value, of each image.
         additional_forward_args : Any, optional
             Further arguments of the model, not explained.
+        internal_batch_size : int, optional
+            As in :meth:`attribute`.
 
         Returns
         -------
         explanation : Explanation
         """
-        result = self._propagate(inputs, target, additional_forward_args, pixels=True, predict=True)
+        result = self._propagate(
+            inputs,
+            target,
+            additional_forward_args,
+            internal_batch_size=internal_batch_size,
+            pixels=True,
+            predict=True,
+        )
         bank = self._bank.bank
         return Explanation(
             response=result.response,
@@ -270,9 +295,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         extra = _extra(additional_forward_args)
         self._check(images)
         mask = self._mask(colors, filters)
-        with LOCK, torch.inference_mode(mode=False), torch.no_grad():
+        with own_modes(images[0], grad=False):
             leaves = tuple(image.detach().clone() for image in images)
             rewritten = self._prepare((*leaves, *extra))
+            if not rewritten.verified:
+                rewritten.verify(rewritten.module(*leaves, *extra)[0])
             kernels = rewritten.bank.weight
             rewritten.bank.weight = nn.Parameter(kernels * mask.to(kernels), requires_grad=False)
             output = rewritten.module(*leaves, *extra)[0]
@@ -304,18 +331,43 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         target: Target,
         additional: Any,
         *,
+        internal_batch_size: int | None,
         pixels: bool,
         predict: bool = False,
     ) -> _Pass:
+        """Check the inputs, and propagate all of them at once or some at a time."""
         images = _format_tensor_into_tuples(inputs)
         extra = _extra(additional)
         self._check(images)
-        with LOCK, torch.inference_mode(mode=False), torch.enable_grad():
+        count = len(images[0])
+        size = _batch_size(internal_batch_size, count)
+        passes = [
+            self._propagate_batch(
+                _piece(images, piece, count),
+                _target_of(target, piece),
+                _piece(extra, piece, count),
+                pixels,
+                predict,
+            )
+            for piece in (slice(start, start + size) for start in range(0, count, size))
+        ]
+        return passes[0] if len(passes) == 1 else _joined(passes)
+
+    def _propagate_batch(
+        self,
+        images: tuple[Any, ...],
+        target: Target,
+        extra: tuple[Any, ...],
+        pixels: bool,
+        predict: bool,
+    ) -> _Pass:
+        with own_modes(images[0], grad=True):
             leaves = tuple(in_layout(image.detach()).clone().requires_grad_() for image in images)
             rewritten = self._prepare((*leaves, *extra))
             with fresh_composite(self.composite, fast=self.fast).context(rewritten.module):
                 output, responses = rewritten.module(*leaves, *extra)
                 _check_output(output, len(leaves[0]))
+                rewritten.verify(output)
                 target = self._default(output, target) if predict else target
                 start = self._start(output, target)
                 wanted = (responses, *leaves) if pixels else (responses,)
@@ -386,6 +438,39 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
             )
+
+
+def _batch_size(internal: int | None, count: int) -> int:
+    if internal is None:
+        return count
+    if not isinstance(internal, int) or isinstance(internal, bool) or internal < 1:
+        raise ValueError(
+            f"internal_batch_size must be a whole number of at least 1; got {internal!r}. Pass for example 16, or None."
+        )
+    return internal
+
+
+def _piece(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, ...]:
+    """Return some samples of those arguments that have one entry for each."""
+    return tuple(
+        value[piece] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+        for value in arguments
+    )
+
+
+def _target_of(target: Target, piece: slice) -> Target:
+    """Return the targets of some samples."""
+    several = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+    return target[piece] if several else target  # type: ignore[index]
+
+
+def _joined(passes: list[_Pass]) -> _Pass:
+    return _Pass(
+        explained=torch.cat([one.explained for one in passes]),
+        target=tuple(target for one in passes for target in one.target),
+        response=torch.cat([one.response for one in passes]),
+        pixels=tuple(torch.cat(parts) for parts in zip(*(one.pixels for one in passes), strict=True)),
+    )
 
 
 def _check_kind(image: Tensor) -> None:
@@ -469,7 +554,7 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
                 f"an output of {float(limit[worst] / EXPLOSION):.3g}, image {worst}: shares of opposite sign cancel, and "
                 "rounding is all that is left of their sum. Use composite='epsilon_plus'.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
             return
 

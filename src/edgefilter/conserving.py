@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zennit.core import stabilize
 from zennit.layer import Sum
 
-from .linear_maps import LinearMap, Part, is_zero, linear_map, negative, positive, reaches_below_zero, signed
+from .linear_maps import LinearMap, Part, is_zero, linear_map, negative, positive, signed
 from .operations import Affine, batch_gain
 from .rules import Rule
 
@@ -232,16 +232,15 @@ class ConservingGamma(_WithoutBias):
         """Return the relevance of the inputs, shaped as they are."""
         total = layer.forward(inputs, layer.weight) if kept is None else kept
         least = _least(total, signs=True)
-        above, below = (signed(layer, inputs, sign, self.gamma) for sign in (+1, -1))
+        above = signed(layer, inputs, +1, self.gamma)
         whole = above.total()
-        under = below.total() if reaches_below_zero(inputs) else (2 + self.gamma) * total - whole
-        dead = torch.where(total < -least, under, torch.inf)
+        dead = torch.where(total < -least, (2 + self.gamma) * total - whole, torch.inf)
         ratio = relevance / torch.where(total > least, whole, dead)
         risen = torch.where(total > 0, ratio, 0)
         fallen = ratio.sub_(risen)
         result = above.pull(risen)
         if not is_zero(fallen):
-            result = result + below.pull(fallen)
+            result = result + signed(layer, inputs, -1, self.gamma).pull(fallen)
         return _added(result, layer, inputs, self._rest(relevance, total, least))
 
     @staticmethod
@@ -295,7 +294,7 @@ class ConservingBox(Rule):
         high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
         weight = layer.weight
         assert weight is not None
-        terms = [
+        terms: list[tuple[Tensor, Tensor | None, Tensor | None]] = [
             (inputs - torch.as_tensor(bound).to(inputs), change(weight), None)
             for bound, change in ((low, positive), (high, negative))
         ]
@@ -317,7 +316,7 @@ class _Sharing(Rule):
         torch.div(relevance, ratio, out=ratio)
         shares = (*(given * ratio for given in summands[:-1]), ratio.mul_(summands[-1]))
         if len(doubtful[0]):
-            rows = (doubtful[0], slice(None), *doubtful[1:])
+            rows: Any = (doubtful[0], slice(None), *doubtful[1:])
             given = torch.stack([summand[rows] for summand in inputs], -1)
             exact = self.relevance(linear_map(Sum(-1)), given, relevance[rows], None)
             for share, part in zip(shares, exact.unbind(-1), strict=True):

@@ -6,6 +6,7 @@ user's model keeps its modules, parameters, hooks and flags whatever happens.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +17,19 @@ from torch import Tensor, fx, nn
 from .operations import Passing, Weighing
 from .rewriting import OUT_OF_PLACE, Rewriter, attribute_of
 from .tracing import trace
-from .twins import FilterBankConv2d, Link, UnsupportedModelError
+from .twins import FilterBankConv2d, Link, UnsupportedModelError, in_layout
 
-__all__ = ["LOCK", "FilterBankConv2d", "RewrittenModel", "UnsupportedModelError", "structure"]
+__all__ = ["FilterBankConv2d", "RewrittenModel", "UnsupportedModelError", "own_modes", "structure"]
 
 LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def own_modes(like: Tensor, *, grad: bool) -> Iterator[None]:
+    """Keep other threads out, and the caller's inference mode, autocast and gradient mode aside."""
+    autocast = torch.autocast(like.device.type, enabled=False)
+    with LOCK, torch.inference_mode(mode=False), autocast, torch.set_grad_enabled(grad):
+        yield
 
 
 class RewrittenModel:
@@ -38,7 +47,7 @@ class RewrittenModel:
     Attributes
     ----------
     module : fx.GraphModule
-        Called as the model; returns its output and the responses of the bank.
+        Called as the model; returns its output and the responses of the bank. :meth:`verify` the first output.
 
     Raises
     ------
@@ -60,7 +69,8 @@ class RewrittenModel:
         self._attributes: dict[str, str] = {}
         self.module = Rewriter(traced, bank or "0", self._links, self._attributes).rewrite()
         self.refresh()
-        self._compare(arguments)
+        with torch.no_grad():
+            self._expected: Any = model(*arguments)
 
     @property
     def bank(self) -> FilterBankConv2d:
@@ -81,10 +91,16 @@ class RewrittenModel:
             if isinstance(module, (Passing, Weighing)):
                 module.held = ((), {})
 
-    def _compare(self, arguments: tuple[Any, ...]) -> None:
-        """Refuse if the copy does not compute what the model computes."""
-        with torch.no_grad():
-            expected, got = self._source(*arguments), self.module(*arguments)[0]
+    @property
+    def verified(self) -> bool:
+        """Whether the copy was found to compute what the model computes."""
+        return self._expected is None
+
+    def verify(self, output: Tensor) -> None:
+        """Refuse if the copy does not compute what the model computes: look once, at the first image's output."""
+        if self.verified:
+            return
+        expected, got = self._expected, output.detach()[:1]
         if not isinstance(expected, Tensor):
             raise TypeError(
                 f"model must return one tensor; got {type(expected).__name__}. "
@@ -99,13 +115,14 @@ class RewrittenModel:
                 f"the rewritten copy of {type(self._source).__name__} must give the model's output; got a difference "
                 f"of {worst:.2g}. A hook or an operation that changes with each call cannot be explained."
             )
+        self._expected = None
 
 
 def _one_sample(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the arguments for the first of a batch of images: it shows the operations as well as all of them."""
     count = len(arguments[0])
     return tuple(
-        value[:1] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+        in_layout(value[:1]) if isinstance(value, Tensor) and value.dim() and len(value) == count else value
         for value in arguments
     )
 

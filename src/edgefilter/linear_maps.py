@@ -182,7 +182,7 @@ class _Convolution(_Operator):
     def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
         axis, groups = ratio.dim() - len(self.module.kernel_size) - 1, self.module.groups
-        together = ratio.unflatten(axis, (groups, -1)).sum(axis + 1)
+        together = torch.unflatten(ratio, axis, (groups, -1)).sum(axis + 1)
         return self.backward(together, weight[:groups], like)
 
     def _transposed(self, values: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
@@ -260,7 +260,8 @@ class _TransposedConvolution(_Operator):
         result: Tensor = CONVOLVE[axes](
             values, weight, None, module.stride, module.padding, module.dilation, module.groups
         )
-        return result[(..., *(slice(size) for size in like.shape[-axes:]))]
+        whole: Any = (..., *(slice(size) for size in like.shape[-axes:]))
+        return result[whole]
 
 
 def linear_map(module: nn.Module, run: Run | None = None) -> LinearMap:
@@ -290,7 +291,7 @@ def _mixed_back(values: Tensor, weight: Tensor) -> Tensor:
     matrix = weight.flatten(1)
     if _has_channels_last(values):
         return (values.permute(0, 2, 3, 1) @ matrix).permute(0, 3, 1, 2)
-    return (matrix.t() @ values.flatten(2)).unflatten(2, values.shape[2:])
+    return torch.unflatten(matrix.t() @ values.flatten(2), 2, values.shape[2:])
 
 
 def _filtered_back(
@@ -308,7 +309,9 @@ def _filtered_back(
             padding,
             module.stride,
         )
-        for matrix, responses in zip(matrices, values.unflatten(1, (channels, -1)).unbind(1), strict=True)
+        for matrix, responses in zip(
+            matrices, torch.unflatten(values, 1, (channels, -1)).unbind(1), strict=True
+        )
     ]
     return torch.cat(planes, 1)
 
@@ -356,7 +359,7 @@ def signed(
 def _favoured(values: Tensor | None, sign: Callable[[Tensor], Tensor], gamma: float | None) -> Tensor | None:
     if values is None or gamma is None:
         return None if values is None else sign(values)
-    return values + gamma * sign(values)
+    return torch.add(values, sign(values), alpha=gamma)
 
 
 def positive(values: Tensor) -> Tensor:

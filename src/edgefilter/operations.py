@@ -163,7 +163,7 @@ class Addition(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Add two tensors of one shape."""
-        hooked = self.sum._forward_pre_hooks or self.sum._forward_hooks
+        hooked = self.sum._forward_pre_hooks or self.sum._forward_hooks  # noqa: SLF001
         both = (torch.stack((first, second), -1),) if hooked else (first, second)
         total: Tensor = self.sum(*both)
         return total

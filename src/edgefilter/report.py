@@ -11,8 +11,8 @@ from zennit.core import Composite
 
 from .attribution import EdgeFilterAttribution, Target
 from .composites import fresh_composite
-from .graph import LOCK, UnsupportedModelError
-from .operations import Passing, Spread
+from .graph import UnsupportedModelError, own_modes
+from .operations import Addition, Passing, Spread, Unsteady
 from .tracing import UntraceableModelError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class _DryRun(EdgeFilterAttribution):
     def report(self, inputs: Tensor, target: Target) -> Report:
         """Return what the pass gave."""
         self._check((inputs,))
-        with LOCK, torch.inference_mode(mode=False), torch.enable_grad():
+        with own_modes(inputs, grad=True):
             leaf = inputs.detach().clone().requires_grad_()
             rewritten = self._prepare((leaf,))
             composite = fresh_composite(self.composite)
@@ -163,14 +163,22 @@ class _DryRun(EdgeFilterAttribution):
             with composite.context(rewritten.module):
                 probe = _Probe(rewritten.module)
                 output, responses = probe.run(leaf)
+                rewritten.verify(output)
                 start = self._start(output, self._default(output, target))
-                wanted = [tensor for seen in probe.seen for tensor in (seen.output, seen.source)]
+                wanted = [tensor for seen in probe.seen for tensor in (seen.output, *seen.sources)]
                 relevance = torch.autograd.grad(output, [responses, *wanted], start, allow_unused=True)
             rewritten.release()
         conserved, *totals = (0.0 if part is None else float(part.sum()) for part in relevance)
+        following = iter(totals)
         operations = tuple(
-            Operation(seen.name, seen.kind, rules[seen.name], received, handed_on)
-            for seen, received, handed_on in zip(probe.seen, totals[::2], totals[1::2], strict=True)
+            Operation(
+                seen.name,
+                seen.kind,
+                rules[seen.name],
+                next(following),
+                sum(next(following) for _ in seen.sources),
+            )
+            for seen in probe.seen
         )
         return Report(type(self.model).__name__, operations, float(start.sum()), conserved, "")
 
@@ -178,7 +186,7 @@ class _DryRun(EdgeFilterAttribution):
 class _Seen(NamedTuple):
     name: str
     kind: str
-    source: Tensor
+    sources: tuple[Tensor, ...]
     output: Tensor
 
 
@@ -192,13 +200,15 @@ class _Probe(fx.Interpreter):
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not isinstance(args[0], Tensor) or not args[0].requires_grad:
             return super().call_module(target, args, kwargs)
-        source = args[0].view_as(args[0])
-        output = super().call_module(target, (source, *args[1:]), kwargs)
-        self.seen.append(_Seen(str(target), _kind(self.module.get_submodule(str(target))), source, output))
+        sources = tuple(given.view_as(given) for given in args)
+        output = super().call_module(target, sources, kwargs)
+        self.seen.append(_Seen(str(target), _kind(self.module.get_submodule(str(target))), sources, output))
         return output
 
 
 def _kind(module: nn.Module) -> str:
+    if isinstance(module, Addition):
+        return "UnsteadySum" if isinstance(module.sum, Unsteady) else "Sum"
     function = getattr(module, "function", None)
     if function is None:
         return type(module).__name__
@@ -209,6 +219,9 @@ def _rules(composite: Composite, module: nn.Module) -> dict[str, str]:
     """Return the name of the rule that each module gets."""
     context: dict[str, Any] = {}
     hooks = {name: composite.module_map(context, name, child) for name, child in module.named_modules()}
+    for name, child in module.named_modules():
+        if isinstance(child, Addition):
+            hooks[name] = hooks[f"{name}.sum"]
     built_in = {name: isinstance(child, (Passing, Spread)) for name, child in module.named_modules()}
     return {
         name: type(hook).__name__ if hook is not None else "Pass" if built_in[name] else "gradient"

@@ -302,11 +302,11 @@ class Rewriter:
         """Return a ReLU that knows whether it is the only reader of a tensor that the copy's modules computed."""
         rectifier = nn.ReLU()
         module = self._modules.get(str(source.target)) if source.op == "call_module" else None
-        computed = (
-            isinstance(module, (_ConvNd, nn.Linear))
-            or self._norms.get(source.args[0] if source.args else None) is module is not None
+        layer = isinstance(module, (_ConvNd, nn.Linear)) or any(
+            module is norm for norm in self._norms.values()
         )
-        vars(rectifier)["may_overwrite"] = len(source.users) == 1 and (computed or source.target in ADDITIONS)
+        alone = len(source.users) == 1
+        vars(rectifier)["may_overwrite"] = alone and (layer or source.target in ADDITIONS)
         return rectifier
 
     def _plan_identity(self, node: fx.Node) -> _Plan | None:

@@ -7,7 +7,7 @@ and differentiate every run. Here a layer under a rule is one node of the graph 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -143,11 +143,11 @@ class Rule(Hook):  # type: ignore[misc]
         samples = max(1, PIECE * len(inputs) // max(inputs.numel(), relevance.numel(), 1))
         if samples >= len(inputs) or not self.separable(layer):
             return self.relevance(layer, inputs, relevance, kept)
-        keep = [None] * len(inputs) if kept is None else kept.split(samples)
-        pieces = zip(inputs.split(samples), relevance.split(samples), keep, strict=False)
         result = torch.empty_like(inputs)
-        for part, piece in zip(result.split(samples), pieces, strict=True):
-            part.copy_(self.relevance(layer, *piece))
+        for start in range(0, len(inputs), samples):
+            piece = slice(start, start + samples)
+            shortened = None if kept is None else kept[piece]
+            result[piece] = self.relevance(layer, inputs[piece], relevance[piece], shortened)
         return result
 
     def separable(self, layer: LinearMap) -> bool:
@@ -214,7 +214,7 @@ class _Stabilized(Rule):
         """Return a new hook with the same settings."""
         new = type(self).__new__(type(self))
         Rule.__init__(new)
-        vars(new).update({name: value for name, value in vars(self).items() if name not in vars(new)})
+        new.__dict__.update({name: value for name, value in vars(self).items() if name not in vars(new)})
         return new
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
@@ -237,13 +237,10 @@ class _Stabilized(Rule):
     def divided(self, relevance: Tensor, total: Tensor) -> Tensor:
         """Return relevance per unit of the stabilized total."""
         if not self._is_plain:
-            return relevance / self.stabilizer(total)
+            ratio: Tensor = relevance / self.stabilizer(total)
+            return ratio
         shifted = torch.copysign(total.new_tensor(self.stabilizer.epsilon), total).add_(total)
-        return (
-            torch.div(relevance, shifted, out=shifted)
-            if shifted.shape == relevance.shape
-            else relevance / shifted
-        )
+        return torch.div(relevance, shifted, out=shifted if shifted.shape == relevance.shape else None)
 
     def _all(self, layer: LinearMap, inputs: Tensor, kept: Tensor | None) -> Tensor:
         return layer.forward(inputs, layer.weight, layer.bias) if kept is None else kept
@@ -457,7 +454,7 @@ class _Blind(_Stabilized):
         ones = torch.ones_like(layer.sample(inputs) if self._is_plain else inputs)
         return self.divided(relevance, layer.forward(ones, weight, bias))
 
-    def separable(self, layer: LinearMap) -> bool:  # noqa: ARG002
+    def separable(self, layer: LinearMap) -> bool:
         """Tell that the samples are treated together: they share the denominators."""
         return False
 
