@@ -92,8 +92,8 @@ def make(name):
 class Doubling(nn.Conv2d):
     """A convolution that is not what its class says."""
 
-    def forward(self, input):
-        return 2 * super().forward(input)
+    def forward(self, images):
+        return 2 * super().forward(images)
 
 
 @each_layer

@@ -104,7 +104,9 @@ KEEPING = ["epsilon", "gamma", "zbox"]
 STABILIZERS = {
     "large": 0.3,
     "whole_number": 1,
+    "negative": -0.01,
     "plain": Stabilizer(1e-3),
+    "tensor": Stabilizer(torch.tensor(0.1, dtype=torch.float64)),
     "clip": Stabilizer(1e-1, clip=True),
     "norm_scale": Stabilizer(1e-1, norm_scale=True),
     "norm_scale_of_the_batch": Stabilizer(1e-1, norm_scale=True, dim=(0, 1)),
@@ -147,7 +149,8 @@ def make(layer, kind="signed", dtype=F64, seed=0):
     inputs = {"rectified": inputs.relu(), "zero": inputs * 0}.get(kind, inputs)
     relevance = randn(module(inputs).shape, seed + 51, dtype)
     if kind == "sparse":
-        relevance = relevance * (randn(relevance.shape, seed + 52) > 0.6)
+        chosen = randn(relevance.shape, seed + 52)
+        relevance = relevance * (chosen >= chosen.flatten().quantile(0.9))
     return module.requires_grad_(False).eval(), inputs, relevance
 
 
@@ -596,6 +599,88 @@ def test_changed_settings_of_a_parameter_modifier_are_not_lost(part):
     assert_equals(through(fast, module, inputs, relevance), through(template, module, inputs, relevance))
 
 
+def narrowed_gamma():
+    template = zennit_rules.Gamma(0.25, 0.1)
+    template.param_modifiers[0] = zennit_rules.GammaMod(3.0, min=0.0)
+    return template
+
+
+def narrowed_clamp():
+    template = zennit_rules.ZPlus(0.1)
+    template.param_modifiers[0] = zennit_rules.ClampMod(min=0.1)
+    return template
+
+
+def zeroed_in_one_modifier():
+    template = zennit_rules.ZPlus(0.1)
+    template.param_modifiers[1].zero_params = ["weight", "bias"]
+    return template
+
+
+@pytest.mark.parametrize("make_template", [narrowed_gamma, narrowed_clamp, zeroed_in_one_modifier])
+def test_a_modifier_of_the_same_class_with_other_settings_is_not_lost(make_template):
+    """A part that was replaced by one made by the same code, with other numbers, counts."""
+    template = make_template()
+    module, inputs, relevance = make("linear")
+    hook = rules.accelerated(template, module)
+    assert_equals(through(hook, module, inputs, relevance), through(template, module, inputs, relevance))
+
+
+class Scaling(nn.Module):
+    """A parameter with a name of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([2.0, 3.0, -1.0]))
+
+    def forward(self, values):
+        return values * self.scale
+
+
+def as_buffer(name):
+    def build():
+        module = nn.Linear(3, 2)
+        value = getattr(module, name).data
+        delattr(module, name)
+        module.register_buffer(name, value)
+        return module
+
+    return build
+
+
+def with_an_extra_parameter():
+    module = nn.Linear(3, 2)
+    module.extra = nn.Parameter(torch.ones(2))
+    return module
+
+
+ODD_MODULES = {
+    "scaling": Scaling,
+    "batch_norm": lambda: nn.BatchNorm1d(3),
+    "layer_norm": lambda: nn.LayerNorm(3),
+    "weight_as_a_buffer": as_buffer("weight"),
+    "bias_as_a_buffer": as_buffer("bias"),
+    "weight_norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)),
+    "spectral_norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Conv1d(1, 2, 2)),
+    "an_extra_parameter": with_an_extra_parameter,
+    "bilinear_in_one": lambda: nn.PReLU(3),
+}
+
+
+@pytest.mark.parametrize("rule", [name for name in RULES if name != "zbox"])
+@pytest.mark.parametrize("odd", ODD_MODULES)
+def test_modules_with_other_parameters_get_zennits_numbers(odd, rule):
+    """Zennit changes what is a parameter, by any name, and leaves buffers: so does what takes its rule's place."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = ODD_MODULES[odd]().double().eval().requires_grad_(False)
+    inputs = randn((2, 1, 3) if odd == "spectral_norm" else (2, 3), 4)
+    relevance = randn(module(inputs).shape, 5)
+    template, _ = pair(rule, 0.1)
+    hook = rules.accelerated(template, module)
+    assert_equals(through(hook, module, inputs, relevance), through(template, module, inputs, relevance))
+
+
 # --- life of a rule on a module ---
 
 
@@ -621,7 +706,7 @@ def own_attributes(net):
     return {name: set(vars(module)) for name, module in net.named_modules()}
 
 
-class Boom(Exception):
+class BoomError(Exception):
     pass
 
 
@@ -638,8 +723,8 @@ def test_a_composite_of_fast_rules_leaves_nothing_behind(fails):
             leaf = images.clone().requires_grad_()
             torch.autograd.grad(net(leaf)[:, 2].sum(), leaf)
             if fails:
-                raise Boom
-    except Boom:
+                raise BoomError
+    except BoomError:
         assert fails
     assert own_attributes(net) == before
     assert all(getattr(module.forward, "__func__", 0) is type(module).forward for module in net)
@@ -752,7 +837,7 @@ def test_an_inactive_rule_refuses_the_way_back(rule):
     leaf = inputs.clone().requires_grad_()
     with composite.context(module):
         output = module(leaf)
-        with composite.inactive(), pytest.raises(RuntimeError, match="must be active .*fast=False"):
+        with composite.inactive(), pytest.raises(RuntimeError, match=r"must be active .*fast=False"):
             torch.autograd.grad(output, leaf, relevance, retain_graph=True)
         torch.autograd.grad(output, leaf, relevance)
 
@@ -798,17 +883,29 @@ def test_inputs_that_were_overwritten_are_refused(rule):
     handles.remove()
 
 
+@pytest.mark.parametrize("through_relevance", [True, False])
 @each_rule
-def test_gradients_of_relevance_are_refused(rule):
-    """A rule is one step back: what create_graph=True returns cannot be differentiated again."""
+def test_gradients_of_relevance_are_refused(rule, through_relevance):
+    """A rule is one step back: differentiating its result raises, rather than that a part of the gradient is lost."""
     module, inputs, relevance = make("linear")
     _, ours = pair(rule)
     handles = ours.register(module)
-    leaf, start = inputs.clone().requires_grad_(), relevance.clone().requires_grad_()
-    (result,) = torch.autograd.grad(module(leaf), leaf, start, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
+    leaf, start = inputs.clone().requires_grad_(), relevance.clone().requires_grad_(through_relevance)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|create_graph|fast=False"):  # noqa: PT012
+        (result,) = torch.autograd.grad(module(leaf**2), leaf, start, create_graph=True)
         result.sum().backward()
     handles.remove()
+
+
+def test_an_inactive_pass_refuses_the_way_back():
+    """Zennit's Pass gives the plain gradient while it is inactive; ours must not go on handing relevance through."""
+    module, inputs = nn.Sigmoid(), randn((2, 3), 1)
+    composite = Composite(lambda ctx, name, child: rules.Pass())
+    leaf = inputs.clone().requires_grad_()
+    with composite.context(module):
+        output = module(leaf).sum()
+        with composite.inactive(), pytest.raises(RuntimeError, match=r"must be active .*fast=False"):
+            torch.autograd.grad(output, leaf)
 
 
 @each_rule
