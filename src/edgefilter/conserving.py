@@ -43,14 +43,21 @@ class _Division(NamedTuple):
     rest: Tensor | None
 
 
-def _divide(relevance: Tensor, total: Tensor, least: Tensor, *, signs: bool = False) -> _Division:
-    """Divide where the total is more than ``least``; without ``signs`` it is known to hold no negative values."""
+def _divide(
+    relevance: Tensor, total: Tensor, least: Tensor, *, signs: bool = False, spare: bool
+) -> _Division:
+    """Divide where the total is more than ``least``.
+
+    Without ``signs`` the total is known to hold no negative values; a spare one is overwritten.
+    """
     size = total.abs() if signs else total
-    if bool((size.amin(_places(size), keepdim=True) > least).all()):
-        return _Division(relevance / total, None)
-    dead = size <= least
-    rest = torch.where(dead, relevance, 0)
-    return _Division(relevance / total.masked_fill_(dead, torch.inf), None if is_zero(rest) else rest)
+    rest = None
+    if not bool((size.amin(_places(size), keepdim=True) > least).all()):
+        dead = size <= least
+        rest = torch.where(dead, relevance, 0)
+        rest = None if is_zero(rest) else rest
+        total = total.masked_fill_(dead, torch.inf) if spare else torch.where(dead, torch.inf, total)
+    return _Division(torch.div(relevance, total, out=total if spare else None), rest)
 
 
 def _places(values: Tensor) -> tuple[int, ...]:
@@ -87,7 +94,7 @@ def _added(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None
     weight = layer.weight
     part = Part(layer, [(inputs.abs(), None if weight is None else weight.abs(), None)])
     total = part.total()
-    ratio, rest = _divide(rest, total, _least(total))
+    ratio, rest = _divide(rest, total, _least(total), spare=layer.is_operator)
     return _added_by_weight(result + part.pull(ratio), layer, inputs, rest)
 
 
@@ -98,7 +105,9 @@ def _added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Ten
     weight = None if layer.weight is None else layer.weight.square()
     part = Part(layer, [(torch.ones_like(inputs), weight, None)])
     total = part.total()
-    return result + part.pull(_divide(rest, total, total.new_tensor(_tiny(total))).ratio)
+    return result + part.pull(
+        _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator).ratio
+    )
 
 
 class _WithoutBias(Rule):
@@ -136,7 +145,8 @@ class ConservingEpsilon(_WithoutBias):
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         total = layer.forward(inputs, layer.weight) if kept is None else kept
-        ratio, rest = _divide(relevance, total, _least(total, signs=True), signs=True)
+        least = _least(total, signs=True)
+        ratio, rest = _divide(relevance, total, least, signs=True, spare=kept is None and layer.is_operator)
         return _added(layer.pull(ratio, layer.weight, inputs), layer, inputs, rest)
 
 
@@ -183,13 +193,13 @@ class ConservingAlphaBeta(Rule):
         total = for_it.total()
         least = _least(total)
         if not self.beta:
-            ratio, rest = _divide(relevance, total, least)
+            ratio, rest = _divide(relevance, total, least, spare=layer.is_operator)
             return _added(for_it.pull(ratio), layer, inputs, rest)
         against = signed(layer, inputs, -1)
         opposition = against.total()
         opposed = (total > least) & (-opposition > _least(-opposition))
         alpha = torch.where(opposed, self.alpha, 1.0).to(relevance.dtype)
-        ratio, rest = _divide(alpha * relevance, total, least)
+        ratio, rest = _divide(alpha * relevance, total, least, spare=layer.is_operator)
         doubt = -self.beta * relevance / opposition.masked_fill_(~opposed, torch.inf)
         return _added(for_it.pull(ratio) + against.pull(doubt), layer, inputs, rest)
 
@@ -301,7 +311,9 @@ class ConservingBox(Rule):
         part = Part(layer, terms)
         total = part.total()
         signs = self.low is not None
-        ratio, rest = _divide(relevance, total, _least(total, signs=signs), signs=signs)
+        ratio, rest = _divide(
+            relevance, total, _least(total, signs=signs), signs=signs, spare=layer.is_operator
+        )
         return _added_by_weight(part.pull(ratio), layer, inputs, rest)
 
 
@@ -312,9 +324,10 @@ class _Sharing(Rule):
         """Return the relevance of the summands of a sum."""
         summands = [self._summand(given) for given in inputs]
         ratio = functools.reduce(torch.add, summands)
-        doubtful = self._doubtful(ratio, summands)
+        size = ratio.abs()
+        doubtful = self._doubtful(size, summands)
         torch.div(relevance, ratio, out=ratio)
-        shares = (*(given * ratio for given in summands[:-1]), ratio.mul_(summands[-1]))
+        shares = (torch.mul(summands[0], ratio, out=size), ratio.mul_(summands[1]))
         if len(doubtful[0]):
             rows: Any = (doubtful[0], slice(None), *doubtful[1:])
             given = torch.stack([summand[rows] for summand in inputs], -1)
@@ -324,11 +337,11 @@ class _Sharing(Rule):
         return shares
 
     @staticmethod
-    def _doubtful(total: Tensor, summands: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def _doubtful(size: Tensor, summands: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the places (all axes but the second) where some sum may be no more than rounding."""
         largest = functools.reduce(torch.add, (_largest(given, signs=True) for given in summands))
-        bound = largest.select(1, 0) * ROUNDING * _precision(total) + _tiny(total)
-        return (total.abs().amin(1) <= bound).nonzero(as_tuple=True)
+        bound = largest.select(1, 0) * ROUNDING * _precision(size) + _tiny(size)
+        return (size.amin(1) <= bound).nonzero(as_tuple=True)
 
     def _summand(self, values: Tensor) -> Tensor:
         return values
@@ -351,7 +364,7 @@ class ConservingNorm(_Sharing):
         """Return the relevance of the inputs, shaped as they are."""
         total, size = _run(layer, inputs), _run(layer, inputs.abs())
         least = (ROUNDING * _precision(inputs) * size).clamp(min=_tiny(inputs))
-        ratio, rest = _divide(relevance, total, least, signs=True)
+        ratio, rest = _divide(relevance, total, least, signs=True, spare=False)
         return _equally(layer.pull(ratio, None, inputs), layer, (inputs.abs(),), rest)
 
 
@@ -384,7 +397,7 @@ def _equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Te
     for size in (*sizes, torch.ones_like(result)):
         if rest is not None:
             total = _run(layer, size)
-            ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)))
+            ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=False)
             result = result + layer.pull(ratio, None, size)
     return result
 

@@ -57,11 +57,11 @@ class LinearMap:
     ----------
     weight, bias : Tensor or None
         What the layer holds, detached.
-    by_sample : bool
-        Whether the samples of a batch are known not to touch each other.
+    is_operator : bool
+        Whether both directions are operators: samples do not touch each other, and what is returned is new.
     """
 
-    by_sample = False
+    is_operator = False
 
     def __init__(self, module: nn.Module, run: Run | None = None) -> None:
         self.module = module
@@ -127,7 +127,7 @@ class LinearMap:
 class _Operator(LinearMap):
     """A layer whose two directions are operators: what they return is new, and may be overwritten."""
 
-    by_sample = True
+    is_operator = True
 
     def pull(self, ratio: Tensor, weight: Tensor | None, inputs: Tensor) -> Tensor:
         return self.backward(ratio, weight, inputs).mul_(inputs)

@@ -152,7 +152,7 @@ class Rule(Hook):  # type: ignore[misc]
 
     def separable(self, layer: LinearMap) -> bool:
         """Tell whether the samples of a batch can be treated one by one."""
-        return layer.by_sample
+        return layer.is_operator
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, shaped as they are.
