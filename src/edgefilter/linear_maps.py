@@ -58,7 +58,7 @@ class LinearMap:
     weight, bias : Tensor or None
         What the layer holds, detached.
     is_operator : bool
-        Whether both directions are operators: samples do not touch each other, and what is returned is new.
+        Whether both directions are operators, which return new tensors.
     """
 
     is_operator = False
@@ -111,9 +111,13 @@ class LinearMap:
         """Go back through a weight whose entries are all the same."""
         return self.backward(ratio, weight, like)
 
+    def is_batched(self, inputs: Tensor) -> bool:
+        """Tell whether the first axis is known to count samples that do not touch each other."""
+        return False
+
     def sample(self, inputs: Tensor) -> Tensor:
         """Return as much of a batch as shows what the layer makes of a constant."""
-        return inputs
+        return inputs[:1] if self.is_batched(inputs) else inputs
 
     def pull(self, ratio: Tensor, weight: Tensor | None, inputs: Tensor) -> Tensor:
         """Hand relevance back by the contributions of the inputs; ``ratio`` is relevance per unit of output."""
@@ -135,9 +139,8 @@ class _Operator(LinearMap):
     def added(self, terms: Iterable[Tensor]) -> Tensor:
         return functools.reduce(Tensor.add_, terms)
 
-    def sample(self, inputs: Tensor) -> Tensor:
-        axes = len(getattr(self.module, "kernel_size", ()))
-        return inputs[:1] if inputs.dim() > 1 + axes else inputs
+    def is_batched(self, inputs: Tensor) -> bool:
+        return inputs.dim() > 1 + len(getattr(self.module, "kernel_size", ()))
 
 
 class _Linear(_Operator):
@@ -145,7 +148,7 @@ class _Linear(_Operator):
         assert weight is not None
         return F.linear(inputs, weight, bias)
 
-    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:  # noqa: ARG002
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
         return values @ weight
 
@@ -267,7 +270,8 @@ class _TransposedConvolution(_Operator):
 def linear_map(module: nn.Module, run: Run | None = None) -> LinearMap:
     """Return a module as a linear map, by operators where its class is known to be one."""
     own = type(module).forward
-    if own in PLAIN_FORWARD and getattr(run, "__func__", own) is own:
+    plain = run is None or getattr(run, "__func__", None) is own
+    if own in PLAIN_FORWARD and plain and {"weight", "bias"} <= module._parameters.keys():
         if isinstance(module, nn.Linear):
             return _Linear(module)
         if isinstance(module, _ConvTransposeNd):

@@ -12,13 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from zennit import rules as zennit_rules
 from zennit.core import BasicHook, Hook, RemovableHandle, RemovableHandleList, Stabilizer, expand
 from zennit.layer import Sum
 
 from .linear_maps import LinearMap, is_zero, linear_map, negative, positive, signed
-from .operations import passed
 
 __all__ = [
     "AlphaBeta",
@@ -51,11 +49,10 @@ class _Propagation(torch.autograd.Function):
         return output.view_as(output) if any(output is given for given in inputs) else output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
         rule, module, run = ctx.call
         *inputs, kept = ctx.saved_tensors
-        rule.check_active()
+        rule.check_way_back()
         if len(inputs) == 1:
             found: tuple[Tensor, ...] = (rule.in_pieces(linear_map(module, run), inputs[0], relevance, kept),)
         else:
@@ -63,31 +60,52 @@ class _Propagation(torch.autograd.Function):
         return (None, None, None, None, *found)
 
 
-class _Rectified(torch.autograd.Function):
-    """A ReLU that overwrites its input and hands relevance through unchanged."""
+class _Passage(torch.autograd.Function):
+    """What a module computes going forward, in place for a ReLU that may; going back, relevance as it is."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor) -> Tensor:
-        ctx.mark_dirty(inputs)
-        return inputs.relu_()
+    def forward(ctx: Any, rule: Rule, run: Any, options: Any, in_place: bool, inputs: Tensor) -> Any:
+        ctx.rule = rule
+        if in_place:
+            ctx.mark_dirty(inputs)
+            return inputs.relu_()
+        output = run(inputs, **options)
+        return output.view_as(output) if output is inputs else output
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> Tensor:  # noqa: ARG004
-        return relevance
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.rule.check_way_back()
+        return None, None, None, None, relevance
 
 
-class _Restoring:
-    """Give a module its own forward back."""
+class _Registration:
+    """A rule on a module: its forward as a node of the graph, until it is removed."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, rule: Rule, module: nn.Module) -> None:
+        self.rule, self.module = rule, module
         self.kept = vars(module).get("forward")
+        self.run: Any = module.forward
+        self.removed = False
+        module.forward = self.forward
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Run the module, under its rule where gradients are recorded."""
+        if not inputs:
+            raise TypeError(
+                f"{type(self.module).__name__} must get its inputs by position under a rule; got keywords "
+                f"{', '.join(options)}. Call it as module(inputs)."
+            )
+        if self.removed or not (torch.is_grad_enabled() and any(given.requires_grad for given in inputs)):
+            return self.run(*inputs, **options)
+        return self.rule.propagated(self.module, self.run, inputs, options)
 
     def remove(self) -> None:
-        if self.kept is None:
-            vars(self.module).pop("forward", None)
-        else:
-            self.module.forward = self.kept
+        """Give the module its own forward back, unless another rule lies on top: that one passes by this one then."""
+        self.removed = True
+        if vars(self.module).get("forward") == self.forward:
+            del self.module.forward
+            if self.kept is not None:
+                self.module.forward = self.kept
 
 
 class Rule(Hook):  # type: ignore[misc]
@@ -105,16 +123,7 @@ class Rule(Hook):  # type: ignore[misc]
 
     def register(self, module: nn.Module) -> RemovableHandleList:
         """Put the rule on a module; the handles take it off again."""
-        restoring = _Restoring(module)
-        run = module.forward
-
-        def forward(*inputs: Any, **options: Any) -> Any:
-            if torch.is_grad_enabled() and any(given.requires_grad for given in inputs):
-                return self.propagated(module, run, inputs, options)
-            return run(*inputs, **options)
-
-        module.forward = forward
-        return RemovableHandleList([RemovableHandle(self), restoring])
+        return RemovableHandleList([RemovableHandle(self), _Registration(self, module)])
 
     def propagated(
         self, module: nn.Module, run: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
@@ -124,12 +133,12 @@ class Rule(Hook):  # type: ignore[misc]
         output.spared = self.spares_output
         return output  # type: ignore[no-any-return]
 
-    def check_active(self) -> None:
-        """Refuse to go back while Zennit has switched the rules off, which is for gradients of relevance."""
-        if not self.active:
+    def check_way_back(self) -> None:
+        """Refuse gradients of relevance: the rules are no operations that PyTorch could differentiate."""
+        if torch.is_grad_enabled() or not self.active:
             raise RuntimeError(
-                f"{type(self).__name__} must be active on the way back; got an inactive one. Take gradients of relevance "
-                "with Zennit's own hooks (fast=False)."
+                f"{type(self).__name__} must be active and create_graph False on the way back; got another wish. Take "
+                "gradients of relevance with Zennit's own hooks (fast=False)."
             )
 
     def run(
@@ -141,7 +150,7 @@ class Rule(Hook):  # type: ignore[misc]
     def in_pieces(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, a few samples at a time where they are large: memory stays in use."""
         samples = max(1, PIECE * len(inputs) // max(inputs.numel(), relevance.numel(), 1))
-        if samples >= len(inputs) or not self.separable(layer):
+        if samples >= len(inputs) or not (layer.is_batched(inputs) and self.separable()):
             return self.relevance(layer, inputs, relevance, kept)
         result = torch.empty_like(inputs)
         for start in range(0, len(inputs), samples):
@@ -150,9 +159,9 @@ class Rule(Hook):  # type: ignore[misc]
             result[piece] = self.relevance(layer, inputs[piece], relevance[piece], shortened)
         return result
 
-    def separable(self, layer: LinearMap) -> bool:
-        """Tell whether the samples of a batch can be treated one by one."""
-        return layer.is_operator
+    def separable(self) -> bool:
+        """Tell whether the rule can treat the samples of a batch one by one."""
+        return True
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, shaped as they are.
@@ -195,11 +204,8 @@ class Pass(Rule):
     ) -> Tensor:
         """Return the output of the module; a ReLU overwrites an input that nobody else needs."""
         (given,) = inputs
-        if vars(module).get("may_overwrite") and getattr(given, "spared", False):
-            return _Rectified.apply(given)  # type: ignore[no-any-return]
-        with torch.no_grad():
-            value = run(given, **options)
-        return passed(given, value)
+        in_place = bool(vars(module).get("may_overwrite") and getattr(given, "spared", False))
+        return _Passage.apply(self, run, options, in_place, given)  # type: ignore[no-any-return]
 
 
 class _Stabilized(Rule):
@@ -208,7 +214,7 @@ class _Stabilized(Rule):
     def __init__(self, stabilizer: Stabilizing, zero_params: ZeroParams = None) -> None:
         super().__init__()
         self.stabilizer = Stabilizer.ensure(stabilizer)
-        self.zero_params = [zero_params] if isinstance(zero_params, str) else list(zero_params or [])
+        self.zero_params = _names(zero_params)
 
     def copy(self) -> Any:
         """Return a new hook with the same settings."""
@@ -225,14 +231,16 @@ class _Stabilized(Rule):
     def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def separable(self, layer: LinearMap) -> bool:
-        """Tell whether the samples of a batch can be treated one by one: a stabilizer of the user's may mix them."""
-        return super().separable(layer) and self._is_plain
+    def separable(self) -> bool:
+        """Tell whether the rule can treat the samples of a batch one by one: a stabilizer of the user's may mix them."""
+        return self._is_plain
 
     @property
     def _is_plain(self) -> bool:
         stabilizer = self.stabilizer
-        return type(stabilizer) is Stabilizer and not stabilizer.clip and not stabilizer.norm_scale
+        if type(stabilizer) is not Stabilizer or stabilizer.clip or stabilizer.norm_scale:
+            return False
+        return isinstance(stabilizer.epsilon, (int, float)) and stabilizer.epsilon >= 0
 
     def divided(self, relevance: Tensor, total: Tensor) -> Tensor:
         """Return relevance per unit of the stabilized total."""
@@ -259,7 +267,20 @@ class _KeepingOutput(_Stabilized):
         return output, output
 
 
-class Epsilon(_KeepingOutput):
+class _ByContribution(_Stabilized):
+    """Shares are contributions over the output."""
+
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        ratio = self.divided(relevance, self._all(layer, inputs, kept))
+        return layer.pull(ratio, layer.weight, inputs)
+
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of the summands of a sum."""
+        ratio = self.divided(relevance, sum(inputs[1:], start=inputs[0]))
+        return tuple(given * ratio for given in inputs)
+
+
+class Epsilon(_ByContribution, _KeepingOutput):
     """Zennit's Epsilon: ``R_i = x_i sum_j w_ij R_j / stabilize(z_j)``.
 
     Parameters
@@ -277,12 +298,8 @@ class Epsilon(_KeepingOutput):
     def __init__(self, epsilon: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
         super().__init__(epsilon, zero_params)
 
-    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        ratio = self.divided(relevance, self._all(layer, inputs, kept))
-        return layer.pull(ratio, layer.weight, inputs)
 
-
-class Norm(_Stabilized):
+class Norm(_ByContribution):
     """Zennit's Norm, for operations without parameters: sums and average pooling.
 
     Parameters
@@ -292,15 +309,6 @@ class Norm(_Stabilized):
 
     def __init__(self, stabilizer: Stabilizing = 1e-6) -> None:
         super().__init__(stabilizer)
-
-    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        ratio = self.divided(relevance, self._all(layer, inputs, kept))
-        return layer.pull(ratio, layer.weight, inputs)
-
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
-        """Return the relevance of the summands of a sum."""
-        ratio = self.divided(relevance, sum(inputs[1:], start=inputs[0]))
-        return tuple(given * ratio for given in inputs)
 
 
 class ZPlus(_Stabilized):
@@ -423,6 +431,13 @@ class ZBox(_KeepingOutput):
         super().__init__(stabilizer, zero_params)
         self.low, self.high = low, high
 
+    def separable(self) -> bool:
+        """Tell whether the rule can treat the samples of a batch one by one: bounds of each sample go with it."""
+        bounds = (self.low, self.high)
+        return super().separable() and not any(
+            isinstance(b, Tensor) and b.dim() and len(b) > 1 for b in bounds
+        )
+
     def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         total = self._all(layer, inputs, kept)
         levels = [
@@ -454,9 +469,14 @@ class _Blind(_Stabilized):
         ones = torch.ones_like(layer.sample(inputs) if self._is_plain else inputs)
         return self.divided(relevance, layer.forward(ones, weight, bias))
 
-    def separable(self, layer: LinearMap) -> bool:
+    def separable(self) -> bool:
         """Tell that the samples are treated together: they share the denominators."""
         return False
+
+    @staticmethod
+    def _like(layer: LinearMap, inputs: Tensor) -> Tensor:
+        """Return the inputs at which the layer is taken as a linear map: ones, where that makes a difference."""
+        return inputs if layer.is_operator else torch.ones_like(inputs)
 
 
 class WSquare(_Blind):
@@ -478,7 +498,8 @@ class WSquare(_Blind):
     def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         weight = None if layer.weight is None else layer.weight.square()
         bias = None if layer.bias is None else layer.bias.square()
-        return layer.backward(self._ratio(layer, inputs, relevance, weight, bias), weight, inputs)
+        ratio = self._ratio(layer, inputs, relevance, weight, bias)
+        return layer.backward(ratio, weight, self._like(layer, inputs))
 
 
 class Flat(_Blind):
@@ -501,7 +522,8 @@ class Flat(_Blind):
         weight = None if layer.weight is None else torch.ones_like(layer.weight)
         if "weight" in self.zero_params:
             weight = layer.weight
-        return layer.spread(self._ratio(layer, inputs, relevance, weight), weight, inputs)
+        ratio = self._ratio(layer, inputs, relevance, weight)
+        return layer.spread(ratio, weight, self._like(layer, inputs))
 
 
 def accelerated(template: Hook, module: nn.Module) -> Hook:
@@ -522,7 +544,8 @@ def accelerated(template: Hook, module: nn.Module) -> Hook:
         return Pass()
     make = TRANSLATIONS.get(type(template))
     plain_sum = isinstance(module, Sum) and type(template) not in (zennit_rules.Norm, zennit_rules.Epsilon)
-    if make is None or plain_sum or not _is_as_made(template):
+    others = module._parameters.keys() - {"weight", "bias"}
+    if make is None or plain_sum or others or not _is_as_made(template):
         return template
     return make(_settings(template))
 
@@ -533,15 +556,36 @@ def _settings(template: BasicHook) -> dict[str, Any]:
     first = template.param_modifiers[0]
     found: dict[str, Any] = {"zero_params": first.zero_params}
     for function in (*functions, first.modifier):
-        if inspect.isfunction(function):
-            found.update(inspect.getclosurevars(function).nonlocals)
+        found.update(_held(function))
     return found
 
 
 def _is_as_made(template: BasicHook) -> bool:
-    """Tell whether a Zennit rule consists of the functions that its class gives it."""
-    like = EXAMPLES[type(template)]
-    return all(_codes(getattr(template, name)) == _codes(getattr(like, name)) for name in PIECES)
+    """Tell whether a Zennit rule consists of the functions that its class makes of its settings."""
+    kind = type(template)
+    like = EXAMPLES[kind]
+    if any(_codes(getattr(template, name)) != _codes(getattr(like, name)) for name in PIECES):
+        return False
+    settings = _settings(template)
+    settings["stabilizer"] = settings["epsilon"] = settings["stabilizer_fn"]
+    again = kind(**{name: settings[name] for name in inspect.signature(kind).parameters})
+    return _modifications(template) == _modifications(again)
+
+
+def _modifications(template: BasicHook) -> list[Any]:
+    """Return how a Zennit rule changes the parameters in each of its runs."""
+    return [
+        (_names(change.zero_params), change.param_keys, change.require_params, _held(change.modifier))
+        for change in template.param_modifiers
+    ]
+
+
+def _names(names: ZeroParams) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or [])
+
+
+def _held(function: Any) -> dict[str, Any]:
+    return dict(inspect.getclosurevars(function).nonlocals) if inspect.isfunction(function) else {}
 
 
 def _codes(functions: Any) -> list[Any]:
