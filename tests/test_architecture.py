@@ -27,7 +27,8 @@ REWRITING = TWINS | {"rewriting"}
 GRAPH = REWRITING | {"graph"}
 RULES = OPERATIONS | {"linear_maps", "rules", "conserving"}
 COMPOSITES = GRAPH | RULES | {"composites"}
-ATTRIBUTION = COMPOSITES | {"explanation", "attribution"}
+RESPONSES = COMPOSITES | {"responses"}
+ATTRIBUTION = RESPONSES | {"explanation", "attribution"}
 CAUSAL = ATTRIBUTION | {"causal"}
 
 MAY_IMPORT = {  # at module level, from this package
@@ -45,8 +46,10 @@ MAY_IMPORT = {  # at module level, from this package
     "rules": OPERATIONS | {"linear_maps"},
     "conserving": OPERATIONS | {"linear_maps", "rules"},
     "composites": COMPOSITES - {"composites"},
-    "explanation": BANKS,
-    "attribution": COMPOSITES | {"explanation"},
+    "responses": COMPOSITES,
+    "masks": RESPONSES,
+    "explanation": RESPONSES,
+    "attribution": RESPONSES | {"explanation"},
     "causal": ATTRIBUTION,
     "report": ATTRIBUTION,
     "photos": BASE,

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from captum.attr import (
+    LayerConductance,
+    LayerDeepLift,
+    LayerFeatureAblation,
+    LayerGradientXActivation,
+    LayerIntegratedGradients,
+)
 from safetensors.torch import save_file
+from torch import nn
 from torch.testing import assert_close
 
 import edgefilter as ef
@@ -185,3 +194,139 @@ def test_target_forms_are_kept_one_per_image(small_net, generator, target):
     explanation = ef.EdgeFilterAttribution(ef.replace_stem(small_net)).explain(images, target)
     assert explanation.target in ((2, 2), ((2,), (2,)))
     json.dumps(explanation.to_dict())
+
+
+# From the attributions of any method
+
+METHODS = {
+    "conductance": LayerConductance,
+    "integrated_gradients": LayerIntegratedGradients,
+    "deep_lift": LayerDeepLift,
+    "gradient_x_activation": LayerGradientXActivation,
+    "feature_ablation": LayerFeatureAblation,
+}
+
+
+@pytest.fixture
+def model(small_net):
+    return ef.replace_stem(small_net)
+
+
+@pytest.fixture
+def images(generator):
+    return torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks")
+def test_any_attribution_of_the_bank_gets_scores(model, images, method):
+    """The scores are the sums of Captum's attributions; pixels have the same total."""
+    extra = {"layer_mask": ef.filter_mask(model[0])} if method == "feature_ablation" else {}
+    found = METHODS[method](model, model[0].filters).attribute(images, target=1, **extra).detach()
+    result = Explanation.from_responses(found, model[0], images, target=1)
+    assert torch.equal(result.response.flatten(1, 2), found)
+    by_hand = found.numpy().reshape(2, 3, 9, 12, 12)
+    assert_close(result.color.numpy(), by_hand.sum((2, 3, 4)))
+    assert_close(result.edge.numpy(), by_hand.sum((1, 3, 4)))
+    assert_close(result.pixel.sum((2, 3)), result.color, rtol=0, atol=1e-9 * float(found.abs().sum()))
+    assert result.pixel.shape == images.shape
+    assert (result.filters, result.filter_labels) == (
+        tuple(model[0].bank.names),
+        tuple(model[0].bank.labels),
+    )
+    assert (result.colors, result.target) == (COLORS, (1, 1))
+
+
+@pytest.mark.parametrize("stem", [{}, {"padding": 1, "stride": 2}, {"padding_mode": "reflect", "padding": 2}])
+def test_from_responses_gives_back_an_explanation(images, stem):
+    """Relevance of our own method as (N, C*K, H', W') and (N, C, K, H', W'): the same pixels as by the full pass."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 5, **stem), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = ef.replace_stem(net.double().eval())
+    expected = ef.EdgeFilterAttribution(model).explain(images, [0, 3])
+    for response in (expected.response, expected.response.flatten(1, 2)):
+        for layer in (model[0], model[0].filters):
+            got = Explanation.from_responses(
+                response, layer, images, output=expected.output, target=torch.tensor([0, 3])
+            )
+            assert torch.equal(got.response, expected.response)
+            assert_close(got.pixel, expected.pixel, rtol=0, atol=1e-12)
+            assert torch.equal(got.delta, expected.delta)
+            assert got.target == expected.target
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_from_responses_keeps_dtype_and_model(model, images, dtype):
+    """Attributions of another precision than the model, in inference mode; the layer is only read."""
+    with torch.inference_mode():
+        found = torch.ones(2, 27, 12, 12, dtype=dtype)
+        result = Explanation.from_responses(found, model[0], images)
+        assert torch.is_inference_mode_enabled()
+    assert result.pixel.dtype == result.output.dtype == dtype
+    assert not result.pixel.requires_grad
+    assert model[0].filters.conv.weight.dtype == torch.float64
+    assert "forward" not in vars(model[0].filters.conv)
+
+
+def test_an_unknown_output_stays_unknown(model, images, tmp_path):
+    """Output, delta and share are NaN, None in JSON; everything else works as ever."""
+    found = torch.randn(2, 27, 12, 12, dtype=torch.float64, requires_grad=True)
+    result = Explanation.from_responses(found, model[0])
+    assert result.pixel is None
+    assert not result.response.requires_grad
+    for unknown in (result.output, result.delta, result.conserved_share, result.normalized().output):
+        assert unknown.isnan().all()
+    assert result.target == (None, None)
+    content = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert content["output"] == content["delta"] == [None, None]
+    assert_close(result.normalized().color.sum(1), torch.ones(2).double())
+    assert len(result.top(2)) == 2
+    assert result.to_dataframe()["output"].isna().all()
+    loaded = Explanation.load(result.save(tmp_path / "e.safetensors"))
+    assert torch.equal(loaded.response, result.response)
+    assert loaded.output.isnan().all()
+    figure = result.plot()
+    assert figure.get_suptitle() == f"attributions add up to {float(result.total[0]):.2f}"
+    plt.close(figure)
+
+
+ONES = torch.ones(2, 27, 12, 12)
+UNFIT = {
+    "pooled": (
+        (ONES[:, :1],),
+        ValueError,
+        r"attributions must have shape \(N, 27, height, width\) or .*; got \(2, 1, 12, 12\)\. Attribute the",
+    ),
+    "swapped": ((ONES.reshape(2, 9, 3, 12, 12),), ValueError, r"for 3 colors and 9 filters; got \(2, 9, 3"),
+    "flat": ((ONES[0],), ValueError, "attributions must have shape .*; got .27, 12, 12"),
+    "integers": ((ONES.long(),), TypeError, "attributions must be a floating-point tensor; got torch.int64"),
+    "tuple": (((ONES,),), TypeError, "attributions must be a floating-point tensor; got tuple. Pass"),
+    "images": (
+        (ONES, torch.ones(1, 3, 12, 12)),
+        ValueError,
+        r"inputs must have shape \(2, 3, height, width\)",
+    ),
+    "size": (
+        (ONES, torch.ones(2, 3, 9, 9)),
+        ValueError,
+        r"inputs must be the images that were attributed; got .*responses of \(9, 9\) places, not \(12, 12\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), UNFIT.values(), ids=UNFIT)
+def test_unfit_attributions_are_refused(model, arguments, error, match):
+    with pytest.raises(error, match=match):
+        Explanation.from_responses(arguments[0], model[0], *arguments[1:])
+
+
+def test_from_responses_refuses_other_layers_and_targets(model):
+    with pytest.raises(
+        TypeError, match=r"layer must be an EdgeFilterBank2d or an EdgeFilterConv2d; got Sequential"
+    ):
+        Explanation.from_responses(ONES, model)
+    with pytest.raises(
+        ValueError, match=r"target must be one, or one for each of the 2 images; got 3\. Pass"
+    ):
+        Explanation.from_responses(ONES, model[0], target=[1, 2, 3])
+    with pytest.raises(ValueError, match="output, pixel and filter_labels must fit the 2 images"):
+        Explanation.from_responses(ONES, model[0], output=torch.zeros(3))

@@ -8,6 +8,7 @@ from .explanation import Explanation
 from .graph import UnsupportedModelError
 from .kernels import Kernel, get_kernel, kernel_names
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d
+from .masks import color_mask, filter_mask
 from .report import Report, check
 from .stems import find_stem, fold_stem, replace_stem, split
 from .tracing import UntraceableModelError
@@ -28,8 +29,10 @@ __all__ = [
     "bank_names",
     "causal_check",
     "check",
+    "color_mask",
     "complete_bank",
     "composite_names",
+    "filter_mask",
     "find_stem",
     "fold_stem",
     "get_bank",

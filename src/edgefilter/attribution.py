@@ -15,7 +15,7 @@ from zennit.core import Composite
 
 from ._checks import UnknownNameError, closest
 from .composites import fresh_composite
-from .explanation import SCORES, Explanation, color_names, scores
+from .explanation import SCORES, Explanation, color_names, per_image, scores
 from .graph import RewrittenModel, own_modes, structure
 from .layers import EdgeFilterBank2d
 from .stems import bank_path
@@ -380,7 +380,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         _warn_of_explosion(found, start)
         return _Pass(
             explained=_sum_per_image(start),
-            target=_per_image(target, len(images[0])),
+            target=per_image(target, len(images[0])),
             response=self._by_color(found[0]),
             pixels=tuple(part.detach().contiguous() for part in found[1:]),
         )
@@ -561,13 +561,3 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
 
 def _sum_per_image(values: Tensor) -> Tensor:
     return values.reshape(len(values), -1).sum(1)
-
-
-def _per_image(target: Target, count: int) -> tuple[Any, ...]:
-    if isinstance(target, Tensor):
-        values = target.reshape(-1).tolist()
-        return tuple(values if len(values) == count else values * count)
-    if isinstance(target, list):
-        return tuple(target)
-    single = target[0] if isinstance(target, tuple) and len(target) == 1 else target
-    return (single,) * count

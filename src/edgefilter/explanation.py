@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ._checks import UnknownNameError, closest
+from .responses import bank_of, by_color, to_pixels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from .banks import FilterBank
 
-__all__ = ["Explanation", "color_names", "scores"]
+__all__ = ["Explanation", "color_names", "per_image", "scores"]
 
 SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
 TENSORS = ("response", "pixel", "output")
@@ -51,6 +53,23 @@ def scores(response: Tensor, score: str) -> Tensor:
     return response if score == "response" else response.sum(SCORES[score])
 
 
+def per_image(target: Any, count: int) -> tuple[Any, ...]:
+    """Return a target in any of Captum's forms as one entry per image.
+
+    Examples
+    --------
+    >>> per_image(7, 2), per_image([1, 2], 2), per_image(torch.tensor([3]), 2)
+    ((7, 7), (1, 2), (3, 3))
+    """
+    if isinstance(target, Tensor):
+        values = target.reshape(-1).tolist()
+        return tuple(values if len(values) == count else values * count)
+    if isinstance(target, list):
+        return tuple(target)
+    single = target[0] if isinstance(target, tuple) and len(target) == 1 else target
+    return (single,) * count
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
     """Relevance of a batch of predictions, as one tensor with many views.
@@ -64,7 +83,7 @@ class Explanation:
     pixel : Tensor, shape (N, C, H, W), or None
         Relevance of each color of each pixel.
     output : Tensor, shape (N,)
-        The explained output: the logit of the target, or its margin for ``start="contrast"``.
+        The explained output: the logit of the target, or its margin for ``start="contrast"``; NaN where unknown.
     target : tuple
         What was explained, one entry per image: an index, a tuple of them, or None.
     colors, filters : tuple of str
@@ -110,6 +129,74 @@ class Explanation:
                 f"output, pixel and filter_labels must fit the {images} images, {names[0]} colors and {names[1]} "
                 f"filters of response; got {self._shapes()}. Pass one output per image and one label per filter."
             )
+
+    @classmethod
+    def from_responses(
+        cls,
+        attributions: Tensor,
+        layer: nn.Module,
+        inputs: Tensor | None = None,
+        *,
+        output: Tensor | None = None,
+        target: Any = None,
+    ) -> Explanation:
+        """Make the scores of any attribution of the bank's output, such as one of Captum's ``LayerConductance``.
+
+        Parameters
+        ----------
+        attributions : Tensor, shape (N, C*K, H', W') or (N, C, K, H', W')
+            One value for each response, from ``LayerConductance``, ``LayerIntegratedGradients``, ``LayerDeepLift``,
+            ``LayerGradientXActivation``, ``LayerFeatureAblation``, ... of the bank, ``layer.filters``. The scores
+            are their sums and nothing else.
+        layer : EdgeFilterBank2d or EdgeFilterConv2d
+            Gives the names, and the rule down to the pixels.
+        inputs : Tensor, shape (N, C, H, W), optional
+            The images. With them, ``pixel`` is what the default composite's rule for the bank (w-square) makes of
+            the attributions: it adds up to the same total. Without, ``pixel`` is None.
+        output : Tensor, shape (N,), optional
+            What the attributions should add up to: the output itself, or for methods with a baseline its difference
+            to the output there. Default: unknown, so ``output``, ``delta`` and ``conserved_share`` are NaN.
+        target : int, tuple, Tensor or list, optional
+            What was attributed, in Captum's forms; only kept as a note.
+
+        Returns
+        -------
+        explanation : Explanation
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``layer`` is no edge-filter layer, or a shape does not fit; the message says what does.
+
+        Examples
+        --------
+        >>> import edgefilter as ef
+        >>> from captum.attr import LayerGradientXActivation
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)).eval()
+        >>> model, images = ef.replace_stem(net), torch.rand(2, 3, 6, 6)
+        >>> attributions = LayerGradientXActivation(model, model[0].filters).attribute(images, 7)
+        >>> explanation = ef.Explanation.from_responses(attributions, model[0], images, target=7)
+        >>> explanation.color.shape, explanation.edge.shape, explanation.pixel.shape
+        (torch.Size([2, 3]), torch.Size([2, 9]), torch.Size([2, 3, 6, 6]))
+        """
+        bank = bank_of(layer)
+        response = by_color(attributions, bank).detach()
+        count = len(response)
+        targets = per_image(target, count)
+        if len(targets) != count:
+            raise ValueError(
+                f"target must be one, or one for each of the {count} images; got {len(targets)}. "
+                "Pass what was given to attribute()."
+            )
+        return cls(
+            response=response,
+            pixel=None if inputs is None else to_pixels(response, bank, inputs),
+            output=response.new_full((count,), math.nan) if output is None else output.detach(),
+            target=targets,
+            colors=color_names(bank.in_channels),
+            filters=tuple(bank.bank.names),
+            filter_labels=tuple(bank.bank.labels),
+        )
 
     def __len__(self) -> int:
         return len(self.response)
@@ -161,7 +248,7 @@ class Explanation:
 
     @property
     def delta(self) -> Tensor:
-        """Total relevance minus explained output, shape (N,): 0 where relevance is conserved."""
+        """Total relevance minus explained output, shape (N,): 0 where relevance is conserved, NaN where it is unknown."""
         return self.total - self.output
 
     @property
@@ -240,11 +327,14 @@ class Explanation:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the scores and names as plain numbers and lists, ready for JSON; the maps stay out."""
+        """Return the scores and names as plain numbers and lists, ready for JSON; the maps stay out.
+
+        An unknown output and its delta are None.
+        """
         return {
             "target": list(self.target),
-            "output": self.output.tolist(),
-            "delta": self.delta.tolist(),
+            "output": [None if math.isnan(value) else value for value in self.output.tolist()],
+            "delta": [None if math.isnan(value) else value for value in self.delta.tolist()],
             "colors": list(self.colors),
             "filters": list(self.filters),
             "filter_labels": list(self.filter_labels),
@@ -362,6 +452,7 @@ class Explanation:
         top : int, default: 3
             Number of filters whose maps are drawn.
         title : str, optional
+            Default: the explained output and how much of it is conserved; the total where the output is unknown.
         bank : FilterBank, optional
             The bank behind the scores: with it, the kernels are drawn beside their names.
 
@@ -371,6 +462,8 @@ class Explanation:
         """
         from .plots import plot_explanation
 
+        if title is None and len(self) and self.output[0].isnan():
+            title = f"attributions add up to {float(self.total[0]):.2f}"
         return plot_explanation(self, image, top=top, title=title, bank=bank)
 
     def _filter_index(self, name: str) -> int:
