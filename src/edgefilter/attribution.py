@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
@@ -11,6 +12,7 @@ from captum._utils.common import _format_additional_forward_args, _format_tensor
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 from zennit.core import Composite
 
 from ._checks import UnknownNameError, closest
@@ -196,7 +198,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             target,
             additional_forward_args,
             internal_batch_size=internal_batch_size,
-            pixels=score == "pixel",
+            down_to="inputs" if score == "pixel" else "responses",
         )
         parts = result.pixels if score == "pixel" else (scores(result.response, score).contiguous(),)
         attributions = parts if isinstance(inputs, tuple) else parts[0]
@@ -250,7 +252,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             target,
             additional_forward_args,
             internal_batch_size=internal_batch_size,
-            pixels=True,
+            down_to="inputs",
             predict=True,
         )
         bank = self._bank.bank
@@ -332,7 +334,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional: Any,
         *,
         internal_batch_size: int | None,
-        pixels: bool,
+        down_to: Literal["responses", "bank input", "inputs"],
         predict: bool = False,
     ) -> _Pass:
         """Check the inputs, and propagate all of them at once or some at a time."""
@@ -346,7 +348,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 _piece(images, piece, count),
                 _target_of(target, piece),
                 _piece(extra, piece, count),
-                pixels,
+                down_to,
                 predict,
             )
             for piece in (slice(start, start + size) for start in range(0, count, size))
@@ -358,24 +360,29 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         images: tuple[Any, ...],
         target: Target,
         extra: tuple[Any, ...],
-        pixels: bool,
+        down_to: str,
         predict: bool,
     ) -> _Pass:
         with own_modes(images[0], grad=True):
             leaves = tuple(in_layout(image.detach()).clone().requires_grad_() for image in images)
             rewritten = self._prepare((*leaves, *extra))
-            with fresh_composite(self.composite, fast=self.fast).context(rewritten.module):
+            rules = fresh_composite(self.composite, fast=self.fast).context(rewritten.module)
+            with _inputs_of(rewritten.bank) as seen, rules:
                 output, responses = rewritten.module(*leaves, *extra)
                 _check_output(output, len(leaves[0]))
                 rewritten.verify(output)
                 target = self._default(output, target) if predict else target
                 start = self._start(output, target)
-                wanted = (responses, *leaves) if pixels else (responses,)
+                shapes = [responses.shape, *(leaf.shape for leaf in leaves)]
+                wanted = [get_gradient_edge(tensor) for tensor in (responses, *leaves)][
+                    : None if pixels else 1
+                ]
+                del responses  # the largest tensor: let it go as soon as the rules have read it
                 relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
             rewritten.release()
         found = [
-            torch.zeros_like(leaf) if part is None else part
-            for part, leaf in zip(relevance, wanted, strict=True)
+            images[0].new_zeros(shape) if part is None else part
+            for part, shape in zip(relevance, shapes, strict=False)
         ]
         _warn_of_explosion(found, start)
         return _Pass(
@@ -438,6 +445,17 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
             )
+
+
+@contextlib.contextmanager
+def _inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Note what a module is called with."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def _batch_size(internal: int | None, count: int) -> int:

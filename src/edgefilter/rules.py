@@ -149,7 +149,7 @@ class Rule(Hook):  # type: ignore[misc]
 
     def in_pieces(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, a few samples at a time where they are large: memory stays in use."""
-        samples = max(1, PIECE * len(inputs) // max(inputs.numel(), relevance.numel(), 1))
+        samples = _at_once(inputs, relevance)
         if samples >= len(inputs) or not (layer.is_batched(inputs) and self.separable()):
             return self.relevance(layer, inputs, relevance, kept)
         result = torch.empty_like(inputs)
@@ -180,6 +180,11 @@ class Rule(Hook):  # type: ignore[misc]
     def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
         raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
+
+
+def _at_once(inputs: Tensor, relevance: Tensor) -> int:
+    """Return how many samples a rule handles at once."""
+    return max(1, PIECE * len(inputs) // max(inputs.numel(), relevance.numel(), 1))
 
 
 class Pass(Rule):
@@ -457,26 +462,31 @@ class ZBox(_KeepingOutput):
 class _Blind(_Stabilized):
     """A rule that does not look at the inputs: the denominators of all samples are the same."""
 
-    def _ratio(
-        self,
-        layer: LinearMap,
-        inputs: Tensor,
-        relevance: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None = None,
-    ) -> Tensor:
-        """Return relevance per unit of what the layer makes of ones."""
+    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+        weight, bias = self._weights(layer)
         ones = torch.ones_like(layer.sample(inputs) if self._is_plain else inputs)
-        return self.divided(relevance, layer.forward(ones, weight, bias))
+        total = layer.forward(ones, weight, bias)
+        like = (
+            inputs if layer.is_operator else torch.ones_like(inputs)
+        )  # where a layer that is not linear is taken
+        together = self._is_plain and layer.is_batched(inputs)
+        size = _at_once(inputs, relevance) if together else max(len(inputs), len(relevance))
+        parts = [
+            self._back(layer, self.divided(given, total), weight, place)
+            for given, place in zip(torch.split(relevance, size), torch.split(like, size), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _weights(self, layer: LinearMap) -> tuple[Tensor | None, Tensor | None]:
+        """Return what takes the place of the layer's weight and bias."""
+        raise NotImplementedError
+
+    def _back(self, layer: LinearMap, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        return layer.backward(ratio, weight, like)
 
     def separable(self) -> bool:
-        """Tell that the samples are treated together: they share the denominators."""
+        """Tell that the rule itself goes through the samples: they share the denominators."""
         return False
-
-    @staticmethod
-    def _like(layer: LinearMap, inputs: Tensor) -> Tensor:
-        """Return the inputs at which the layer is taken as a linear map: ones, where that makes a difference."""
-        return inputs if layer.is_operator else torch.ones_like(inputs)
 
 
 class WSquare(_Blind):
@@ -495,11 +505,8 @@ class WSquare(_Blind):
     def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
         super().__init__(stabilizer, zero_params)
 
-    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        weight = None if layer.weight is None else layer.weight.square()
-        bias = None if layer.bias is None else layer.bias.square()
-        ratio = self._ratio(layer, inputs, relevance, weight, bias)
-        return layer.backward(ratio, weight, self._like(layer, inputs))
+    def _weights(self, layer: LinearMap) -> tuple[Tensor | None, Tensor | None]:
+        return tuple(None if value is None else value.square() for value in (layer.weight, layer.bias))  # type: ignore[return-value]
 
 
 class Flat(_Blind):
@@ -518,12 +525,13 @@ class Flat(_Blind):
     def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
         super().__init__(stabilizer, zero_params)
 
-    def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        weight = None if layer.weight is None else torch.ones_like(layer.weight)
-        if "weight" in self.zero_params:
-            weight = layer.weight
-        ratio = self._ratio(layer, inputs, relevance, weight)
-        return layer.spread(ratio, weight, self._like(layer, inputs))
+    def _weights(self, layer: LinearMap) -> tuple[Tensor | None, Tensor | None]:
+        if layer.weight is None or "weight" in self.zero_params:
+            return layer.weight, None
+        return torch.ones_like(layer.weight), None
+
+    def _back(self, layer: LinearMap, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+        return layer.spread(ratio, weight, like)
 
 
 def accelerated(template: Hook, module: nn.Module) -> Hook:
