@@ -50,12 +50,14 @@ MAY_IMPORT = {  # at module level, from this package
     "masks": RESPONSES,
     "explanation": RESPONSES,
     "attribution": RESPONSES | {"explanation"},
+    "layer_attribution": ATTRIBUTION,
     "causal": ATTRIBUTION,
+    "compare": CAUSAL,
     "report": ATTRIBUTION,
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
     "plots": BANKS | {"explanation", "causal"},
-    "cli": CAUSAL | {"photos", "classifiers", "plots", "report", "__version__"},
+    "cli": CAUSAL | {"compare", "photos", "classifiers", "plots", "report", "__version__"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function
@@ -68,10 +70,11 @@ ONLY_IN = {  # another library: the modules that may import it, be it inside a f
         "conserving",
         "composites",
         "attribution",
+        "layer_attribution",
         "report",
     },
-    "captum": {"attribution", "compare"},
-    "matplotlib": {"plots", "explanation", "cli"},
+    "captum": {"attribution", "layer_attribution", "compare"},
+    "matplotlib": {"plots", "explanation", "compare", "cli"},
     "typer": {"cli"},
 }
 NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "timm", "efficientnet_lite_pytorch"}

@@ -15,12 +15,14 @@ import edgefilter as ef
 
 NAMES = [
     "CausalCheck",
+    "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
     "EdgeFilterConv2d",
     "Explanation",
     "FilterBank",
     "Kernel",
+    "LayerEdgeFilterAttribution",
     "Report",
     "UnsupportedModelError",
     "UntraceableModelError",
@@ -28,6 +30,7 @@ NAMES = [
     "causal_check",
     "check",
     "color_mask",
+    "compare",
     "complete_bank",
     "composite_names",
     "filter_mask",
@@ -55,6 +58,13 @@ SIGNATURES = {
     "check": "(model, inputs, target=None, *, composite=None, layer=None)",
     "Report.to_dataframe": "(self)",
     "causal_check": "(attribution, inputs, explanation, additional_forward_args=None)",
+    "compare": (
+        "(model, inputs, targets=None, methods=None, metrics=None, *, steps=12, samples=10, seed=0, progress=True)"
+    ),
+    "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
+    "Comparison.plot": "(self, pictures=None, *, images=4)",
+    "Comparison.save": "(self, folder, *, overwrite=False)",
+    "Comparison.to_dict": "(self)",
     "FilterBank": "(kernels, size=None, normalize=None, name=None)",
     "FilterBank.index": "(self, name)",
     "FilterBank.project": "(self, weight)",
@@ -76,6 +86,16 @@ SIGNATURES = {
     "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output)",
     "EdgeFilterAttribution.silence": (
         "(self, inputs, target=None, additional_forward_args=None, *, colors=(), filters=())"
+    ),
+    "EdgeFilterAttribution.at_bank": (
+        "(self, inputs, target=None, additional_forward_args=None, *, of_input=False, internal_batch_size=None)"
+    ),
+    "LayerEdgeFilterAttribution": (
+        "(model, layer=None, composite=None, *, start='target', fast=True, device_ids=None)"
+    ),
+    "LayerEdgeFilterAttribution.attribute": (
+        "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, "
+        "internal_batch_size=None)"
     ),
     "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=())",
     "color_mask": "(layer, *, of='responses')",
@@ -99,6 +119,8 @@ ATTRIBUTES = {
         *("colors", "filters", "filter_labels", "conserved_share"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
+    "LayerEdgeFilterAttribution": ["layer", "multiplies_by_inputs"],
+    "Comparison": ["pixel", "parts", "maps", "images", "targets", "values", "failures", "settings"],
     "Report": [
         "model",
         "operations",

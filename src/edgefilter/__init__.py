@@ -3,10 +3,12 @@
 from .attribution import EdgeFilterAttribution
 from .banks import FilterBank, bank_names, complete_bank, get_bank
 from .causal import CausalCheck, causal_check
+from .compare import Comparison, compare
 from .composites import composite_names, get_composite
 from .explanation import Explanation
 from .graph import UnsupportedModelError
 from .kernels import Kernel, get_kernel, kernel_names
+from .layer_attribution import LayerEdgeFilterAttribution
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d
 from .masks import color_mask, filter_mask
 from .report import Report, check
@@ -17,12 +19,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CausalCheck",
+    "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
     "EdgeFilterConv2d",
     "Explanation",
     "FilterBank",
     "Kernel",
+    "LayerEdgeFilterAttribution",
     "Report",
     "UnsupportedModelError",
     "UntraceableModelError",
@@ -30,6 +34,7 @@ __all__ = [
     "causal_check",
     "check",
     "color_mask",
+    "compare",
     "complete_bank",
     "composite_names",
     "filter_mask",

@@ -206,6 +206,33 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             return attributions
         return attributions, self.compute_convergence_delta(attributions, result.explained)
 
+    def at_bank(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        of_input: bool = False,
+        internal_batch_size: int | None = None,
+    ) -> Tensor:
+        """Return the relevance at the output of the bank, shape (N, C*K, H', W'), or at its input.
+
+        Parameters
+        ----------
+        inputs, target, additional_forward_args, internal_batch_size
+            As in :meth:`attribute`.
+        of_input : bool, default: False
+            Whether to return the relevance at the input: the pixels, where the bank comes first.
+        """
+        result = self._propagate(
+            inputs,
+            target,
+            additional_forward_args,
+            internal_batch_size=internal_batch_size,
+            down_to="bank input" if of_input else "responses",
+        )
+        return result.pixels[0] if of_input else result.response.flatten(1, 2).contiguous()
+
     def compute_convergence_delta(self, attributions: Tensor | tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Return total relevance minus explained output, shape (N,).
 
@@ -360,7 +387,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         images: tuple[Any, ...],
         target: Target,
         extra: tuple[Any, ...],
-        down_to: str,
+        down_to: Literal["responses", "bank input", "inputs"],
         predict: bool,
     ) -> _Pass:
         with own_modes(images[0], grad=True):
@@ -373,11 +400,10 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 rewritten.verify(output)
                 target = self._default(output, target) if predict else target
                 start = self._start(output, target)
-                shapes = [responses.shape, *(leaf.shape for leaf in leaves)]
-                wanted = [get_gradient_edge(tensor) for tensor in (responses, *leaves)][
-                    : None if pixels else 1
-                ]
-                del responses  # the largest tensor: let it go as soon as the rules have read it
+                places = (responses, *{"responses": (), "bank input": seen, "inputs": leaves}[down_to])
+                shapes = [place.shape for place in places]
+                wanted = [get_gradient_edge(place) for place in places]
+                del responses, places  # the largest tensor: let it go as soon as the rules have read it
                 relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
             rewritten.release()
         found = [

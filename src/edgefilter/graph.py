@@ -58,7 +58,7 @@ class RewrittenModel:
     """
 
     def __init__(self, model: nn.Module, bank: str, arguments: tuple[Any, ...]) -> None:
-        self._source = model
+        self._source, self._bank = model, bank or "0"
         self._root = model if bank else nn.Sequential(model)
         traced = fx.GraphModule(self._root, trace(model, len(arguments)))
         arguments = _one_sample(arguments)
@@ -67,7 +67,7 @@ class RewrittenModel:
             _Recorder(traced).run(*arguments)
         self._links: list[Link] = []
         self._attributes: dict[str, str] = {}
-        self.module = Rewriter(traced, bank or "0", self._links, self._attributes).rewrite()
+        self.module = Rewriter(traced, self._bank, self._links, self._attributes).rewrite()
         self.refresh()
         with torch.no_grad():
             self._expected: Any = model(*arguments)
@@ -75,7 +75,9 @@ class RewrittenModel:
     @property
     def bank(self) -> FilterBankConv2d:
         """The filter bank of the copy."""
-        return next(module for module in self.module.modules() if isinstance(module, FilterBankConv2d))
+        found = self.module.get_submodule(self._bank)
+        assert isinstance(found, FilterBankConv2d)
+        return found
 
     def refresh(self) -> None:
         """Take over the present weights of the model."""
