@@ -18,7 +18,7 @@ from zennit.core import Composite
 from ._checks import UnknownNameError, closest
 from .composites import fresh_composite
 from .explanation import SCORES, Explanation, color_names, per_image, scores
-from .graph import RewrittenModel, own_modes, structure
+from .graph import RewrittenModel, constants, own_modes, structure
 from .layers import EdgeFilterBank2d
 from .stems import bank_path
 from .twins import in_layout
@@ -53,7 +53,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     ----------
     model : nn.Module
         With one edge-filter layer (:func:`edgefilter.replace_stem` gives one), in evaluation mode. The model is left
-        as it is: rules are registered on a private copy that shares its weights.
+        as it is: rules are registered on a private copy that shares its weights. Of ``DataParallel`` and of
+        ``torch.compile``, the model inside is explained, on the device of the inputs.
     composite : str or zennit.core.Composite, optional
         Rules: a name from :func:`edgefilter.composite_names`, or any Zennit composite. Default: ``"epsilon_plus"``.
     layer : str or nn.Module, optional
@@ -94,6 +95,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         start: Literal["target", "contrast"] = "target",
         fast: bool = True,
     ) -> None:
+        model = unwrapped(model)
         path = bank_path(model, layer)
         if start not in STARTS:
             raise ValueError(
@@ -425,7 +427,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     def _prepare(self, arguments: tuple[Any, ...]) -> RewrittenModel:
         """Return the copy of the model with its present weights, made anew if its modules changed."""
-        present = (*map(type, arguments), *structure(self.model))
+        present = (*map(type, arguments), constants(arguments), *structure(self.model))
         if self._rewritten is None or present != self._structure:
             path = bank_path(self.model, self._layer)
             self._rewritten = RewrittenModel(self.model, path, arguments)
@@ -471,6 +473,18 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
             )
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside ``DataParallel`` and ``torch.compile``, which compute what it computes."""
+    while True:
+        inside = vars(model).get("_modules", {}) if isinstance(model, nn.Module) else {}
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = inside["module"]
+        elif set(inside) == {"_orig_mod"}:
+            model = inside["_orig_mod"]
+        else:
+            return model
 
 
 @contextlib.contextmanager

@@ -19,7 +19,14 @@ from .rewriting import OUT_OF_PLACE, Rewriter, attribute_of
 from .tracing import trace
 from .twins import FilterBankConv2d, Link, UnsupportedModelError, in_layout
 
-__all__ = ["FilterBankConv2d", "RewrittenModel", "UnsupportedModelError", "own_modes", "structure"]
+__all__ = [
+    "FilterBankConv2d",
+    "RewrittenModel",
+    "UnsupportedModelError",
+    "constants",
+    "own_modes",
+    "structure",
+]
 
 LOCK = threading.RLock()
 
@@ -60,7 +67,7 @@ class RewrittenModel:
     def __init__(self, model: nn.Module, bank: str, arguments: tuple[Any, ...]) -> None:
         self._source, self._bank = model, bank or "0"
         self._root = model if bank else nn.Sequential(model)
-        traced = fx.GraphModule(self._root, trace(model, len(arguments)))
+        traced = fx.GraphModule(self._root, trace(model, len(arguments), constants(arguments)))
         arguments = _one_sample(arguments)
         _Recorder(traced).run(*arguments)
         if _follow_in_place(traced):
@@ -127,6 +134,11 @@ def _one_sample(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         in_layout(value[:1]) if isinstance(value, Tensor) and value.dim() and len(value) == count else value
         for value in arguments
     )
+
+
+def constants(arguments: tuple[Any, ...]) -> dict[int, object]:
+    """Return the arguments that a model may branch on, by position: None, True and False."""
+    return {i: value for i, value in enumerate(arguments) if value is None or isinstance(value, bool)}
 
 
 def structure(model: nn.Module) -> tuple[Any, ...]:

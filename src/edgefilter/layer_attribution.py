@@ -62,6 +62,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         device_ids: list[int] | None = None,
     ) -> None:
         self._attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start, fast=fast)
+        model = self._attribution.model
         self._path = bank_path(model, layer)
         module = model.get_submodule(layer) if isinstance(layer, str) else layer
         GradientAttribution.__init__(self, model)

@@ -186,7 +186,13 @@ class Rewriter:
                 f"model must consist of operations with a known relevance rule; got {', '.join(sorted(unsupported))}. "
                 f"Its scores would be wrong, so none are given. {_advice(unsupported)}"
             )
-        if not any(node.op == "call_module" and node.target == self._bank for node in plans):
+        calls = sum(node.op == "call_module" and node.target == self._bank for node in plans)
+        if calls > 1:
+            raise UnsupportedModelError(
+                f"filter bank {self._bank!r} must run once in each call of the model; got {calls} runs, whose scores by "
+                "color and filter would be mixed up. Give each input a stem of its own."
+            )
+        if not calls:
             raise UnsupportedModelError(
                 f"filter bank {self._bank!r} must lie on the way of the relevance to the inputs; got one that the "
                 "output does not depend on. Name the stem that is used with stem=..."

@@ -39,9 +39,9 @@ class _Tracer(fx.Tracer):
 
     proxy_buffer_attributes = True
 
-    def __init__(self, model: nn.Module, inputs: int) -> None:
+    def __init__(self, model: nn.Module, inputs: int, constants: dict[int, object]) -> None:
         super().__init__()
-        self._inputs = inputs
+        self._inputs, self._constants = inputs, constants
         self._thread = threading.get_ident()
         values = (value for module in model.modules() for value in vars(module).values())
         self._whole = {id(m) for m in model.modules() if isinstance(m, LEAVES) and _computes_as_its_kind(m)}
@@ -58,8 +58,8 @@ class _Tracer(fx.Tracer):
         return bool(super().is_leaf_module(m, module_qualified_name))
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:  # noqa: ARG002
-        names = (f"input_{i}" for i in range(self._inputs))
-        return root_fn, [self.root, *(self.create_proxy("placeholder", name, (), {}) for name in names)]
+        proxies = [self.create_proxy("placeholder", f"input_{i}", (), {}) for i in range(self._inputs)]
+        return root_fn, [self.root, *(self._constants.get(i, proxy) for i, proxy in enumerate(proxies))]
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if threading.get_ident() != self._thread:
@@ -106,7 +106,9 @@ def _constant(value: Tensor) -> Callable[[], Tensor]:
     return constant
 
 
-def trace(model: nn.Module, inputs: int | None = None) -> fx.Graph:
+def trace(
+    model: nn.Module, inputs: int | None = None, constants: dict[int, object] | None = None
+) -> fx.Graph:
     """Record the operations of a model in its present mode, called with ``inputs`` positional arguments.
 
     Parameters
@@ -115,6 +117,8 @@ def trace(model: nn.Module, inputs: int | None = None) -> fx.Graph:
         Left as it is.
     inputs : int, optional
         Number of positional arguments; the others take their defaults. By default as many as ``forward`` requires.
+    constants : dict, optional
+        Values of some of these arguments, by position: what ``forward`` may branch on.
 
     Returns
     -------
@@ -140,7 +144,8 @@ def trace(model: nn.Module, inputs: int | None = None) -> fx.Graph:
         model = model if isinstance(model, nn.Sequential) else nn.Sequential(model)
     try:
         with _TRACING, _unchanged(model):
-            return _Tracer(model, _required(model) if inputs is None else inputs).trace(model)
+            count = _required(model) if inputs is None else inputs
+            return _Tracer(model, count, constants or {}).trace(model)
     except Exception as cause:
         raise UntraceableModelError(
             f"model must have operations that do not depend on the data (torch.fx must trace it); got "
