@@ -52,12 +52,15 @@ MAY_IMPORT = {  # at module level, from this package
     "attribution": RESPONSES | {"explanation"},
     "layer_attribution": ATTRIBUTION,
     "causal": ATTRIBUTION,
-    "compare": CAUSAL,
+    "methods": ATTRIBUTION,
+    "metrics": ATTRIBUTION | {"methods"},
+    "compare": CAUSAL | {"methods", "metrics"},
+    "quantus": ATTRIBUTION,
     "report": ATTRIBUTION,
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
     "plots": BANKS | {"explanation", "causal"},
-    "cli": CAUSAL | {"compare", "photos", "classifiers", "plots", "report", "__version__"},
+    "cli": CAUSAL | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function
@@ -71,14 +74,15 @@ ONLY_IN = {  # another library: the modules that may import it, be it inside a f
         "composites",
         "attribution",
         "layer_attribution",
+        "quantus",
         "report",
     },
-    "captum": {"attribution", "layer_attribution", "compare"},
+    "captum": {"attribution", "layer_attribution", "methods", "metrics"},
     "matplotlib": {"plots", "explanation", "compare", "cli"},
     "typer": {"cli"},
 }
 NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "timm", "efficientnet_lite_pytorch"}
-LOADED_ON_USE = {"typer", "skimage", "timm", "quantus", "edgefilter.cli", "edgefilter.plots"}
+LOADED_ON_USE = {"typer", "skimage", "timm", "quantus", "edgefilter.quantus", "edgefilter.cli", "edgefilter.plots"}
 LINES_OF_CODE = 35
 
 
