@@ -13,6 +13,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.nn.modules.conv import _ConvNd
 from zennit.core import Composite
 
 from ._checks import UnknownNameError, closest
@@ -356,6 +357,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         assert isinstance(module, EdgeFilterBank2d)
         return module
 
+    def _comes_first(self) -> bool:
+        """Tell whether the bank is the first layer with weights, as registered."""
+        layers = (module for module in self.model.modules() if isinstance(module, (_ConvNd, nn.Linear)))
+        return next(layers) is self._bank.conv
+
     def _propagate(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -468,7 +474,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         for image in images:
             _check_kind(image)
         if len(images) == 1:
-            _check_image(images[0], self._bank)
+            _check_image(images[0], self._bank, self._comes_first())
         if not all(torch.isfinite(image).all() for image in images):
             raise ValueError(
                 "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
@@ -541,13 +547,13 @@ def _check_kind(image: Tensor) -> None:
         raise ValueError(f"inputs must hold at least one image; got shape {tuple(image.shape)}.")
 
 
-def _check_image(images: Tensor, bank: EdgeFilterBank2d) -> None:
+def _check_image(images: Tensor, bank: EdgeFilterBank2d, comes_first: bool) -> None:
     if images.dim() != 4:
         advice = "Add a batch axis with images[None]." if images.dim() == 3 else "Pass a batch of images."
         raise ValueError(
             f"inputs must have shape (batch, channel, height, width); got {tuple(images.shape)}. {advice}"
         )
-    if images.shape[1] != bank.in_channels:
+    if comes_first and images.shape[1] != bank.in_channels:
         raise ValueError(
             f"inputs must have {bank.in_channels} channels, as the model's stem; got {images.shape[1]}. "
             "Convert the images, or explain a model for such images."
