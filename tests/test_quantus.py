@@ -408,6 +408,13 @@ BROKEN = {
         ValueError,
         "cannot reshape",
     ),
+    "Continuity": (
+        lambda: quantus.Continuity(
+            nr_steps=2, return_nan_when_prediction_changes=True, disable_warnings=True
+        ),
+        AttributeError,
+        "np.NaN",
+    ),
     "InputInvariance": (
         lambda: quantus.InputInvariance(disable_warnings=True),
         AttributeError,
@@ -426,7 +433,42 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_what_the_page_calls_broken_is(model, images, name):
     """So that a line of the page goes when Quantus mends it."""
+    if name == "Continuity" and hasattr(np, "NaN"):
+        pytest.skip("this NumPy still has np.NaN")
     metric, error, words = BROKEN[name]
     scores = eq.explain(model, images, TARGETS)
     with pytest.raises(error, match=words):
         metric()(model, images, TARGETS, scores, softmax=False, explain_func=eq.explain)
+
+
+@pytest.mark.extended
+def test_quantus_hands_float32_to_every_model(model, images):
+    """Metrics and its own explain fail on a model of another kind; our explain does not."""
+    metric = quantus.PixelFlipping(features_in_step=144, **ZERO)
+    scores = eq.explain(model.double(), images, TARGETS)
+    with pytest.raises(RuntimeError, match=r"double|Double|Float"):
+        metric(model, images.astype(np.float64), TARGETS, scores, softmax=False)
+    with pytest.raises(RuntimeError, match=r"double|Double|Float"):
+        natively(model, images.astype(np.float64))
+
+
+@pytest.mark.extended
+def test_completeness_wants_another_sum(linear, images):
+    """Scores that add up to the output do not add up to the output minus that of the darkest image."""
+    scores = eq.explain(linear, images, TARGETS, composite="epsilon")
+    with torch.no_grad():
+        outputs = linear(torch.from_numpy(images))[range(3), TARGETS]
+    np.testing.assert_allclose(scores.sum((1, 2, 3)), outputs, rtol=0, atol=1e-5)
+    settings = {"normalise": False, "abs": False, "disable_warnings": True}
+    assert not any(quantus.Completeness(**settings)(linear, images, TARGETS, scores, softmax=False))
+
+
+@pytest.mark.extended
+def test_evaluate_loses_all_results_when_a_metric_fails(model, images, capsys):
+    """The page advises a loop."""
+    metrics = {
+        "Sparseness": quantus.Sparseness(disable_warnings=True),
+        "ROAD": quantus.ROAD(percentages=[50], disable_warnings=True),
+    }
+    with pytest.raises(KeyError, match="call_kwargs_empty"):
+        quantus.evaluate(metrics, {"EdgeFilter": eq.explain}, model, images, TARGETS, explain_func_kwargs={})
