@@ -30,7 +30,7 @@ from torch import nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 from zennit.canonizers import SequentialMergeBatchNorm
-from zennit.composites import EpsilonPlusFlat
+from zennit.composites import EpsilonPlusFlat, LayerMapComposite
 from zennit.core import BasicHook
 
 import edgefilter as ef
@@ -328,7 +328,7 @@ def test_15_layer_input_is_the_image(model, x):
 
 def small(name):
     """A model of torchvision for 10 classes."""
-    options = {"init_weights": False} if name in ("vgg16_bn", "vgg11") else {}
+    options = {"init_weights": False} if name == "vgg16_bn" else {}
     return seeded(lambda: torchvision.models.get_model(name, weights=None, num_classes=10, **options))
 
 
@@ -472,7 +472,6 @@ def test_23_modes_and_gradients(model, x, kind):
 
 def failing(error):
     """A composite whose rule for linear layers raises."""
-    from zennit.composites import LayerMapComposite
 
     def raising(_grad, _outputs):
         raise error
@@ -524,16 +523,13 @@ def test_25_repeatable_and_copyable(model, x, kind):
     for twin in (attr, copy.copy(attr), copy.deepcopy(attr)):
         assert torch.equal(twin.attribute(x, 1), expected)
 
-    def nested(_grad, _outputs):
+    def nested(grad, outputs):
         results.append(other.attribute(x, 1))
-        raise KeyboardInterrupt
+        return [grad for _ in outputs]
 
     results = []
-    from zennit.composites import LayerMapComposite
-
     outer = kind(model, composite=LayerMapComposite([(nn.Linear, BasicHook(gradient_mapper=nested))]))
-    with pytest.raises(KeyboardInterrupt):
-        outer.attribute(x, 1)
+    assert torch.isfinite(outer.attribute(x, 1)).all()
     assert torch.equal(results[0], others)
     assert torch.equal(attr.attribute(x, 1), expected)
     assert_untouched(model, before)
@@ -790,12 +786,14 @@ def test_36_robustness(model, x):
         x[:1], target=int(model(x[:1]).argmax())
     )
     assert len(found) == 2
-    for function in (model, E(model).attribute):
+    for function, further in (
+        (model, None),
+        (E(model).attribute, 1),
+    ):  # E takes the target as its second argument
         comparator = AttackComparator(function, metric=lambda output, **_: output.flatten(1).norm(dim=1))
         comparator.add_attack(noisy, "noise", attack_kwargs={"size": 0.1})
-        options = {} if function is model else {"target": 1}
-        results = comparator.evaluate(x, additional_forward_args=None if function is model else 1)
-        assert options == {} or "noise" in results
+        results = comparator.evaluate(x, additional_forward_args=further)
+        assert all(torch.isfinite(torch.as_tensor(value)).all() for value in results["noise"].values())
 
 
 # Check 37: Captum's shipped test configuration
@@ -954,7 +952,7 @@ def flops(call):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize("name", ["toy", "resnet18", "vgg11", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["toy", "resnet18", "squeezenet1_1", "mobilenet_v2"])
 @pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_gamma", "epsilon"])
 def test_40_cost(name, composite):
     """Check 40: one pass multiplies and adds at most 3.0 times as often as Saliency on the same model."""

@@ -40,6 +40,11 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
     TypeError, ValueError, KeyError
         If an argument does not fit; the message says what does.
 
+    Notes
+    -----
+    For TCAV name the bank itself, such as ``"conv1.filters"``: the activations of the layer around it have other
+    channels.
+
     Examples
     --------
     >>> import torch
