@@ -22,7 +22,9 @@ import torch
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
-from edgefilter.compare import METHODS, METRICS, PART_COLUMNS
+from edgefilter.compare import PART_COLUMNS
+from edgefilter.methods import METHODS
+from edgefilter.metrics import METRICS
 from edgefilter.photos import read_photo
 
 BETTER = {key: value for metric in METRICS.values() for key, value in metric.better.items()} | PART_COLUMNS

@@ -60,7 +60,8 @@ MAY_IMPORT = {  # at module level, from this package
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
     "plots": BANKS | {"explanation", "causal"},
-    "cli": CAUSAL | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"},
+    "cli": CAUSAL
+    | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function
@@ -82,7 +83,15 @@ ONLY_IN = {  # another library: the modules that may import it, be it inside a f
     "typer": {"cli"},
 }
 NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "timm", "efficientnet_lite_pytorch"}
-LOADED_ON_USE = {"typer", "skimage", "timm", "quantus", "edgefilter.quantus", "edgefilter.cli", "edgefilter.plots"}
+LOADED_ON_USE = {
+    "typer",
+    "skimage",
+    "timm",
+    "quantus",
+    "edgefilter.quantus",
+    "edgefilter.cli",
+    "edgefilter.plots",
+}
 LINES_OF_CODE = 35
 
 

@@ -7,8 +7,9 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -25,9 +26,13 @@ from .attribution import EdgeFilterAttribution
 from .banks import FilterBank, bank_names, get_bank
 from .causal import causal_check
 from .classifiers import DEMO, Classifier, classifier_names, load_classifier
+from .compare import FILES
+from .compare import compare as compare_methods
 from .composites import DEFAULT, composite_names
 from .explanation import Explanation
 from .kernels import Kernel, get_kernel, kernel_names
+from .methods import METHODS
+from .metrics import METRICS
 from .photos import demo_photo, read_photo
 from .report import check as check_model
 from .stems import find_stem, replace_stem
@@ -414,6 +419,83 @@ def _sentences(answer: _Answer) -> Iterator[str]:
         yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
     share = _conserved(explanation)
     yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the logit."
+
+
+# --- compare ------------------------------------------------------------------------------------------------
+
+
+FIGURE = "comparison.png"
+Photos = Annotated[
+    list[Path] | None, typer.Argument(help="The photos. Default: scikit-image's cup of coffee.")
+]
+Methods = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METHODS)}. Default: all.")
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METRICS)}. Default: all.")
+]
+Folder = Annotated[Path, typer.Option(help=f"The folder for {', '.join(FILES)} and {FIGURE}.")]
+
+
+@app.command()
+def compare(
+    images: Photos = None,
+    model: Network = DEMO,
+    weights: Weights = None,
+    target: Target = None,
+    methods: Methods = None,
+    metrics: Metrics = None,
+    out: Folder = Path("comparison"),
+    device: Device = "cpu",
+    seed: Annotated[int, typer.Option(help="For perturbations and random weights.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
+    spinner = _console(stderr=True, quiet=quiet)
+    with _stage(USAGE):
+        chosen, wanted = _names(methods, METHODS, "method"), _names(metrics, METRICS, "metric")
+        _check_folder(out, (*FILES, FIGURE), force)
+        place = _device(device)
+        photos = [read_photo(path) for path in images] if images else [demo_photo()]
+        with spinner.status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights, progress=not quiet)
+        index = None if target is None else classifier.class_index(target)
+    with _stage(FAILURE):
+        inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
+        bar = not quiet and sys.stderr.isatty()
+        network = classifier.model.to(place)
+        found = compare_methods(network, inputs, index, chosen, wanted, seed=seed, progress=bar)
+        paths = found.save(out, overwrite=force)
+        if found.maps:
+            pictures = [classifier.to_picture(image[None]) for image in inputs]
+            found.plot(pictures, images=len(pictures)).savefig(out / FIGURE)
+            paths.append(out / FIGURE)
+        console = _console(quiet=quiet)
+        console.print(str(found), soft_wrap=True)
+        console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)
+
+
+def _names(given: str | None, known: Iterable[str], what: str) -> list[str] | None:
+    """Split names at commas, and raise if one is unknown."""
+    if given is None:
+        return None
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"unknown {what} {name!r}{closest(name, known)} The {what}s are {', '.join(known)}."
+            )
+    return names
+
+
+def _check_folder(folder: Path, files: Sequence[str], force: bool) -> None:
+    """Raise before the work is done if its results could not be written."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"out must be a folder; got the file {str(folder)!r}. Name another place.")
+    _check_writable(folder / files[0] if folder.exists() else folder, "out")
+    for name in files:
+        _check_new(folder / name, "out", force)
 
 
 # --- kernels and models -------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
-import inspect
 import json
 import math
 import statistics
@@ -17,453 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from captum.attr import (
-    GuidedBackprop,
-    InputXGradient,
-    IntegratedGradients,
-    LayerAttribution,
-    LayerConductance,
-    LayerGradCam,
-    LayerIntegratedGradients,
-    Occlusion,
-    Saliency,
-)
-from captum.metrics import infidelity, infidelity_perturb_func_decorator, sensitivity_max
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ._checks import UnknownNameError, closest
 from .attribution import EdgeFilterAttribution
 from .causal import causal_check
-from .explanation import Explanation
-from .kernels import get_kernel
-from .layers import EdgeFilterBank2d
-from .stems import bank_path, check_module, fold_stem, replace_stem
+from .methods import BATCH, METHODS, PARTS, Explain, Method, batches, has_bank, part_scores
+from .metrics import METRICS, Case
+from .stems import check_module, fold_stem, replace_stem
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["METHODS", "METRICS", "PARTS", "Comparison", "compare"]
+__all__ = ["FILES", "PART_COLUMNS", "Comparison", "Failure", "compare"]
 
-PATH_STEPS = 20  # gradients of a path method
-WINDOWS = 7  # of Occlusion, along each side
-PATCHES = 8  # into which an image is cut, along each side, for infidelity
-NOISES = 2  # noisy copies of an image, for sensitivity
-FEW = 8  # images at most, for what explains them again and again
-BATCH = 8  # images that are explained at once
 TURNS = 3  # of timing
+LINE = 120  # letters, in print
 FILES = ("pixel.csv", "parts.csv", "comparison.json")
 
-Explain = Callable[[Tensor, Any], Tensor]
-Array = npt.NDArray[Any]
-
-
-class _Built(NamedTuple):
-    """A method for one model: how to call it, and whether it gives shares of the output or sensitivities to it."""
-
-    explain: Explain
-    multiplies_by_inputs: bool
-
-
-class _Metric(NamedTuple):
-    """How to measure one method, and what comes of it."""
-
-    measure: Callable[[_Case], dict[str, Sequence[float]]] | None  # None: not method by method
-    better: dict[str, str]  # by column: "high" or "low"
-
-
-@dataclasses.dataclass
-class _Case:
-    """One method on the images, ready to be measured."""
-
-    method: _Method
-    maps: Tensor  # (N, C, H, W)
-    images: Tensor
-    targets: list[int]
-    plain: nn.Module
-    banked: nn.Module
-    steps: int
-    samples: int
-    seed: int
-
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """Return what every metric of Quantus takes; a pixel's score is the sum over its colors."""
-        summed = self.maps.sum(1, keepdim=True).expand_as(self.images)
-        return {
-            "x_batch": _array(self.images),
-            "y_batch": np.array(self.targets),
-            "a_batch": _array(summed).copy(),
-            "channel_first": True,
-            "device": str(self.images.device),
-            "batch_size": BATCH,
-        }
-
-    def few(self) -> _Case:
-        """Return the same for the first images."""
-        cut = slice(0, FEW)
-        return dataclasses.replace(
-            self, maps=self.maps[cut], images=self.images[cut], targets=self.targets[cut]
-        )
-
-
-# --- the methods ----------------------------------------------------------------------------------------------
-
-
-class _Method:
-    """A named method that explains batches piece by piece and remembers its answer for the images at hand."""
-
-    def __init__(self, name: str, given: Explain | None = None) -> None:
-        self.name = name
-        self.given = given
-        self.built: _Built | None = None
-        self.known: tuple[Tensor, Tensor] | None = None
-
-    def build(self, model: nn.Module) -> _Built:
-        """Return the method for a model; a user's own callable knows only its own."""
-        if self.given is None:
-            return METHODS[self.name](model)
-        owner = getattr(self.given, "__self__", None)
-        return _Built(_by_position(self.given), bool(getattr(owner, "multiplies_by_inputs", True)))
-
-    def run(self, inputs: Tensor, targets: Any) -> Tensor:
-        """Return attributions as large as the inputs, or with one channel in place of the colors."""
-        assert self.built is not None
-        return _attributions(self.built.explain, inputs, targets)
-
-    def again(self, inputs: Any, target: Any = None) -> tuple[Tensor, ...]:
-        """Explain as Captum's sensitivity_max asks: a tuple; the known images are not explained again."""
-        given = inputs[0] if isinstance(inputs, tuple) else inputs
-        if self.known is not None and given is self.known[0]:
-            return (self.known[1],)
-        return (self.run(given, target).contiguous(),)
-
-
-def _attributions(explain: Explain, inputs: Tensor, targets: Any) -> Tensor:
-    indices = torch.as_tensor(targets, device=inputs.device)
-    parts = []
-    with torch.enable_grad():
-        for some, wanted in zip(inputs.split(BATCH), indices.split(BATCH), strict=True):
-            found = explain(some.detach().clone(), wanted)
-            found = found[0] if isinstance(found, tuple) else found
-            if not isinstance(found, Tensor) or found.shape not in (some.shape, some[:, :1].shape):
-                shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-                raise ValueError(
-                    f"a method must return attributions of shape {tuple(some.shape)} or {tuple(some[:, :1].shape)}; "
-                    f"got {shape}. Sum or resize them."
-                )
-            parts.append(found.detach())
-    maps = torch.cat(parts)
-    if not torch.isfinite(maps).all():
-        raise ValueError("a method must return finite attributions; got NaN or infinity. Look at its model.")
-    return maps
-
-
-def _by_position(function: Explain) -> Explain:
-    """Call with ``target=`` what has such an argument: in some of Captum's methods it is not the second."""
-    try:
-        named = "target" in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        named = False
-    return (lambda inputs, targets: function(inputs, target=targets)) if named else function  # type: ignore[call-arg]
-
-
-def _edgefilter(model: nn.Module) -> _Built:
-    attribution = EdgeFilterAttribution(model if _has_bank(model) else replace_stem(model))
-    return _Built(lambda inputs, targets: attribution.attribute(inputs, targets), True)
-
-
-def _integrated_gradients(model: nn.Module) -> _Built:
-    method = IntegratedGradients(model)
-    return _Built(
-        lambda inputs, targets: method.attribute(
-            inputs, target=targets, n_steps=PATH_STEPS, internal_batch_size=max(BATCH, len(inputs))
-        ),
-        True,
-    )
-
-
-def _grad_cam(model: nn.Module) -> _Built:
-    layers: list[nn.Module] = []
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        if not layers:
-            layers.append(_last_convolution(model, inputs))
-        found = LayerGradCam(model, layers[0]).attribute(inputs, target=targets)
-        return LayerAttribution.interpolate(found, tuple(inputs.shape[2:]), "bilinear")  # type: ignore[no-any-return]
-
-    return _Built(explain, True)
-
-
-def _last_convolution(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Return the last convolution that still has places: those of squeeze-and-excitation have one."""
-    ran: list[nn.Module] = []
-
-    def note(module: nn.Module, _: Any, output: Any) -> None:
-        if output.shape[2:].numel() > 1:
-            ran.append(module)
-
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    try:
-        with torch.no_grad():
-            model(inputs[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not ran:
-        raise ValueError(
-            "grad_cam must have a convolution with more than one place; got a model without. Leave it out."
-        )
-    return ran[-1]
-
-
-def _saliency(model: nn.Module) -> _Built:
-    return _Built(lambda inputs, targets: Saliency(model).attribute(inputs, target=targets), False)
-
-
-def _input_x_gradient(model: nn.Module) -> _Built:
-    return _Built(lambda inputs, targets: InputXGradient(model).attribute(inputs, target=targets), True)
-
-
-def _guided_backprop(model: nn.Module) -> _Built:
-    if not any(isinstance(module, nn.ReLU) for module in model.modules()):
-        raise ValueError(
-            "guided_backprop must have modules of type nn.ReLU; got a model without: it would be the plain gradient. "
-            "Leave it out."
-        )
-    return _Built(lambda inputs, targets: GuidedBackprop(model).attribute(inputs, target=targets), False)
-
-
-def _occlusion(model: nn.Module) -> _Built:
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        channels, *sides = inputs.shape[1:]
-        window = (channels, *(max(1, math.ceil(side / WINDOWS)) for side in sides))
-        return Occlusion(model).attribute(  # type: ignore[no-any-return]
-            inputs, sliding_window_shapes=window, strides=window, target=targets
-        )
-
-    return _Built(explain, True)
-
-
-def _sobel(_: nn.Module) -> _Built:
-    """Return a control that looks at the image only: how steep its gray is."""
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:  # noqa: ARG001 - as every method
-        kernels = np.stack([get_kernel(name).weight for name in ("sobel_x", "sobel_y")])
-        gray = F.pad(inputs.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-        return (
-            F.conv2d(gray, torch.from_numpy(kernels).to(inputs)[:, None]).square().sum(1, keepdim=True).sqrt()
-        )
-
-    return _Built(explain, True)
-
-
-def _random(_: nn.Module) -> _Built:
-    """Return a control that looks at nothing."""
-    return _Built(lambda inputs, _: torch.rand_like(inputs[:, :1]), True)
-
-
-METHODS: dict[str, Callable[[nn.Module], _Built]] = {
-    "edgefilter": _edgefilter,
-    "integrated_gradients": _integrated_gradients,
-    "grad_cam": _grad_cam,
-    "saliency": _saliency,
-    "input_x_gradient": _input_x_gradient,
-    "guided_backprop": _guided_backprop,
-    "occlusion": _occlusion,
-    "sobel": _sobel,
-    "random": _random,
-}
-
-
-# --- the metrics ----------------------------------------------------------------------------------------------
-
-
-def _infidelity(case: _Case) -> dict[str, Sequence[float]]:
-    """Take away random patches of the image, half of them on average."""
-    built = case.method.built
-    assert built is not None
-
-    @infidelity_perturb_func_decorator(built.multiplies_by_inputs)  # type: ignore[untyped-decorator]
-    def without_patches(inputs: Any, _: Any = None) -> Tensor:
-        images: Tensor = inputs[0] if isinstance(inputs, tuple) else inputs
-        kept = torch.rand(len(images), 1, PATCHES, PATCHES).round().to(images)
-        return images * F.interpolate(kept, images.shape[2:])
-
-    maps = case.maps if case.maps.shape == case.images.shape else case.maps.expand_as(case.images)
-    maps = maps / (case.images.shape[1] / case.maps.shape[1])
-    with torch.no_grad():
-        found = infidelity(
-            case.plain,
-            without_patches,
-            case.images,
-            maps,
-            target=torch.tensor(case.targets, device=case.images.device),
-            n_perturb_samples=case.samples,
-            max_examples_per_batch=max(4 * BATCH, len(case.images)),
-            normalize=True,
-        )
-    return {"infidelity": found.tolist()}
-
-
-def _sensitivity(case: _Case) -> dict[str, Sequence[float]]:
-    case = case.few()
-    case.method.known = (case.images, case.maps)
-    try:
-        found = sensitivity_max(
-            case.method.again,
-            case.images,
-            n_perturb_samples=NOISES,
-            target=torch.tensor(case.targets, device=case.images.device),
-        )
-    finally:
-        case.method.known = None
-    return {"sensitivity_max": found.tolist()}
-
-
-def _pixel_flipping(case: _Case) -> dict[str, Sequence[float]]:
-    """Take pixels away, those with the highest scores first and those with the lowest first."""
-    quantus = _quantus()
-    places = case.images.shape[2:].numel()
-    wanted = case.steps / case.images.shape[1]  # steps per color: Quantus takes values away, not pixels
-    parts = min((d for d in range(1, places + 1) if places % d == 0), key=lambda d: abs(d - wanted))
-    metric = quantus.PixelFlipping(
-        features_in_step=places // parts, perturb_baseline=0.0, disable_warnings=True
-    )
-    arrays = case.arrays
-    model = _AsFloat(case.plain, case.images.dtype)
-    areas = []
-    for sign in (1, -1):
-        arrays["a_batch"] = sign * arrays["a_batch"]
-        shifted = arrays["a_batch"] - arrays["a_batch"].min(
-            (1, 2, 3), keepdims=True
-        )  # same order; none below 0
-        curves = metric(model=model, **{**arrays, "a_batch": shifted})
-        areas.append(_area(np.array(curves)))
-    most, least = areas
-    return {"flip_most_first": most, "flip_least_first": least, "flip_difference": least - most}  # type: ignore[dict-item]
-
-
-def _area(curves: Array) -> Array:
-    """Return the area below each curve, divided by its width."""
-    integrate: Any = getattr(np, "trapezoid", None) or getattr(np, "trapz")  # noqa: B009 - gone in NumPy 2.4
-    return np.asarray(integrate(curves, axis=1) / max(curves.shape[1] - 1, 1))
-
-
-def _faithfulness(case: _Case) -> dict[str, Sequence[float]]:
-    metric = _quantus().FaithfulnessCorrelation(
-        nr_runs=2 * case.samples,
-        subset_size=max(1, case.images[0].numel() // 8),
-        perturb_baseline=0.0,
-        return_aggregate=False,
-        disable_warnings=True,
-    )
-    return {"faithfulness_correlation": metric(model=_AsFloat(case.plain, case.images.dtype), **case.arrays)}
-
-
-def _sparseness(case: _Case) -> dict[str, Sequence[float]]:
-    metric = _quantus().Sparseness(abs=True, disable_warnings=True)
-    return {"sparseness": metric(model=_AsFloat(case.plain, case.images.dtype), **case.arrays)}
-
-
-def _randomisation(case: _Case) -> dict[str, Sequence[float]]:
-    """Explain the network with all weights drawn anew, its filter bank excepted."""
-    if case.method.given is not None:
-        raise ValueError(
-            "randomisation must build the method for another model; got a callable, which knows only its own. "
-            "Leave the metric out."
-        )
-    case = case.few()
-    known = _AsFloat(case.banked, case.images.dtype)
-
-    def explain(model: Any, inputs: Array, targets: Array, **_: Any) -> Array:
-        if model is known:
-            return np.asarray(case.arrays["a_batch"])
-        images = torch.from_numpy(np.asarray(inputs)).to(case.images)
-        maps = _attributions(case.method.build(model.model).explain, images, targets.tolist())
-        return _array(maps.sum(1, keepdim=True).expand_as(images)).copy()
-
-    metric = _quantus().EfficientMPRT(abs=True, seed=case.seed, disable_warnings=True)
-    return {"randomisation": metric(model=known, softmax=True, explain_func=explain, **case.arrays)}
-
-
-class _AsFloat(nn.Module):
-    """Take float32, as Quantus gives it, to a model of another kind."""
-
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.model = model
-        self.dtype = dtype
-        self.eval()
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the model's outputs."""
-        output: Tensor = self.model(inputs.to(self.dtype))
-        return output
-
-
-def _quantus() -> Any:
-    try:
-        return importlib.import_module("quantus")
-    except ImportError as cause:
-        raise ImportError(
-            "this metric must have Quantus installed; got no 'quantus'. Run pip install 'edgefilter[quantus]'."
-        ) from cause
-
-
-METRICS: dict[str, _Metric] = {
-    "infidelity": _Metric(_infidelity, {"infidelity": "low"}),
-    "sensitivity_max": _Metric(_sensitivity, {"sensitivity_max": "low"}),
-    "pixel_flipping": _Metric(
-        _pixel_flipping, {"flip_most_first": "low", "flip_least_first": "high", "flip_difference": "high"}
-    ),
-    "faithfulness_correlation": _Metric(_faithfulness, {"faithfulness_correlation": "high"}),
-    "sparseness": _Metric(_sparseness, {"sparseness": "high"}),
-    "randomisation": _Metric(_randomisation, {"randomisation": "high"}),
-    "time": _Metric(None, {"time": "low"}),  # all methods take turns
-    "parts": _Metric(None, {}),  # the second table
-}
-
-
-# --- colors and filters ---------------------------------------------------------------------------------------
-
-
-def _part_scores(model: nn.Module) -> dict[str, Callable[[Tensor, Any], Explanation]]:
-    """Return the ways to score colors and filters, each as a function of images and targets."""
-    layer: Any = model.get_submodule(bank_path(model))
-    attribution = EdgeFilterAttribution(model)
-
-    def from_captum(method: Any) -> Callable[[Tensor, Any], Explanation]:
-        def explain(inputs: Tensor, targets: Any) -> Explanation:
-            found = method.attribute(
-                inputs, target=targets, n_steps=PATH_STEPS, internal_batch_size=max(BATCH, len(inputs))
-            )
-            return Explanation.from_responses(found.detach(), layer)
-
-        return explain
-
-    def energy(inputs: Tensor, _: Any) -> Explanation:
-        with torch.no_grad():
-            return Explanation.from_responses(layer(inputs).square(), layer)
-
-    def chance(inputs: Tensor, _: Any) -> Explanation:
-        with torch.no_grad():
-            shape = layer(inputs).shape
-        return Explanation.from_responses(torch.rand(*shape[:2], 1, 1).to(inputs), layer)
-
-    return {
-        "edgefilter": attribution.explain,
-        "layer_conductance": from_captum(LayerConductance(model, layer)),
-        "layer_integrated_gradients": from_captum(LayerIntegratedGradients(model, layer)),
-        "response_energy": energy,
-        "random": chance,
-    }
-
-
-PARTS = ("edgefilter", "layer_conductance", "layer_integrated_gradients", "response_energy", "random")
 PART_COLUMNS = {"color": "high", "edge": "high", "color_top": "high", "edge_top": "high", "time": "low"}
 
 
@@ -608,7 +179,7 @@ class Comparison:
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_dict("records")
+    rows: list[dict[Any, Any]] = table.to_dict("records")
     return [
         {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
         for row in rows
@@ -628,7 +199,8 @@ def _text(table: pd.DataFrame, better: Mapping[str, str]) -> str:
         ]
         for name in names
     }
-    return pd.DataFrame(cells, index=table.index).to_string()
+    text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=LINE)
+    return text
 
 
 def _stretched(image: Tensor) -> Tensor:
@@ -716,8 +288,9 @@ def compare(
     """
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples)
-    banked = model if _has_bank(model) else replace_stem(model)
-    plain = fold_stem(model) if _has_bank(model) else model
+    with _seeded(seed, images.device):  # new layers draw weights before they get theirs
+        banked = model if has_bank(model) else replace_stem(model)
+        plain = fold_stem(model) if has_bank(model) else model
     indices = _targets(plain, images, targets)
     measured = [name for name in wanted if METRICS[name].measure is not None]
     total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
@@ -788,7 +361,7 @@ class _Work:
         self.found: dict[tuple[str, str, str], list[float]] = {}
         self.failures: list[Failure] = []
 
-    def pixels(self, methods: list[_Method], metrics: list[str]) -> dict[str, Tensor]:
+    def pixels(self, methods: list[Method], metrics: list[str]) -> dict[str, Tensor]:
         """Explain the images by each method, then measure each map by each metric."""
         maps: dict[str, Tensor] = {}
         for method in methods:
@@ -801,7 +374,7 @@ class _Work:
             if measure is None:
                 continue
             for method in able:
-                case = _Case(
+                case = Case(
                     method, maps[method.name], self.images, self.targets,
                     self.plain, self.banked, self.steps, self.samples, self.seed,
                 )  # fmt: skip
@@ -818,24 +391,16 @@ class _Work:
         with self.cell("parts", "", ""):
             attribution = EdgeFilterAttribution(self.banked)
             drops = causal_check(attribution, self.images, attribution.explain(self.images, self.targets))
-            able = dict(_part_scores(self.banked))
-        for name, score in list(able.items()):
+            able.update(part_scores(self.banked))
+        for name, score in able.items():
             with self.cell("parts", name, ""):
-                explanations = [
-                    score(some.detach().clone(), indices)
-                    for some, indices in zip(
-                        self.images.split(BATCH),
-                        torch.tensor(self.targets).to(self.images.device).split(BATCH),
-                        strict=True,
-                    )
-                ]
+                found = [score(*batch) for batch in batches(self.images, self.targets)]
                 for column in ("color", "edge"):
-                    scores = torch.cat([getattr(explanation, column) for explanation in explanations])
+                    scores = torch.cat([getattr(explanation, column) for explanation in found])
                     for key, values in _part_values(scores, getattr(drops, column), column).items():
                         self.found["parts", name, key] = values
-                continue
-            del able[name]
-        self.times("parts", able)
+        failed = {failure.method for failure in self.failures if failure.table == "parts"}
+        self.times("parts", {name: score for name, score in able.items() if name not in failed})
 
     def times(self, table: str, calls: Mapping[str, Callable[[Tensor, Any], Any]]) -> None:
         """Let all methods and a gradient pass take turns on one image; ratios are formed within a turn."""
@@ -877,7 +442,8 @@ class _Work:
             pairs = [_summary(self.found.get((table, row, column), []), column == "time") for row in rows]
             cells[column] = [mean for mean, _ in pairs]
             cells[f"{column}_se"] = [error for _, error in pairs]
-        return pd.DataFrame(cells, index=pd.Index(rows, name="method"))
+        result: pd.DataFrame = pd.DataFrame(cells, index=pd.Index(rows, name="method"))
+        return result
 
     def long(self) -> pd.DataFrame:
         """Return every single number; of times, ``image`` counts the turns."""
@@ -886,7 +452,8 @@ class _Work:
         rows = [
             (*key, place, value) for key, values in self.found.items() for place, value in enumerate(values)
         ]
-        return pd.DataFrame(rows, columns=["table", "method", "metric", "image", "value"])
+        result: pd.DataFrame = pd.DataFrame(rows, columns=["table", "method", "metric", "image", "value"])
+        return result
 
 
 def _summary(values: Sequence[float], median: bool) -> tuple[float, float]:
@@ -920,12 +487,8 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 
 def _wait() -> None:
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
-
-
-def _array(values: Tensor) -> Array:
-    return values.detach().to("cpu", torch.float32).numpy()
 
 
 def _versions() -> dict[str, str]:
@@ -939,11 +502,7 @@ def _versions() -> dict[str, str]:
 # --- checks ---------------------------------------------------------------------------------------------------
 
 
-def _has_bank(model: nn.Module) -> bool:
-    return any(isinstance(module, EdgeFilterBank2d) for module in model.modules())
-
-
-def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list[_Method]:
+def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list[Method]:
     if methods is None:
         methods = list(METHODS)
     if isinstance(methods, str):
@@ -958,10 +517,10 @@ def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list
                 raise ValueError(
                     f"a method of one's own must have a new name; got {name!r}, which is ours. Rename it."
                 )
-            found.append(_Method(name, given))
+            found.append(Method(name, given))
             continue
         _check_name(given, METHODS, "method")
-        found.append(_Method(given))
+        found.append(Method(given))
     return found
 
 
@@ -1004,7 +563,7 @@ def _checked(model: nn.Module, inputs: Any, steps: int, samples: int) -> Tensor:
 
 def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
     with torch.no_grad():
-        outputs = torch.cat([model(some) for some in images.split(BATCH)])
+        outputs = torch.cat([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
     if outputs.dim() != 2:
         raise ValueError(
             f"model must return outputs of shape (batch, classes); got {tuple(outputs.shape)}. Pass a classifier."
