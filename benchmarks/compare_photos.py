@@ -10,8 +10,6 @@ import argparse
 import math
 import platform
 import re
-import shlex
-import sys
 import tempfile
 import time
 import zipfile
@@ -70,10 +68,14 @@ def write(path: Path, part: str, text: str) -> None:
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
-def command() -> str:
+def command(arguments: argparse.Namespace) -> str:
     """Return the command without the places it reads from and writes to."""
-    parts = [part for part in sys.argv[1:] if not part.endswith((".zip", ".md")) and part != "--out"]
-    return f"python benchmarks/compare_photos.py PHOTOS {shlex.join(parts)}".rstrip()
+    parts = ["python benchmarks/compare_photos.py PHOTOS"]
+    for name in ("images", "methods", "metrics", "seed"):
+        value = getattr(arguments, name)
+        if value is not None:
+            parts.append(f"--{name} {' '.join(value) if isinstance(value, list) else value}")
+    return " ".join(parts)
 
 
 def environment() -> str:
@@ -113,7 +115,7 @@ def main() -> None:
     if arguments.out:
         versions = ", ".join(f"{name} {number}" for name, number in found.settings["versions"].items())
         note = (
-            f"Made by `{command()}` in {minutes:.0f} minutes ({environment()}; {versions}). {len(paths)} photos, of which "
+            f"Made by `{command(arguments)}` in {minutes:.0f} minutes ({environment()}; {versions}). {len(paths)} photos, of which "
             f"{right} are classified as labelled."
         )
         reasons = [f"- {f.method.replace('_', ' ')}: {f.reason}" for f in found.failures]
