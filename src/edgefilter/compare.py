@@ -194,13 +194,17 @@ def _text(table: pd.DataFrame, better: Mapping[str, str]) -> str:
     names = [name for name in table.columns if not name.endswith("_se")]
     cells = {
         f"{name} ({better[name]})": [
-            "-" if math.isnan(mean) else f"{mean:.3g} \N{PLUS-MINUS SIGN} {error:.1g}"
+            "-" if math.isnan(mean) else f"{mean:.3g}" + _error(error)
             for mean, error in zip(table[name], table[f"{name}_se"], strict=True)
         ]
         for name in names
     }
     text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=LINE)
     return text
+
+
+def _error(value: float) -> str:
+    return "" if math.isnan(value) else f" \N{PLUS-MINUS SIGN} {value:.1g}"  # of one image there is none
 
 
 def _stretched(image: Tensor) -> Tensor:

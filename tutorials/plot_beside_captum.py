@@ -1,0 +1,113 @@
+"""
+Beside Integrated Gradients and Grad-CAM
+========================================
+
+You explain networks with Captum. Here is one more attribution for the same scripts, the same wrappers and the same metrics, and
+two kinds of scores that Captum has no method for: by color and by edge filter.
+"""
+
+import torch
+from captum.attr import IntegratedGradients, LayerConductance, NoiseTunnel
+from captum.metrics import infidelity, infidelity_perturb_func_decorator, sensitivity_max
+
+import edgefilter as ef
+from edgefilter.classifiers import load_classifier
+from edgefilter.photos import demo_photo
+
+torch.manual_seed(0)
+classifier = load_classifier("efficientnet_lite0")
+network = classifier.model
+image = classifier.preprocess(demo_photo())
+target = classifier.class_index("espresso")
+
+# %%
+# One line more than usual: the first convolution becomes named filters and a mixing. The outputs are the same.
+
+model = ef.replace_stem(network)
+attr = ef.EdgeFilterAttribution(model)
+
+pixels = attr.attribute(image, target=target)
+gradients = IntegratedGradients(network).attribute(image, target=target, n_steps=10)
+print(tuple(pixels.shape), tuple(gradients.shape))
+
+# %%
+# The convergence delta means what it means in Captum: what the attributions lack to the output, or have too much.
+
+pixels, delta = attr.attribute(image, target=target, return_convergence_delta=True)
+print(f"logit {network(image)[0, target]:.2f}, sum {pixels.sum():.2f}, delta {delta.item():.1e}")
+
+# %%
+# Wrappers take it as one of their own.
+
+smooth = NoiseTunnel(attr).attribute(image, target=target, nt_type="smoothgrad", nt_samples=3, stdevs=0.1)
+print(tuple(smooth.shape))
+
+# %%
+# So do the metrics. How well does the attribution foretell what the output loses when pixels go, and how much does it
+# change under a little noise? Less is better for both. The decorator's ``True`` is that of ``attr.multiplies_by_inputs``.
+
+
+@infidelity_perturb_func_decorator(True)
+def without_some_pixels(inputs):
+    return inputs * (torch.rand_like(inputs[:, :1]) > 0.1)
+
+
+for name, maps in (("edgefilter", pixels), ("IG", gradients)):
+    error = infidelity(network, without_some_pixels, image, maps, target=target, n_perturb_samples=5)
+    print(f"{name:10} infidelity {error.item():.2f}")
+
+change = sensitivity_max(attr.attribute, image, target=target, n_perturb_samples=2)
+print(f"edgefilter sensitivity {change.item():.2f}")
+
+# %%
+# Colors and filters
+# ------------------
+# Besides pixels there are scores by color and by filter, which add up to the logit as well.
+
+print("by color ", attr.attribute(image, target=target, score="color").tolist())
+explanation = attr.explain(image, target)
+print("by filter", {name: round(score, 2) for name, score in explanation.top(3)[0]})
+
+# %%
+# Any of Captum's layer methods can fill them too: attribute the output of the bank, and let the sums be made.
+
+stem = model.get_submodule(ef.find_stem(model))
+conductance = LayerConductance(model, stem.filters).attribute(image, target=target, n_steps=10)
+theirs = ef.Explanation.from_responses(conductance, stem, target=target)
+
+# %%
+# Which is right? Silence each color, and look at what the logit loses.
+
+check = ef.causal_check(attr, image, explanation)
+print("color   ours  conductance  drop when silenced")
+rows = zip(explanation.colors, explanation.color[0], theirs.color[0], check.color[0], strict=True)
+for color, ours, other, drop in rows:
+    print(f"{color:6} {ours:5.2f}  {other:11.2f}  {drop:18.2f}")
+
+# %%
+# All side by side
+# ----------------
+# ``ef.compare`` runs ours, Captum's methods and two controls on the same images, one of the controls being no more than
+# the photo's edges. Without ``methods`` and ``metrics`` it takes all it has, those of Quantus included
+# (``pip install 'edgefilter[quantus]'``); what fails costs its own cells only. The page "Beside other methods" has the full tables
+# for 20 photos and says where ours loses.
+
+found = ef.compare(
+    network,
+    image,
+    target,
+    methods=["edgefilter", "integrated_gradients", "grad_cam", "saliency", "sobel"],
+    metrics=["infidelity", "time"],
+    progress=False,
+)
+print(found)
+
+# %%
+# Red speaks for the class, blue against it; each map in shares of its own largest value.
+
+figure = found.plot([classifier.to_picture(image)])
+
+# %%
+# A method of your own joins by name: ``methods={"mine": function, "edgefilter": "edgefilter"}``, where ``function(inputs, targets)`` gives
+# one attribution per pixel or per value. ``found.save(folder)`` writes the tables as CSV and JSON, and ``edgefilter compare
+# photo.jpg`` does all this without a script.
