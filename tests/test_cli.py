@@ -319,7 +319,7 @@ def test_version(run):
 def test_help_shows_the_commands(run):
     result = run("--help")
     assert result.exit_code == 0
-    assert all(name in result.stdout for name in ("explain", "check", "kernels", "models"))
+    assert all(name in result.stdout for name in ("explain", "compare", "check", "kernels", "models"))
 
 
 def test_kernels_lists_the_catalogue(run):
@@ -391,3 +391,82 @@ def test_check_lists_the_rule_of_every_operation(run, photo, weights):
 def test_check_refuses_unknown_rules(run, photo, weights):
     result = run("check", photo, "--model", MODEL, "--weights", weights, "--composite", "epsilon_plis")
     assert refused(result, "did you mean 'epsilon_plus'?")
+
+
+# --- compare ------------------------------------------------------------------------------------------------
+
+
+def test_compare_writes_tables_and_one_figure(run, photo, weights):
+    """Of two photos, by the methods and metrics asked for."""
+    Image.open(photo).rotate(90).save("other.png")
+    names = ("--methods", "edgefilter, saliency,sobel", "--metrics", "infidelity,time")
+    result = run("compare", photo, "other.png", "--model", MODEL, "--weights", weights, *names)
+    assert result.exit_code == 0, result.output
+    for text in ("infidelity (low)", "edgefilter", "saliency", "comparison.png"):
+        assert text in result.stdout
+    found = json.loads(Path("comparison/comparison.json").read_text(encoding="utf-8"))
+    assert [row["method"] for row in found["pixel"]] == ["edgefilter", "saliency", "sobel"]
+    assert (len(found["targets"]), found["failures"]) == (2, [])
+    assert (
+        Path("comparison/pixel.csv")
+        .read_text(encoding="utf-8")
+        .startswith("method,infidelity,infidelity_se,time")
+    )
+    with Image.open("comparison/comparison.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_compare_keeps_files_without_force(run, photo, weights):
+    Path("out").mkdir()
+    Path("out/parts.csv").write_text("old")
+    arguments = (
+        "compare",
+        photo,
+        "--model",
+        MODEL,
+        "--weights",
+        weights,
+        "--methods",
+        "sobel",
+        "--metrics",
+        "infidelity",
+    )
+    assert refused(run(*arguments, "--out", "out"), "which exists. Pass --force to replace it.")
+    assert [path.name for path in Path("out").iterdir()] == ["parts.csv"]
+    result = run(*arguments, "--out", "out", "--force", "--quiet", "--target", "class 3")
+    assert (result.exit_code, result.output) == (0, "")
+    assert json.loads(Path("out/comparison.json").read_text(encoding="utf-8"))["targets"] == [3]
+    assert Path("out/parts.csv").read_text() != "old"
+
+
+def test_compare_reports_what_failed_and_keeps_the_rest(run, photo, weights, monkeypatch):
+    """A failing method is a row of dashes with its reason, not a traceback."""
+    from edgefilter.methods import METHODS
+
+    def broken(model):
+        raise RuntimeError("not today")
+
+    monkeypatch.setitem(METHODS, "saliency", broken)
+    names = ("--methods", "saliency,sobel", "--metrics", "infidelity")
+    result = run("compare", photo, "--model", MODEL, "--weights", weights, *names)
+    assert result.exit_code == 0, result.output
+    assert "Not measured (saliency): RuntimeError: not today" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jpg"], "image must be an existing file; got 'none.jpg'"),
+        (["photo.jpg", "."], "image must be a file; got the folder '.'"),
+        (["photo.jpg", "--methods", "salience"], "unknown method 'salience'; did you mean 'saliency'?"),
+        (["photo.jpg", "--methods", "saliency,"], "unknown method ''"),
+        (["photo.jpg", "--metrics", "infidelty"], "unknown metric 'infidelty'; did you mean 'infidelity'?"),
+        (["photo.jpg", "--model", "resnet-18"], "unknown model 'resnet-18'"),
+        (["photo.jpg", "--target", "1000"], "target must be between 0 and 999"),
+        (["photo.jpg", "--device", "gpu"], "device must be one that torch can use here; got 'gpu'"),
+        (["photo.jpg", "--out", "photo.jpg"], "out must be a folder; got the file 'photo.jpg'"),
+        (["photo.jpg", "--out", "none/deeper"], "out must be in a folder that can be written to"),
+    ],
+)
+def test_compare_refuses_bad_usage(run, photo, arguments, message):
+    assert refused(run("compare", *arguments), message)
