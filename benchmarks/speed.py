@@ -275,7 +275,7 @@ def captum_gradcam(case: Case) -> Run:
 
 def captum_occlusion(case: Case) -> Run:
     method = Occlusion(case.model)
-    half = math.ceil(case.images.shape[-1] / 2)  # two windows along each axis; their size does not matter for the time
+    half = math.ceil(case.images.shape[-1] / 2)  # two windows an axis: the time does not depend on their size
     shapes = {"sliding_window_shapes": (3, half, half), "strides": (3, half, half)}
     return lambda: method.attribute(case.images, target=case.target, **shapes)
 

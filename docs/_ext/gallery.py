@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst
 
-ORDER = ("plot_first_explanation.py", "plot_exact_stem.py")
+ORDER = ("plot_first_explanation.py", "plot_exact_stem.py", "plot_beside_captum.py")
 
 _SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
 
