@@ -1163,3 +1163,28 @@ def test_merged_weights_follow_every_change(through_data):
         with torch.no_grad():
             (tensor.data if through_data else tensor)[0].mul_(1.5).add_(0.01)
         assert_close(attr.attribute(x, 1), ef.EdgeFilterAttribution(model).attribute(x, 1))
+
+
+@pytest.mark.parametrize("target", [[0, 1, 2, 1], torch.arange(4) % 3, [0, 1], torch.tensor([0, 1])])
+@pytest.mark.parametrize("size", [None, 1, 2])
+def test_a_wrong_number_of_targets_is_refused(net, images, target, size):
+    """Three images."""
+    with pytest.raises(AssertionError):
+        ef.EdgeFilterAttribution(net).attribute(images, target, internal_batch_size=size)
+
+
+@pytest.mark.parametrize("name", ["epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close_to_single(name, dtype):
+    """Small outputs are no reason to take a unit for dead."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(), nn.Linear(32, 5),
+    ).eval()  # fmt: skip
+    model = ef.replace_stem(model)
+    x = torch.rand(2, 3, 20, 20)
+    expected = ef.EdgeFilterAttribution(model, name).attribute(x, 1, score="color")
+    half = copy.deepcopy(model).to(dtype)
+    got = ef.EdgeFilterAttribution(half, name).attribute(x.to(dtype), 1, score="color")
+    assert (got.float() - expected).abs().max() <= 0.15 * expected.abs().max()

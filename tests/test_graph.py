@@ -19,8 +19,11 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.testing import assert_close
 from torchvision import models
+from zennit.composites import EpsilonPlus
 
+import edgefilter as ef
 from edgefilter import EdgeFilterAttribution, UnsupportedModelError, UntraceableModelError, replace_stem
+from edgefilter.twins import Link, twin_of
 from epsilon_oracle import input_times_gradient
 
 SIZES = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 56, "inception_v4": 160, "xception41": 96}
@@ -1026,3 +1029,143 @@ def test_an_image_that_passes_by_the_filter_bank_is_warned_of():
     model = replace_stem(TwoStems().eval())
     with pytest.warns(UserWarning, match="past the filter bank"):
         EdgeFilterAttribution(model).explain(torch.rand(1, 3, 6, 6))
+
+
+class Viewing(nn.Module):
+    """Flatten maps by view, on the main path and in a gate."""
+
+    def __init__(self, gated):
+        super().__init__()
+        self.conv, self.fc, self.gate = nn.Conv2d(3, 4, 3), nn.Linear(64, 3), nn.Linear(64, 3)
+        self.gated = gated
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        y = self.fc(x.view(x.size(0), -1))
+        return y * torch.sigmoid(self.gate(x.view(x.size(0), -1))) if self.gated else y
+
+
+class Shifted(nn.Module):
+    """Add or multiply an argument that has one entry per class."""
+
+    def __init__(self, multiply=False):
+        super().__init__()
+        self.conv, self.fc, self.multiply = nn.Conv2d(3, 4, 3), nn.Linear(64, 5), multiply
+
+    def forward(self, x, e):
+        y = self.fc(self.conv(x).relu().flatten(1))
+        return y * e if self.multiply else y + e
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_maps_may_be_flattened_by_view(gated, dtype):
+    """The private layout of images does not reach the user's model, and view becomes reshape in the copy."""
+    torch.manual_seed(0)
+    net = ef.replace_stem(Viewing(gated).eval()).to(dtype)
+    images = torch.rand(3, 3, 6, 6, dtype=dtype)
+    explanation = ef.EdgeFilterAttribution(net).explain(images, 1)
+    assert_close(explanation.output, net(images)[:, 1])
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 5), (5, 5)])
+@pytest.mark.parametrize("multiply", [False, True])
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_argument_that_happens_to_be_as_long_as_the_batch_is_not_cut(shape, multiply, fast):
+    """Five images and five classes; a product of two factors of one size is refused, whatever it was before."""
+    if multiply and shape == (5, 5):
+        pytest.skip("neither factor is a gate")
+    torch.manual_seed(0)
+    net = ef.replace_stem(Shifted(multiply).double().eval())
+    images, e = torch.rand(5, 3, 6, 6, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
+    for composite in (None, EpsilonPlus()):
+        explanation = ef.EdgeFilterAttribution(net, composite, fast=fast).explain(images, 1, (e,))
+        assert_close(explanation.output, net(images, e)[:, 1])
+
+
+def test_a_cut_that_changes_the_output_is_refused():
+    """internal_batch_size cannot tell an argument per class from one per image: the outputs can."""
+    torch.manual_seed(0)
+    net = ef.replace_stem(Shifted().double().eval())
+    images = torch.rand(5, 3, 6, 6, dtype=torch.float64)
+    attr = ef.EdgeFilterAttribution(net)
+    with pytest.raises(ValueError, match=r"additional_forward_args must hold one entry per image"):
+        attr.explain(images, 1, (torch.tensor([3.0, 0, -2, 1, 5]).double(),), internal_batch_size=1)
+
+
+def test_an_interrupted_first_call_leaves_nothing_behind(monkeypatch):
+    """The copy that was not verified is made anew."""
+    torch.manual_seed(0)
+    net = ef.replace_stem(Viewing(False).double().eval())
+    attr = ef.EdgeFilterAttribution(net)
+    first, second = torch.rand(2, 1, 3, 6, 6, dtype=torch.float64)
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefilter.attribution._check_output", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            attr.attribute(first, 1)
+    assert_close(attr.explain(second, 1).output, net(second)[:, 1])
+
+
+@pytest.mark.parametrize("name", ["epsilon", "epsilon_plus"])
+def test_a_relu_after_a_shift_does_not_overwrite_a_view(name):
+    """relu(conv(x) + constant): the sum has one relevant operand."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc, self.shift = (
+                nn.Conv2d(3, 4, 3),
+                nn.Linear(64, 3),
+                nn.Parameter(torch.rand(4, 1, 1)),
+            )
+
+        def forward(self, x):
+            return self.fc(F.relu(self.conv(x) + self.shift).flatten(1))
+
+    torch.manual_seed(0)
+    net = ef.replace_stem(Net().double().eval())
+    images = torch.rand(2, 3, 6, 6, dtype=torch.float64)
+    assert_close(ef.EdgeFilterAttribution(net, name).explain(images, 1).output, net(images)[:, 1])
+
+
+@pytest.mark.parametrize("name", ["epsilon", "epsilon_plus", "zplus"])
+def test_outputs_of_one_axis_may_be_sums(name):
+    """Two heads of one output each, added: what they get adds up to the output."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, bias=False)
+            self.a, self.b = nn.Linear(64, 1, bias=False), nn.Linear(64, 1, bias=False)
+
+        def forward(self, x):
+            x = self.conv(x).relu().flatten(1)
+            return self.a(x).squeeze(1) + self.b(x).squeeze(1)
+
+    torch.manual_seed(0)
+    net = ef.replace_stem(Net().double().eval())
+    images = torch.rand(3, 3, 6, 6, dtype=torch.float64)
+    explanation = ef.EdgeFilterAttribution(net, name).explain(images)
+    assert_close(explanation.response.sum((1, 2, 3, 4)), net(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_merged_weights_notice_one_changed_number(dtype):
+    """One of 256 gains, in every precision; and statistics so large that half floats cannot sum them."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(256).to(dtype).eval()
+    norm.running_var.fill_(2000)
+    source = nn.Conv2d(3, 256, 3).to(dtype)
+    link = Link(twin_of(source), source, norm)
+    link.refresh()
+    before = link.twin.weight
+    link.refresh()
+    assert link.twin.weight is before
+    with torch.no_grad():
+        norm.weight[17] = 1.25
+    link.refresh()
+    assert link.twin.weight is not before
+    before = link.twin.weight
+    norm.running_var.fill_(3000)
+    link.refresh()
+    assert link.twin.weight is not before

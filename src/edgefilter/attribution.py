@@ -169,7 +169,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         target : int, tuple, Tensor or list, optional
             The output index to explain, in Captum's forms; None for a model of one output.
         additional_forward_args : Any, optional
-            Further arguments of the model, not explained.
+            Further arguments of the model, not explained. With ``internal_batch_size``, tensors that are as long as
+            the batch go with their images.
         return_convergence_delta : bool, default: False
             Whether to return the delta as well.
         score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
@@ -381,14 +382,34 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         passes = [
             self._propagate_batch(
                 _piece(images, piece, count),
-                _target_of(target, piece),
+                _target_of(target, piece, count),
                 _piece(extra, piece, count),
                 down_to,
                 predict,
             )
             for piece in (slice(start, start + size) for start in range(0, count, size))
         ]
-        return passes[0] if len(passes) == 1 else _joined(passes)
+        if len(passes) == 1:
+            return passes[0]
+        if any(
+            part is not value for part, value in zip(_piece(extra, slice(0, size), count), extra, strict=True)
+        ):
+            self._check_cut(images, target, extra, passes[0].explained)
+        return _joined(passes)
+
+    def _check_cut(
+        self, images: tuple[Any, ...], target: Target, extra: tuple[Any, ...], explained: Tensor
+    ) -> None:
+        """Refuse if additional tensors were cut with the images although they do not belong to them one by one."""
+        with own_modes(images[0], grad=False):
+            output = self.model(*images, *extra)
+            target = self._default(output, target) if target is None else target
+            whole = _sum_per_image(self._start(output, target))[: len(explained)]
+        if not torch.allclose(whole, explained.to(whole), rtol=1e-2, atol=1e-3 * float(whole.abs().max())):
+            raise ValueError(
+                "additional_forward_args must hold one entry per image where a tensor is as long as the batch; got outputs "
+                "that differ from those of the whole batch. Leave internal_batch_size out, or pass a batch of another size."
+            )
 
     def _propagate_batch(
         self,
@@ -434,7 +455,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     def _prepare(self, arguments: tuple[Any, ...]) -> RewrittenModel:
         """Return the copy of the model with its present weights, made anew if its modules changed."""
         present = (*map(type, arguments), constants(arguments), *structure(self.model))
-        if self._rewritten is None or present != self._structure:
+        if self._rewritten is None or not self._rewritten.verified or present != self._structure:
             path = bank_path(self.model, self._layer)
             self._rewritten = RewrittenModel(self.model, path, arguments)
             self._structure = present
@@ -450,6 +471,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     def _start(self, output: Tensor, target: Target) -> Tensor:
         """Return the relevance to start with, shaped as the output: it sums to what is explained."""
         leaf = output.detach().requires_grad_()
+        if isinstance(target, Tensor) and target.is_inference():
+            target = target.clone()
         _check_target(leaf, target)
         with torch.enable_grad():
             chosen = _select_targets(leaf, target)
@@ -522,10 +545,10 @@ def _piece(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, .
     )
 
 
-def _target_of(target: Target, piece: slice) -> Target:
-    """Return the targets of some samples."""
+def _target_of(target: Target, piece: slice, count: int) -> Target:
+    """Return the targets of some samples; a wrong number of them as it is, for Captum to refuse."""
     several = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
-    return target[piece] if several else target  # type: ignore[index]
+    return target[piece] if several and len(target) == count else target  # type: ignore[index, arg-type]
 
 
 def _joined(passes: list[_Pass]) -> _Pass:

@@ -79,7 +79,8 @@ def _precision(values: Tensor) -> float:
 
 def _tiny(values: Tensor) -> float:
     """Return the smallest number that is safe to divide by."""
-    return torch.finfo(values.dtype).tiny ** 0.5  # type: ignore[no-any-return]
+    tiny: float = torch.finfo(values.dtype).tiny
+    return tiny if values.dtype == torch.float16 else tiny**0.5
 
 
 def _least(total: Tensor, *, signs: bool = False) -> Tensor:
@@ -122,7 +123,7 @@ class _WithoutBias(Rule):
         if options or len(inputs) != 1 or layer.weight is None:
             return super().run(layer, inputs, options)[0], None
         total = layer.forward(inputs[0], layer.weight)
-        return layer.with_bias(total), total
+        return layer.with_bias(total) if layer.is_operator else layer.run(*inputs), total
 
 
 class ConservingEpsilon(_WithoutBias):
@@ -200,7 +201,7 @@ class ConservingAlphaBeta(Rule):
         opposed = (total > least) & (-opposition > _least(-opposition))
         alpha = torch.where(opposed, self.alpha, 1.0).to(relevance.dtype)
         ratio, rest = _divide(alpha * relevance, total, least, spare=layer.is_operator)
-        doubt = -self.beta * relevance / opposition.masked_fill_(~opposed, torch.inf)
+        doubt = -self.beta * relevance / torch.where(opposed, opposition, torch.inf)
         return _added(for_it.pull(ratio) + against.pull(doubt), layer, inputs, rest)
 
 
@@ -244,7 +245,11 @@ class ConservingGamma(_WithoutBias):
         least = _least(total, signs=True)
         above = signed(layer, inputs, +1, self.gamma)
         whole = above.total()
-        dead = torch.where(total < -least, (2 + self.gamma) * total - whole, torch.inf)
+        if total.element_size() < 4:
+            under = signed(layer, inputs, -1, self.gamma).total()
+        else:
+            under = (2 + self.gamma) * total - whole
+        dead = torch.where(total < -least, under, torch.inf)
         ratio = relevance / torch.where(total > least, whole, dead)
         risen = torch.where(total > 0, ratio, 0)
         fallen = ratio.sub_(risen)
@@ -322,6 +327,9 @@ class _Sharing(Rule):
 
     def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
+        if relevance.dim() == 1:
+            columns = self.shared(tuple(given[:, None] for given in inputs), relevance[:, None])
+            return tuple(column[:, 0] for column in columns)
         summands = [self._summand(given) for given in inputs]
         ratio = functools.reduce(torch.add, summands)
         size = ratio.abs()

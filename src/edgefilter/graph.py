@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from .operations import Passing, Weighing
 from .rewriting import OUT_OF_PLACE, Rewriter, attribute_of
 from .tracing import trace
-from .twins import FilterBankConv2d, Link, UnsupportedModelError, in_layout
+from .twins import FilterBankConv2d, Link, UnsupportedModelError
 
 __all__ = [
     "FilterBankConv2d",
@@ -109,12 +109,13 @@ class RewrittenModel:
         """Refuse if the copy does not compute what the model computes: look once, at the first image's output."""
         if self.verified:
             return
-        expected, got = self._expected, output.detach()[:1]
+        expected, got = self._expected, output.detach()
         if not isinstance(expected, Tensor):
             raise TypeError(
                 f"model must return one tensor; got {type(expected).__name__}. "
                 "Wrap it in a module that returns the tensor to explain."
             )
+        got = got[: len(expected)]
         precision = torch.finfo(expected.dtype)
         exponent = {64: 0.4, 32: 1 / 3}.get(precision.bits, 0.2)  # rounding grows with depth
         tolerance = precision.eps**exponent
@@ -128,12 +129,9 @@ class RewrittenModel:
 
 
 def _one_sample(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments for the first of a batch of images: it shows the operations as well as all of them."""
-    count = len(arguments[0])
-    return tuple(
-        in_layout(value[:1]) if isinstance(value, Tensor) and value.dim() and len(value) == count else value
-        for value in arguments
-    )
+    """Return the first of a batch of images, which shows the operations as well as all; with other tensors, everything."""
+    tensors = [value for value in arguments if isinstance(value, Tensor)]
+    return arguments if len(tensors) > 1 else (arguments[0][:1].contiguous(), *arguments[1:])
 
 
 def constants(arguments: tuple[Any, ...]) -> dict[int, object]:
@@ -149,6 +147,7 @@ def structure(model: nn.Module) -> tuple[Any, ...]:
 def _settings(module: nn.Module) -> Iterator[Any]:
     yield type(module)
     yield len(module._forward_hooks), len(module._forward_pre_hooks)  # noqa: SLF001
+    yield tuple(name for name, value in module._parameters.items() if value is None)  # noqa: SLF001
     for name, value in vars(module).items():
         if isinstance(value, (bool, int, float, str, tuple)):
             yield name, value

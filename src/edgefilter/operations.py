@@ -162,7 +162,9 @@ class Addition(nn.Module):
         self.sum = (PairSum if steady else UnsteadySum)(-1)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Add two tensors of one shape."""
+        """Add two tensors, whose shapes fit each other."""
+        if first.shape != second.shape:
+            first, second = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
         hooked = self.sum._forward_pre_hooks or self.sum._forward_hooks  # noqa: SLF001
         both = (torch.stack((first, second), -1),) if hooked else (first, second)
         total: Tensor = self.sum(*both)

@@ -312,7 +312,9 @@ class Rewriter:
             module is norm for norm in self._norms.values()
         )
         alone = len(source.users) == 1
-        vars(rectifier)["may_overwrite"] = alone and (layer or source.target in ADDITIONS)
+        vars(rectifier)["may_overwrite"] = alone and (
+            layer or (source.target in ADDITIONS and all(map(_relevant, source.args)))
+        )
         return rectifier
 
     def _plan_identity(self, node: fx.Node) -> _Plan | None:
@@ -608,7 +610,9 @@ class Rewriter:
             twin = self._twin(node, self._modules[str(node.target)], merge=False)
             name = self._register(str(node.target), twin)
             return self._graph.call_module(name, self._constant(node.args), self._constant(dict(node.kwargs)))
-        return self._graph.node_copy(node, self._constant_node)
+        copy = self._graph.node_copy(node, self._constant_node)
+        copy.target = ANY_LAYOUT.get(copy.target, copy.target)  # type: ignore[arg-type]
+        return copy
 
     def _get_attribute(self, path: str) -> fx.Node:
         name = path.replace(".", "_") + "_attribute"

@@ -51,8 +51,15 @@ class _Propagation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
         rule, module, run = ctx.call
-        *inputs, kept = ctx.saved_tensors
         rule.check_way_back()
+        try:
+            *inputs, kept = ctx.saved_tensors
+        except RuntimeError as cause:
+            raise RuntimeError(
+                f"{type(rule).__name__} must find the tensors of {type(module).__name__} as they were; got some that were "
+                f"changed or let go since ({cause}). Set inplace=False on what follows the layer; pass retain_graph=True to "
+                "go back twice."
+            ) from cause
         if len(inputs) == 1:
             found: tuple[Tensor, ...] = (rule.in_pieces(linear_map(module, run), inputs[0], relevance, kept),)
         else:
@@ -130,7 +137,7 @@ class Rule(Hook):  # type: ignore[misc]
     ) -> Tensor:
         """Return the output of the module, as a node of the graph whose backward pass is the rule."""
         output: Any = _Propagation.apply(self, module, run, options, *inputs)
-        output.spared = self.spares_output
+        output.spared = self.spares_output and not output._is_view()
         return output  # type: ignore[no-any-return]
 
     def check_way_back(self) -> None:
@@ -252,7 +259,9 @@ class _Stabilized(Rule):
         if not self._is_plain:
             ratio: Tensor = relevance / self.stabilizer(total)
             return ratio
-        shifted = torch.copysign(total.new_tensor(self.stabilizer.epsilon), total).add_(total)
+        least = torch.finfo(total.dtype).tiny if self.stabilizer.epsilon else 0.0
+        epsilon = total.new_tensor(max(self.stabilizer.epsilon, least))
+        shifted = torch.copysign(epsilon, total).add_(total)
         return torch.div(relevance, shifted, out=shifted if shifted.shape == relevance.shape else None)
 
     def _all(self, layer: LinearMap, inputs: Tensor, kept: Tensor | None) -> Tensor:
@@ -400,15 +409,16 @@ class Gamma(_KeepingOutput):
         """Return the relevance of the inputs, shaped as they are."""
         assert kept is not None  # its sign counts the zeroed parameters as well
         layer.zero(self.zero_params)
-        result: Tensor | None = None
-        for sign, chosen in ((+1, kept > 0), (-1, kept < 0)):
-            start = relevance * chosen
-            if sign > 0 or not is_zero(start):
-                part = signed(layer, inputs, sign, self.gamma, layer.bias)
-                share = part.pull(self.divided(start, part.total()))
-                result = share if result is None else result.add_(share)
-        assert result is not None
-        return result
+        above = signed(layer, inputs, +1, self.gamma, layer.bias)
+        whole = above.total()
+        fallen = relevance * (kept < 0)
+        if is_zero(fallen):
+            return above.pull(self.divided(relevance * (kept > 0), whole))
+        below = signed(layer, inputs, -1, self.gamma, layer.bias)
+        derived = layer.is_operator and not self.zero_params and kept.element_size() >= 4
+        under = (2 + self.gamma) * kept - whole if derived else below.total()
+        result = above.pull(self.divided(relevance * (kept > 0), whole))
+        return layer.added([result, below.pull(self.divided(fallen, under))])
 
 
 class ZBox(_KeepingOutput):
@@ -445,18 +455,26 @@ class ZBox(_KeepingOutput):
 
     def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         total = self._all(layer, inputs, kept)
-        levels = [
-            expand(bound, inputs.shape, cut_batch_dim=True).to(inputs) for bound in (self.low, self.high)
-        ]
+        levels = [self._level(bound, layer, inputs) for bound in (self.low, self.high)]
         weights = [None if layer.weight is None else sign(layer.weight) for sign in (positive, negative)]
         biases = [None if layer.bias is None else sign(layer.bias) for sign in (positive, negative)]
         for level, weight, bias in zip(levels, weights, biases, strict=True):
             total = total - layer.forward(level, weight, bias)
         ratio = self.divided(relevance, total)
-        result = layer.pull(ratio, layer.weight, inputs)
-        for level, weight in zip(levels, weights, strict=True):
-            result = result - layer.pull(ratio, weight, level)
-        return result
+        terms: list[tuple[Tensor, Tensor | None]]
+        if layer.weight is None:
+            terms = [(inputs, None), *((-level, None) for level in levels)]
+        else:  # the weight is the sum of both
+            terms = [(inputs - level, weight) for level, weight in zip(levels, weights, strict=True)]
+        return layer.added(layer.pull(ratio, weight, difference) for difference, weight in terms)
+
+    @staticmethod
+    def _level(bound: float | Tensor, layer: LinearMap, inputs: Tensor) -> Tensor:
+        """Return a bound shaped as the inputs, of one sample if it is the same for all."""
+        alike = not isinstance(bound, Tensor) or bound.dim() == 0 or len(bound) == 1
+        like = layer.sample(inputs) if alike else inputs
+        level: Tensor = expand(bound, like.shape, cut_batch_dim=True).to(inputs)
+        return level
 
 
 class _Blind(_Stabilized):
@@ -548,7 +566,7 @@ def accelerated(template: Hook, module: nn.Module) -> Hook:
     hook : zennit.core.Hook
         Not registered, with the settings of the given one.
     """
-    if type(template) is zennit_rules.Pass:
+    if type(template) is zennit_rules.Pass and not isinstance(module, Sum):
         return Pass()
     make = TRANSLATIONS.get(type(template))
     plain_sum = isinstance(module, Sum) and type(template) not in (zennit_rules.Norm, zennit_rules.Epsilon)

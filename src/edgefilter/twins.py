@@ -63,8 +63,9 @@ def fingerprint(values: Tensor) -> Tensor:
 
     Version counters would be cheaper, but miss what is written through ``.data``.
     """
-    flat = values.reshape(-1)
-    direction = _direction(values.dtype, values.device)
+    half = values.dtype in (torch.float16, torch.bfloat16)
+    flat = values.reshape(-1).to(torch.float32 if half else values.dtype)
+    direction = _direction(flat.dtype, flat.device)
     whole = len(flat) // len(direction) * len(direction)
     rest = flat[whole:]
     return torch.cat(
@@ -80,7 +81,10 @@ def _direction(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _same(first: list[Tensor], second: list[Tensor]) -> bool:
     return len(first) == len(second) and all(
-        one.device == other.device and one.dtype == other.dtype and torch.equal(one, other)
+        one.device == other.device
+        and one.dtype == other.dtype
+        and torch.equal(one, other)
+        and bool(one.isfinite().all())
         for one, other in zip(first, second, strict=True)
     )
 
