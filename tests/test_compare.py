@@ -342,3 +342,20 @@ def test_progress_goes_to_stderr(net, images, capsys):
     assert "saliency" in captured.err
     quick(net, images, methods=["saliency"], metrics=["infidelity"])
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"methods": [len]}, TypeError, "methods must be names, or a dict"),
+        ({"metrics": []}, ValueError, "metrics must name one at least"),
+        ({"seed": -1}, ValueError, r"seed must be an integer from 0 to 2\*\*32 - 1; got -1"),
+        ({"targets": "a"}, ValueError, "targets must"),
+        ({"targets": 1.5}, ValueError, "targets must"),
+    ],
+)
+def test_odd_arguments_are_refused_before_any_work(options, error, message):
+    """The argument is named, and nothing has been measured yet."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    with pytest.raises(error, match=message):
+        ef.compare(net, torch.rand(2, 3, 8, 8), progress=False, **options)

@@ -292,6 +292,10 @@ def compare(
     """
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples)
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed must be an integer from 0 to 2**32 - 1; got {seed!r}. Pass for example seed=0."
+        )
     with _seeded(seed, images.device):  # new layers draw weights before they get theirs
         banked = model if has_bank(model) else replace_stem(model)
         plain = fold_stem(model) if has_bank(model) else model
@@ -438,7 +442,7 @@ class _Work:
             self.failures.append(Failure(table, method, metric, f"{type(cause).__name__}: {reason}"))
 
     def table(self, table: str, rows: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-        """Return means with their standard errors; of times the median."""
+        """Return means with their standard errors; of times the median and its own, from the quartiles."""
         import pandas as pd
 
         cells: dict[str, list[float]] = {}
@@ -465,7 +469,13 @@ def _summary(values: Sequence[float], median: bool) -> tuple[float, float]:
     if not finite:
         return math.nan, math.nan
     middle = statistics.median(finite) if median else statistics.fmean(finite)
-    error = statistics.stdev(finite) / math.sqrt(len(finite)) if len(finite) > 1 else math.nan
+    if len(finite) < 2:
+        return middle, math.nan
+    spread = statistics.stdev(finite)
+    if median:  # of a normal distribution, whose quartiles one slow turn does not move
+        low, _, high = statistics.quantiles(finite, n=4, method="inclusive")
+        spread = math.sqrt(math.pi / 2) * (high - low) / 1.349
+    error = spread / math.sqrt(len(finite))
     return middle, error
 
 
@@ -516,6 +526,11 @@ def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list
         raise ValueError("methods must name one at least; got none. Leave it out for all.")
     found = []
     for name, given in pairs.items():
+        if not isinstance(name, str):
+            raise TypeError(
+                f"methods must be names, or a dict from names to functions; got {name!r}. Pass "
+                "{'mine': function}, with a name for what is yours."
+            )
         if callable(given):
             if name in METHODS:
                 raise ValueError(
@@ -530,6 +545,8 @@ def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list
 
 def _wanted(metrics: Sequence[str] | None) -> list[str]:
     names = list(METRICS) if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+    if not names:
+        raise ValueError("metrics must name one at least; got none. Leave it out for all.")
     for name in names:
         _check_name(name, METRICS, "metric")
     return list(dict.fromkeys(names))
@@ -574,7 +591,11 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
         )
     if targets is None:
         return [int(index) for index in outputs.argmax(1)]
-    given = torch.as_tensor(targets).reshape(-1).tolist()
+    try:
+        given = torch.as_tensor(targets).reshape(-1).tolist()
+    except (TypeError, ValueError, RuntimeError):
+        given = []
+    given = [index for index in given if isinstance(index, int)]
     given = given * len(images) if len(given) == 1 else given
     if len(given) != len(images) or not all(0 <= index < outputs.shape[1] for index in given):
         raise ValueError(
