@@ -291,11 +291,7 @@ def compare(
     (['edgefilter', 'saliency'], ['infidelity', 'infidelity_se'])
     """
     chosen, wanted = _chosen(methods), _wanted(metrics)
-    images = _checked(model, inputs, steps, samples)
-    if not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ValueError(
-            f"seed must be an integer from 0 to 2**32 - 1; got {seed!r}. Pass for example seed=0."
-        )
+    images = _checked(model, inputs, steps, samples, seed)
     with _seeded(seed, images.device):  # new layers draw weights before they get theirs
         banked = model if has_bank(model) else replace_stem(model)
         plain = fold_stem(model) if has_bank(model) else model
@@ -559,7 +555,7 @@ def _check_name(name: Any, known: Mapping[str, Any], what: str) -> None:
         )
 
 
-def _checked(model: nn.Module, inputs: Any, steps: int, samples: int) -> Tensor:
+def _checked(model: nn.Module, inputs: Any, steps: int, samples: int, seed: int) -> Tensor:
     check_module(model)
     if (
         not isinstance(inputs, Tensor)
@@ -579,6 +575,10 @@ def _checked(model: nn.Module, inputs: Any, steps: int, samples: int) -> Tensor:
     for name, value in (("steps", steps), ("samples", samples)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be an integer >= 1; got {value!r}. Pass for example {name}=10.")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed must be an integer from 0 to 2**32 - 1; got {seed!r}. Pass for example seed=0."
+        )
     return inputs.detach()
 
 
