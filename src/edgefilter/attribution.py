@@ -63,8 +63,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     start : {"target", "contrast"}, default: "target"
         What is explained: the output of the target, or that output minus the mean of the other outputs.
     fast : bool, default: True
-        Whether rules of Zennit in ``composite`` are replaced by ours, which give the same numbers in a third of the
-        time or less. With False Zennit's own hooks run.
+        Whether rules of Zennit in ``composite`` are replaced by ours, which give the same numbers in a third to
+        half of the time. With False Zennit's own hooks run.
 
     Raises
     ------

@@ -35,7 +35,6 @@ __all__ = [
     "from_windows",
     "group_gain",
     "layer_gain",
-    "passed",
     "shift_gain",
     "to_windows",
     "window_mask",
@@ -55,11 +54,6 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
         return relevance, None
-
-
-def passed(inputs: Tensor, value: Tensor) -> Tensor:
-    """Return a value whose relevance becomes, unchanged, that of the inputs."""
-    return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
 
 
 class _Operation(nn.Module):
@@ -97,7 +91,7 @@ class Passing(_Operation):
         """Compute the function."""
         with torch.no_grad():
             value = self.value(inputs, held)
-        return passed(inputs, value)
+        return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
 
 
 class Affine(Passing):

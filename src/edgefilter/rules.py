@@ -223,7 +223,7 @@ class Pass(Rule):
 class _Stabilized(Rule):
     """A rule with a stabilizer and with parameters that count as zero, as Zennit's."""
 
-    def __init__(self, stabilizer: Stabilizing, zero_params: ZeroParams = None) -> None:
+    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
         super().__init__()
         self.stabilizer = Stabilizer.ensure(stabilizer)
         self.zero_params = _names(zero_params)
@@ -337,9 +337,6 @@ class ZPlus(_Stabilized):
     ----------
     Bach et al., PLOS ONE 10(7), 2015; Montavon et al., Pattern Recognition 65, 2017.
     """
-
-    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
-        super().__init__(stabilizer, zero_params)
 
     def _relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         part = signed(layer, inputs, +1, bias=layer.bias)
@@ -520,9 +517,6 @@ class WSquare(_Blind):
     Montavon et al., Pattern Recognition 65, 2017.
     """
 
-    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
-        super().__init__(stabilizer, zero_params)
-
     def _weights(self, layer: LinearMap) -> tuple[Tensor | None, Tensor | None]:
         return tuple(None if value is None else value.square() for value in (layer.weight, layer.bias))  # type: ignore[return-value]
 
@@ -539,9 +533,6 @@ class Flat(_Blind):
     ----------
     Lapuschkin et al., Nature Communications 10, 2019.
     """
-
-    def __init__(self, stabilizer: Stabilizing = 1e-6, zero_params: ZeroParams = None) -> None:
-        super().__init__(stabilizer, zero_params)
 
     def _weights(self, layer: LinearMap) -> tuple[Tensor | None, Tensor | None]:
         if layer.weight is None or "weight" in self.zero_params:
