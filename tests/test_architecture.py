@@ -57,9 +57,11 @@ MAY_IMPORT = {  # at module level, from this package
     "compare": CAUSAL | {"methods", "metrics"},
     "quantus": ATTRIBUTION,
     "report": ATTRIBUTION,
+    "moments": BASE,
+    "profiles": BASE | {"moments"},
     "photos": BASE,
     "classifiers": STEMS | {"photos"},
-    "plots": BANKS | {"explanation", "causal"},
+    "plots": BANKS | {"explanation", "causal", "profiles"},
     "cli": CAUSAL
     | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"},
     "__main__": {"cli"},
@@ -79,7 +81,7 @@ ONLY_IN = {  # another library: the modules that may import it, be it inside a f
         "report",
     },
     "captum": {"attribution", "layer_attribution", "methods", "metrics"},
-    "matplotlib": {"plots", "explanation", "compare", "cli"},
+    "matplotlib": {"plots", "explanation", "compare", "profiles", "cli"},
     "typer": {"cli"},
 }
 NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "timm", "efficientnet_lite_pytorch"}

@@ -15,6 +15,7 @@ import edgefilter as ef
 
 NAMES = [
     "CausalCheck",
+    "ClassProfile",
     "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
@@ -98,6 +99,19 @@ SIGNATURES = {
         "internal_batch_size=None)"
     ),
     "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=())",
+    "ClassProfile": (
+        "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
+    ),
+    "ClassProfile.update": "(self, explanation, labels)",
+    "ClassProfile.compute": "(self)",
+    "ClassProfile.values": "(self)",
+    "ClassProfile.merge": "(self, other)",
+    "ClassProfile.top": "(self, which, k=3, score='edge')",
+    "ClassProfile.contrast": "(self, a, b, score='edge', *, confidence=0.95)",
+    "ClassProfile.to_dataframe": "(self)",
+    "ClassProfile.save": "(self, path, *, overwrite=False)",
+    "ClassProfile.load": "(path, **kwargs)",
+    "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8)",
     "color_mask": "(layer, *, of='responses')",
     "filter_mask": "(layer)",
     "Explanation.from_responses": "(attributions, layer, inputs=None, *, output=None, target=None)",

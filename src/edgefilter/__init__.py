@@ -11,6 +11,7 @@ from .kernels import Kernel, get_kernel, kernel_names
 from .layer_attribution import LayerEdgeFilterAttribution
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d
 from .masks import color_mask, filter_mask
+from .profiles import ClassProfile
 from .report import Report, check
 from .stems import find_stem, fold_stem, replace_stem, split
 from .tracing import UntraceableModelError
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CausalCheck",
+    "ClassProfile",
     "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
