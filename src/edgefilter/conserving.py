@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zennit.core import stabilize
 from zennit.layer import Sum
 
-from .linear_maps import LinearMap, Part, is_zero, linear_map, negative, positive, signed
+from .linear_maps import Favour, LinearMap, Part, is_zero, linear_map, negative, positive, signed
 from .operations import Affine, batch_gain
 from .rules import Rule
 
@@ -242,29 +242,11 @@ class ConservingGamma(_WithoutBias):
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         total = layer.forward(inputs, layer.weight) if kept is None else kept
-        least = _least(total, signs=True)
-        above = signed(layer, inputs, +1, self.gamma)
-        whole = above.total()
-        if total.element_size() < 4:
-            under = signed(layer, inputs, -1, self.gamma).total()
-        else:
-            under = (2 + self.gamma) * total - whole
-        dead = torch.where(total < -least, under, torch.inf)
-        ratio = relevance / torch.where(total > least, whole, dead)
-        risen = torch.where(total > 0, ratio, 0)
-        fallen = ratio.sub_(risen)
-        result = above.pull(risen)
-        if not is_zero(fallen):
-            result = result + signed(layer, inputs, -1, self.gamma).pull(fallen)
-        return _added(result, layer, inputs, self._rest(relevance, total, least))
-
-    @staticmethod
-    def _rest(relevance: Tensor, total: Tensor, least: Tensor) -> Tensor | None:
-        size = total.abs()
-        if bool((size.amin(_places(size), keepdim=True) > least).all()):
-            return None
-        rest = torch.where(size <= least, relevance, 0)
-        return None if is_zero(rest) else rest
+        favour = Favour(layer, inputs, self.gamma)
+        divisor = favour.excess(total).copysign_(total).add_(total, alpha=favour.common)
+        size = divisor.abs()
+        towards, rest = _divide(relevance, size, _least(size), spare=True)
+        return _added(favour.pull(divisor.sign_().mul_(towards), towards), layer, inputs, rest)
 
 
 class ConservingBox(Rule):

@@ -19,6 +19,7 @@ from .layers import PaddedConv2d
 from .operations import FunctionalConv2d, FunctionalLinear
 
 __all__ = [
+    "Favour",
     "LinearMap",
     "Part",
     "is_zero",
@@ -68,6 +69,7 @@ class LinearMap:
         self.run: Run = run or type(module).forward.__get__(module)
         self.weight = self._parameter("weight")
         self.bias = self._parameter("bias")
+        self._changed: dict[tuple[Any, ...], Tensor | None] = {}
 
     def _parameter(self, name: str) -> Tensor | None:
         value = self.module._parameters.get(name)
@@ -99,6 +101,13 @@ class LinearMap:
             output = self.forward(leaf, weight)
         (gradient,) = torch.autograd.grad(output, leaf, values.expand_as(output))
         return gradient
+
+    def changed(self, change: Callable[..., Tensor], *settings: Any) -> Tensor | None:
+        """Return the weight after a change, which is made once."""
+        key = (change, *settings)
+        if key not in self._changed:
+            self._changed[key] = None if self.weight is None else change(self.weight, *settings)
+        return self._changed[key]
 
     def with_bias(self, output: Tensor) -> Tensor:
         """Return an output that was computed without the bias with it."""
@@ -350,20 +359,67 @@ def signed(
     The bias counts as the contribution of an input of one.
     """
     own, other = (positive, negative) if sign > 0 else (negative, positive)
-    weight = layer.weight
-    terms = [(inputs, _favoured(weight, own, gamma), _favoured(bias, own, gamma))]
+    terms = [
+        (inputs, layer.changed(_favoured, own, gamma), None if bias is None else _favoured(bias, own, gamma))
+    ]
     if reaches_below_zero(inputs):
         terms = [
             (positive(inputs), *terms[0][1:]),
-            (negative(inputs), _favoured(weight, other, gamma), None),
+            (negative(inputs), layer.changed(_favoured, other, gamma), None),
         ]
     return Part(layer, terms)
 
 
-def _favoured(values: Tensor | None, sign: Callable[[Tensor], Tensor], gamma: float | None) -> Tensor | None:
-    if values is None or gamma is None:
-        return None if values is None else sign(values)
-    return torch.add(values, sign(values), alpha=gamma)
+def _favoured(values: Tensor, sign: Callable[[Tensor], Tensor], gamma: float | None) -> Tensor:
+    return sign(values) if gamma is None else torch.add(values, sign(values), alpha=gamma)
+
+
+class Favour:
+    """Contributions ``z + gamma z+`` where an output is positive, and ``z + gamma z-`` where it is negative.
+
+    Both are ``(1 + gamma/2) z`` plus or minus ``gamma/2 |z|``: two maps each way do for inputs of any sign.
+
+    Parameters
+    ----------
+    layer : LinearMap
+    inputs : Tensor
+    gamma : float
+    bias : Tensor, optional
+        Counts as the contribution of an input of one.
+    """
+
+    def __init__(self, layer: LinearMap, inputs: Tensor, gamma: float, bias: Tensor | None = None) -> None:
+        self._layer, self._inputs, self._bias = layer, inputs, bias
+        self.common, self._extra = 1 + gamma / 2, gamma / 2
+        self._by_size = layer.weight is None or reaches_below_zero(inputs)
+
+    def excess(self, total: Tensor) -> Tensor:
+        """Return ``gamma/2`` times the sizes of the contributions added up, given the contributions added up."""
+        layer, bias = self._layer, self._bias
+        if self._by_size:
+            bias = None if bias is None else bias.abs()
+            sizes = layer.forward(self._inputs.abs(), layer.changed(torch.abs), bias)
+            return torch.mul(sizes, self._extra, out=sizes if layer.is_operator else None)
+        bias = None if bias is None else _raised(bias, self._extra)
+        above = layer.forward(self._inputs, layer.changed(_raised, self._extra), bias)
+        return torch.sub(above, total, alpha=self.common, out=above if layer.is_operator else None)
+
+    def pull(self, ratio: Tensor, towards: Tensor) -> Tensor:
+        """Hand relevance back; given relevance per unit of output, and the same with the signs of the outputs."""
+        layer, inputs = self._layer, self._inputs
+        if self._by_size:
+            result = layer.pull(ratio, layer.weight, inputs * self.common)
+            return result.add_(layer.pull(towards, layer.changed(torch.abs), inputs.abs()), alpha=self._extra)
+        result = layer.backward(towards, layer.changed(_raised, self._extra), inputs)
+        opposed = ratio.sub_(towards)
+        if not is_zero(opposed):
+            result = result.add_(layer.backward(opposed, layer.weight, inputs), alpha=self.common)
+        return result.mul_(inputs)
+
+
+def _raised(values: Tensor, extra: float) -> Tensor:
+    """Multiply the positive values by ``1 + 2 extra``."""
+    return F.leaky_relu(values, 1 / (1 + 2 * extra)).mul_(1 + 2 * extra)
 
 
 def positive(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from zennit import rules as zennit_rules
 from zennit.core import BasicHook, Hook, RemovableHandle, RemovableHandleList, Stabilizer, expand
 from zennit.layer import Sum
 
-from .linear_maps import LinearMap, is_zero, linear_map, negative, positive, signed
+from .linear_maps import Favour, LinearMap, linear_map, negative, positive, signed
 
 __all__ = [
     "AlphaBeta",
@@ -406,16 +406,20 @@ class Gamma(_KeepingOutput):
         """Return the relevance of the inputs, shaped as they are."""
         assert kept is not None  # its sign counts the zeroed parameters as well
         layer.zero(self.zero_params)
-        above = signed(layer, inputs, +1, self.gamma, layer.bias)
-        whole = above.total()
-        fallen = relevance * (kept < 0)
-        if is_zero(fallen):
-            return above.pull(self.divided(relevance * (kept > 0), whole))
-        below = signed(layer, inputs, -1, self.gamma, layer.bias)
-        derived = layer.is_operator and not self.zero_params and kept.element_size() >= 4
-        under = (2 + self.gamma) * kept - whole if derived else below.total()
-        result = above.pull(self.divided(relevance * (kept > 0), whole))
-        return layer.added([result, below.pull(self.divided(fallen, under))])
+        if not (layer.is_operator and self._is_plain):
+            return self._by_parts(layer, inputs, relevance, kept)
+        total = layer.forward(inputs, layer.weight, layer.bias) if self.zero_params else kept
+        favour = Favour(layer, inputs, self.gamma, layer.bias)
+        signs = kept.sign()
+        divisor = favour.excess(total).mul_(signs).add_(total, alpha=favour.common)
+        towards = self.divided(relevance, divisor).mul_(signs)
+        return favour.pull(signs.mul_(towards), towards)
+
+    def _by_parts(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor) -> Tensor:
+        """Return the relevance as Zennit does, for odd layers and for stabilizers that look at all divisors."""
+        above, below = (signed(layer, inputs, sign, self.gamma, layer.bias) for sign in (+1, -1))
+        risen = above.pull(self.divided(relevance * (kept > 0), above.total()))
+        return risen + below.pull(self.divided(relevance * (kept < 0), below.total()))
 
 
 class ZBox(_KeepingOutput):
