@@ -60,10 +60,13 @@ MAY_IMPORT = {  # at module level, from this package
     "moments": BASE,
     "profiles": BASE | {"moments"},
     "photos": BASE,
-    "classifiers": STEMS | {"photos"},
+    "models": LAYERS,
+    "classifiers": STEMS | {"photos", "models"},
+    "profiling": ATTRIBUTION | {"photos", "classifiers", "profiles"},
     "plots": BANKS | {"explanation", "causal", "profiles"},
     "cli": CAUSAL
-    | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"},
+    | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"}
+    | {"profiles", "profiling"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function

@@ -34,6 +34,8 @@ from .kernels import Kernel, get_kernel, kernel_names
 from .methods import METHODS
 from .metrics import METRICS
 from .photos import demo_photo, read_photo
+from .profiles import ClassProfile
+from .profiling import RESULTS, FolderProfile, processes, profile_folder
 from .report import check as check_model
 from .stems import find_stem, replace_stem
 
@@ -496,6 +498,105 @@ def _check_folder(folder: Path, files: Sequence[str], force: bool) -> None:
     _check_writable(folder / files[0] if folder.exists() else folder, "out")
     for name in files:
         _check_new(folder / name, "out", force)
+
+
+# --- profile ------------------------------------------------------------------------------------------------
+
+
+class Which(str, Enum):
+    """What ``profile`` goes by: a photo's folder, or the network's prediction."""
+
+    label = "label"
+    predicted = "predicted"
+
+
+Sorted = Annotated[Path, typer.Argument(help="The photos: one folder for each class.")]
+By = Annotated[Which, typer.Option(help="Count a photo in the class of its folder, or in the predicted one.")]
+Explained = Annotated[
+    Which | None,
+    typer.Option(
+        help="Explain the output of the folder's class, or the largest one. Default: label if all folders are "
+        "named by classes of the network, else predicted."
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many photos of each class. Default: all.")]
+Results = Annotated[
+    Path,
+    typer.Option("--out", "--output", help=f"The folder for {', '.join(RESULTS)}, and for the progress."),
+]
+Anew = Annotated[
+    bool, typer.Option("--overwrite", "--force", help="Begin anew, and replace existing results.")
+]
+
+
+@app.command()
+def profile(
+    folder: Sorted,
+    model: Network = DEMO,
+    weights: Weights = None,
+    by: By = Which.label,
+    target: Explained = None,
+    limit: Limit = None,
+    composite: Rules = DEFAULT,
+    bank: Bank = COMPLETE,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Keep mean pixel maps, for aligned images.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos at a time.")] = 16,
+    workers: Annotated[int, typer.Option(min=0, help="Further processes that read photos.")] = 0,
+    out: Results = Path("profile"),
+    device: Device = "cpu",
+    overwrite: Anew = False,
+    quiet: Quiet = False,
+) -> None:
+    """Explain a folder of photos: which colors and filters speak for each class, on average.
+
+    A run that was stopped goes on when it is started again. torchrun -m edgefilter profile ... shares the work out.
+    """
+    with _stage(USAGE), processes() as place:
+        _check_composite(composite)
+        chosen = None if bank == COMPLETE else _bank(bank)
+        where = _device(f"{device}:{place}" if device == "cuda" else device)
+        with _console(stderr=True, quiet=quiet).status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights, progress=not quiet)
+        found = profile_folder(
+            folder, classifier, out, composite=composite, bank=chosen, by=by.value,
+            target=None if target is None else target.value, limit=limit, pixels=pixels, batch_size=batch_size,
+            workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
+        )  # fmt: skip
+    if found.files:
+        _report_profile(_console(quiet=quiet), found)
+
+
+def _report_profile(console: Console, found: FolderProfile) -> None:
+    settings = found.settings
+    what = {"label": "the output of the folder's class", "predicted": "the predicted class"}
+    console.print(f"Model: {settings['model']}; explained: {what[settings['target']]}")
+    console.print(
+        f"Photos: {settings['counted']} counted, {settings['unusable']} without relevance, "
+        f"{settings['skipped']} skipped\n"
+    )
+    console.print(_class_table(found.profile))
+    console.print(f"\nFiles: {', '.join(map(str, found.files))}", soft_wrap=True)
+
+
+def _class_table(profile: ClassProfile) -> Table:
+    """Lay out the top color and filter of the classes with the most photos."""
+    table = _table(["class"], ["photos", "top color", "share", "top filter", "share"])
+    counts = profile.values()["count"]
+    order = [place for place in _order(counts) if counts[place]]
+    words = dict(zip(profile.filters, map(_words, profile.filter_labels), strict=True))
+    for place in order[:ROWS]:
+        (color,), (edge,) = profile.top(place, 1, "color"), profile.top(place, 1, "edge")
+        cells = (color.name, _spread(color.mean, color.std), words[edge.name], _spread(edge.mean, edge.std))
+        table.add_row(profile.class_names[place], str(int(counts[place])), *cells)
+    if rest := order[ROWS:]:
+        table.add_row("1 other" if len(rest) == 1 else f"{len(rest)} others", str(int(counts[rest].sum())))
+    return table
+
+
+def _spread(mean: float, std: float) -> str:
+    return f"{mean:.3f}" if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
 
 
 # --- kernels and models -------------------------------------------------------------------------------------
