@@ -1,6 +1,7 @@
 """The command line: what it prints and writes, and how it says no."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -319,7 +320,9 @@ def test_version(run):
 def test_help_shows_the_commands(run):
     result = run("--help")
     assert result.exit_code == 0
-    assert all(name in result.stdout for name in ("explain", "compare", "check", "kernels", "models"))
+    assert all(
+        name in result.stdout for name in ("explain", "profile", "compare", "check", "kernels", "models")
+    )
 
 
 def test_kernels_lists_the_catalogue(run):
@@ -470,3 +473,75 @@ def test_compare_reports_what_failed_and_keeps_the_rest(run, photo, weights, mon
 )
 def test_compare_refuses_bad_usage(run, photo, arguments, message):
     assert refused(run("compare", *arguments), message)
+
+
+# --- profile ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(photo):
+    """Three classes of photos, seven in all, one of them damaged."""
+    random = np.random.default_rng(1)
+    for name, count in {"class 0": 3, "class 4": 2, "other": 1}.items():
+        Path("photos", name).mkdir(parents=True)
+        for index in range(count):
+            values = random.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            Image.fromarray(values).save(f"photos/{name}/{index}.png")
+    Path("photos/other/bad.png").write_text("text")
+    return "photos"
+
+
+def test_profile_writes_tables_profile_and_picture(run, folders, weights):
+    arguments = ("profile", folders, "--model", MODEL, "--weights", weights, "--batch-size", 4)
+    result = run(*arguments, "--output", "out")
+    assert result.exit_code == 0, result.output
+    assert "explained: the predicted class" in result.stdout
+    assert "Photos: 6 counted, 0 without relevance, 1 skipped" in result.stdout
+    assert all(name in result.stdout for name in ("class 0", "class 4", "other", "top filter", "profile.csv"))
+    found = ef.ClassProfile.load("out/profile.safetensors")
+    assert found.compute()["count"].tolist() == [3, 2, 1]
+    assert "other/bad.png" in Path("out/skipped.csv").read_text(encoding="utf-8")
+    assert refused(run(*arguments, "--out", "out"), "which holds profile.csv, ")
+    shutil.rmtree("photos/other")
+    result = run(*arguments, "--out", "out", "--overwrite", "--quiet", "--by", "predicted", "--limit", 1)
+    assert (result.exit_code, result.output) == (0, "")
+    settings = json.loads(Path("out/profile.json").read_text(encoding="utf-8"))
+    assert (settings["target"], settings["by"]) == ("label", "predicted")
+    assert settings["counted"] + settings["unusable"] == 2  # this network ends with a ReLU: its outputs may be 0
+
+
+def test_profile_by_torchrun_gives_the_same_numbers(run, folders, weights):
+    """Two processes, an odd number of photos, each counted once; one of them writes and prints."""
+    arguments = ("profile", folders, "--model", MODEL, "--weights", weights, "--batch-size", 2)
+    assert run(*arguments, "--out", "one").exit_code == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "edgefilter", *map(str, arguments), "--out", "two"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Photos: 6 counted, 0 without relevance, 1 skipped") == 1
+    one, two = (ef.ClassProfile.load(f"{name}/profile.safetensors").compute() for name in ("one", "two"))
+    assert two["count"].tolist() == [3, 2, 1]
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, equal_nan=True)
+    assert Path("one/skipped.csv").read_bytes() == Path("two/skipped.csv").read_bytes()
+    assert sorted(path.name for path in Path("two").iterdir()) == sorted(
+        path.name for path in Path("one").iterdir()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "folder must be an existing folder; got 'none'"),
+        (["photos/other"], "folder must hold one folder of photos for each class"),
+        (["photos", "--target", "label"], "got 1 of 3 that are not: 'other'"),
+        (["photos", "--composite", "epsilon_pluss"], "did you mean 'epsilon_plus'?"),
+        (["photos", "--bank", "sobell"], "unknown bank 'sobell'; did you mean 'sobel'?"),
+        (["photos", "--bank", "sobel"], "bank 'sobel' spans 2 of the 9 dimensions of stem 'features.0'"),
+        (["photos", "--device", "gpu"], "device must be one that torch can use here; got 'gpu'"),
+        (["photos", "--out", "photos/out"], "out must lie outside the folder of photos"),
+        (["photos", "--out", "photo.jpg"], "out must be a folder; got the file 'photo.jpg'"),
+    ],
+)
+def test_profile_refuses_bad_usage(run, folders, weights, arguments, message):
+    assert refused(run("profile", *arguments, "--model", MODEL, "--weights", weights), message)

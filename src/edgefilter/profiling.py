@@ -447,7 +447,6 @@ class _Run:
             collate_fn=_collate,
             num_workers=workers,
             multiprocessing_context="fork" if workers else None,
-            generator=torch.Generator(),  # or it would draw from the user's
         )
         bar = tqdm(total=total, initial=self.position, unit="photo", disable=not progress or self.rank > 0)
         saved = time.monotonic()
@@ -511,6 +510,12 @@ class _Run:
     def end(self) -> FolderProfile:
         """Write the results; the progress goes last."""
         tensors, skipped = self.save()
+        if len(skipped) == len(self.photos.samples):
+            (self.out / PROGRESS).unlink(missing_ok=True)
+            raise ValueError(
+                f"folder must hold photos that can be read; got {len(skipped)} that cannot, the first {skipped[0].path!r}: "
+                f"{skipped[0].reason}"
+            )
         profile = self.profile
         profile.load_state_dict(tensors)
         counts = profile.values()
