@@ -17,7 +17,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zennit.core import stabilize
 from zennit.layer import Sum
 
-from .linear_maps import Favour, LinearMap, Part, is_zero, linear_map, negative, positive, signed
+from .linear_maps import (
+    Favour,
+    LinearMap,
+    Part,
+    flat,
+    in_blocks,
+    is_zero,
+    linear_map,
+    negative,
+    positive,
+    signed,
+)
 from .operations import Affine, batch_gain
 from .rules import Rule
 
@@ -309,29 +320,33 @@ class _Sharing(Rule):
 
     def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
-        if relevance.dim() == 1:
-            columns = self.shared(tuple(given[:, None] for given in inputs), relevance[:, None])
-            return tuple(column[:, 0] for column in columns)
-        summands = [self._summand(given) for given in inputs]
-        ratio = functools.reduce(torch.add, summands)
-        size = ratio.abs()
-        doubtful = self._doubtful(size, summands)
-        torch.div(relevance, ratio, out=ratio)
-        shares = (torch.mul(summands[0], ratio, out=size), ratio.mul_(summands[1]))
-        if len(doubtful[0]):
-            rows: Any = (doubtful[0], slice(None), *doubtful[1:])
-            given = torch.stack([summand[rows] for summand in inputs], -1)
-            exact = self.relevance(linear_map(Sum(-1)), given, relevance[rows], None)
-            for share, part in zip(shares, exact.unbind(-1), strict=True):
-                share[rows] = part
+        tensors = [*inputs, relevance]
+        if flat(*tensors) is None:
+            tensors = [values.contiguous() for values in tensors]
+        shares = tuple(torch.empty_like(given) for given in tensors[:2])
+        vectors = flat(*tensors, *shares)
+        assert vectors is not None
+        for block in in_blocks(*vectors):
+            self._share(*block)
         return shares
 
-    @staticmethod
-    def _doubtful(size: Tensor, summands: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return the places (all axes but the second) where some sum may be no more than rounding."""
-        largest = functools.reduce(torch.add, (_largest(given, signs=True) for given in summands))
-        bound = largest.select(1, 0) * ROUNDING * _precision(size) + _tiny(size)
-        return (size.amin(1) <= bound).nonzero(as_tuple=True)
+    def _share(self, first: Tensor, second: Tensor, relevance: Tensor, *shares: Tensor) -> None:
+        """Write the shares of some values of two summands."""
+        one, other = self._summand(first), self._summand(second)
+        ratio = one + other
+        margin = ratio.abs().sub_(one.abs().add_(other.abs()), alpha=ROUNDING * _precision(ratio))
+        tiny = _tiny(ratio)
+        doubtful = (
+            (margin <= tiny).nonzero()[:, 0] if bool((margin.amin(0, keepdim=True) <= tiny).any()) else ()
+        )
+        torch.div(relevance, ratio, out=ratio)
+        torch.mul(one, ratio, out=shares[0])
+        torch.mul(other, ratio, out=shares[1])
+        if len(doubtful):
+            given = torch.stack((first[doubtful], second[doubtful]), -1)[:, None]
+            exact = self.relevance(linear_map(Sum(-1)), given, relevance[doubtful, None], None)
+            for share, part in zip(shares, exact[:, 0].unbind(-1), strict=True):
+                share[doubtful] = part
 
     def _summand(self, values: Tensor) -> Tensor:
         return values

@@ -7,7 +7,7 @@ both directions are public operators without a graph: going back through a convo
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -42,6 +42,28 @@ PLAIN_FORWARD = {
         nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
     )
 }  # fmt: skip
+
+
+BLOCK = (
+    2**16
+)  # values of a tensor that are handled at once where all of it would not stay in the processor's cache
+
+
+def in_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the rows of matrices, or the values of vectors, some at a time: few enough to stay in a CPU's cache."""
+    first = tensors[0]
+    width = max(1, first[0].numel() if len(first) else 1)
+    size = max(1, BLOCK // width) if first.device.type == "cpu" else max(1, len(first))
+    return zip(*(values.split(size) for values in tensors), strict=True)
+
+
+def flat(*tensors: Tensor) -> list[Tensor] | None:
+    """Return tensors of one shape as vectors in the order of their memory, or None where that is not the same order."""
+    if all(_has_channels_last(values) for values in tensors):
+        return [values.permute(0, 2, 3, 1).view(-1) for values in tensors]
+    return (
+        [values.view(-1) for values in tensors] if all(values.is_contiguous() for values in tensors) else None
+    )
 
 
 class LinearMap:
@@ -136,6 +158,18 @@ class LinearMap:
         """Return the sum of what this layer computed."""
         return functools.reduce(torch.add, terms)
 
+    def has_rows(self, inputs: Tensor) -> bool:
+        """Tell whether the layer is a matrix product, and its inputs lie in memory as the rows of a matrix."""
+        return False
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Return inputs or outputs of a matrix product as a matrix whose rows go through the layer one by one."""
+        return values.reshape(-1, values.shape[-1])
+
+    def of_rows(self, rows: Tensor, like: Tensor) -> Tensor:
+        """Return such a matrix in the shape of inputs or outputs."""
+        return rows.view(*like.shape[:-1], -1)
+
 
 class _Operator(LinearMap):
     """A layer whose two directions are operators: what they return is new, and may be overwritten."""
@@ -153,6 +187,9 @@ class _Operator(LinearMap):
 
 
 class _Linear(_Operator):
+    def has_rows(self, inputs: Tensor) -> bool:
+        return inputs.is_contiguous()
+
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
         assert weight is not None
         return F.linear(inputs, weight, bias)
@@ -168,6 +205,16 @@ class _Linear(_Operator):
 
 class _Convolution(_Operator):
     module: Any
+
+    def has_rows(self, inputs: Tensor) -> bool:
+        alone = _is_pointwise(self.module, self._padding()) and not self._pads()
+        return alone and _has_channels_last(inputs)
+
+    def rows(self, values: Tensor) -> Tensor:
+        return values.permute(0, 2, 3, 1).reshape(-1, values.shape[1])
+
+    def of_rows(self, rows: Tensor, like: Tensor) -> Tensor:
+        return rows.view(len(like), *like.shape[2:], -1).permute(0, 3, 1, 2)
 
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
         module, padding = self.module, self._padding()
@@ -351,6 +398,38 @@ class Part:
         return self._layer.added(self._layer.pull(ratio, weight, inputs) for inputs, weight, _ in self._terms)
 
 
+class _SignedRows(Part):
+    """A share of a matrix product whose inputs have both signs, each of which meets weights of its own.
+
+    It goes through a few rows at a time, so that what lies between the products stays in the processor's cache.
+    """
+
+    def total(self) -> Tensor:
+        """Return that share of the output."""
+        (inputs, own, bias), (_, other, _) = self._terms
+        assert own is not None
+        assert other is not None
+        rows = self._layer.rows(inputs)
+        result = rows.new_empty(len(rows), len(own))
+        for given, into in in_blocks(rows, result):
+            torch.mm(positive(given), own.flatten(1).t(), out=into)
+            into.addmm_(negative(given), other.flatten(1).t())
+        result = result if bias is None else result.add_(bias)
+        return self._layer.of_rows(result, inputs)
+
+    def pull(self, ratio: Tensor) -> Tensor:
+        """Hand relevance back in proportion to the contributions; ``ratio`` is relevance per unit of output."""
+        (inputs, own, _), (_, other, _) = self._terms
+        assert own is not None
+        assert other is not None
+        rows = self._layer.rows(inputs)
+        result = torch.empty_like(rows)
+        for given, values, into in in_blocks(rows, self._layer.rows(ratio), result):
+            torch.mm(values, own.flatten(1), out=into)
+            into.mul_(positive(given)).addcmul_(values @ other.flatten(1), negative(given))
+        return self._layer.of_rows(result, inputs)
+
+
 def signed(
     layer: LinearMap, inputs: Tensor, sign: int, gamma: float | None = None, bias: Tensor | None = None
 ) -> Part:
@@ -362,12 +441,12 @@ def signed(
     terms = [
         (inputs, layer.changed(_favoured, own, gamma), None if bias is None else _favoured(bias, own, gamma))
     ]
-    if reaches_below_zero(inputs):
-        terms = [
-            (positive(inputs), *terms[0][1:]),
-            (negative(inputs), layer.changed(_favoured, other, gamma), None),
-        ]
-    return Part(layer, terms)
+    if not reaches_below_zero(inputs):
+        return Part(layer, terms)
+    weight = layer.changed(_favoured, other, gamma)
+    if layer.has_rows(inputs):
+        return _SignedRows(layer, [*terms, (inputs, weight, None)])
+    return Part(layer, [(positive(inputs), *terms[0][1:]), (negative(inputs), weight, None)])
 
 
 def _favoured(values: Tensor, sign: Callable[[Tensor], Tensor], gamma: float | None) -> Tensor:
