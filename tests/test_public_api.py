@@ -41,6 +41,7 @@ NAMES = [
     "get_composite",
     "get_kernel",
     "kernel_names",
+    "models",
     "replace_stem",
     "split",
 ]

@@ -1,5 +1,6 @@
 """Explain image classifiers by color channel, by edge filter and by pixel."""
 
+from . import models
 from .attribution import EdgeFilterAttribution
 from .banks import FilterBank, bank_names, complete_bank, get_bank
 from .causal import CausalCheck, causal_check
@@ -46,6 +47,7 @@ __all__ = [
     "get_composite",
     "get_kernel",
     "kernel_names",
+    "models",
     "replace_stem",
     "split",
 ]

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import functional as F
 
+from . import models
 from ._checks import UnknownNameError, closest
 
 __all__ = ["DEMO", "Classifier", "classifier_names", "load_classifier"]
@@ -66,10 +67,11 @@ class Classifier:
 
         Returns
         -------
-        picture : ndarray, shape (H, W, C), uint8
+        picture : ndarray, shape (H, W, 3), uint8
         """
         mean, std = (inputs.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         picture = (inputs[0] * std + mean).clamp(0, 1) * 255
+        picture = picture.expand(3, -1, -1)  # gray
         return picture.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
     def class_index(self, target: str) -> int:
@@ -115,10 +117,10 @@ def classifier_names() -> list[str]:
 
     Examples
     --------
-    >>> classifier_names()[:2]
-    ['efficientnet_lite0', 'alexnet']
+    >>> classifier_names()[:4]
+    ['efficientnet_lite0', 'digits', 'fruits', 'alexnet']
     """
-    return [DEMO, *torchvision.models.list_models(module=torchvision.models)]
+    return [DEMO, *models.names(), *torchvision.models.list_models(module=torchvision.models)]
 
 
 def load_classifier(
@@ -132,7 +134,8 @@ def load_classifier(
         One of :func:`classifier_names`, or ``"timm:NAME"``.
     weights : str or Path, optional
         A file of tensors: ``.safetensors``, or a state dict in ``.pt`` or ``.pth``. Code in it is never run. The number
-        of classes is taken from it. Default: the network's own ImageNet weights, downloaded where necessary.
+        of classes is taken from it. Default: the network's own ImageNet weights, downloaded where necessary; those
+        of "digits" and "fruits" come with this package.
     progress : bool, default: True
         Whether a download of torchvision's weights shows its progress on stderr.
 
@@ -156,6 +159,8 @@ def load_classifier(
         return _demo(state, weights)
     if name.startswith(TIMM):
         return _timm(name.removeprefix(TIMM), state, weights)
+    if name in models.names():
+        return _shipped(name, state, weights)
     known = classifier_names()
     if name not in known:
         raise UnknownNameError(
@@ -165,7 +170,7 @@ def load_classifier(
     return _torchvision(name, state, weights, progress)
 
 
-# --- the three sources of networks --------------------------------------------------------------------------
+# --- the four sources of networks ---------------------------------------------------------------------------
 
 
 def _demo(state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
@@ -193,6 +198,22 @@ def _demo(state: dict[str, Tensor] | None, weights: str | Path | None) -> Classi
         return inputs
 
     return _classifier(model, preprocess, (127 / 255,) * 3, (128 / 255,) * 3, DEMO)
+
+
+def _shipped(name: str, state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
+    network: Any = models.load(name)
+    names, preprocess = network.class_names, network.preprocess
+
+    def build(num_classes: int = len(names)) -> nn.Module:
+        fresh: Any = models.load(name)
+        fresh.fc = nn.Linear(fresh.fc.in_features, num_classes)
+        return fresh  # type: ignore[no-any-return]
+
+    if state is not None:
+        network = _build(build, state, name, str(weights))
+        if network.fc.out_features != len(names):
+            names = network.class_names = _class_names(network.fc.out_features)
+    return _classifier(network, preprocess, preprocess.mean, preprocess.std, name, names)
 
 
 def _torchvision(
@@ -266,6 +287,7 @@ def _classifier(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     name: str,
+    class_names: tuple[str, ...] | None = None,
 ) -> Classifier:
     model.eval().requires_grad_(False)
     inputs = preprocess(Image.new("RGB", (64, 64)))
@@ -276,7 +298,7 @@ def _classifier(
             f"model {name!r} must answer with one row of outputs per photo; got "
             f"{tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}. Choose a classifier."
         )
-    return Classifier(model, preprocess, mean, std, _class_names(output.shape[1]), name)
+    return Classifier(model, preprocess, mean, std, class_names or _class_names(output.shape[1]), name)
 
 
 def _class_names(count: int) -> tuple[str, ...]:
