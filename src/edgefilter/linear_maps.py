@@ -44,9 +44,8 @@ PLAIN_FORWARD = {
 }  # fmt: skip
 
 
-BLOCK = (
-    2**16
-)  # values of a tensor that are handled at once where all of it would not stay in the processor's cache
+BLOCK = 2**16  # values of a tensor that are handled at once, so that they stay in the processor's cache
+MANY = 0.75  # part of the channels from which on leaving the others out does not pay
 
 
 def in_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -130,6 +129,10 @@ class LinearMap:
         if key not in self._changed:
             self._changed[key] = None if self.weight is None else change(self.weight, *settings)
         return self._changed[key]
+
+    def backward_where(self, values: Tensor, like: Tensor) -> Tensor | None:
+        """Go back through the weight from those channels that hold anything but zeros; None if there are none."""
+        return None if is_zero(values) else self.backward(values, self.weight, like)
 
     def with_bias(self, output: Tensor) -> Tensor:
         """Return an output that was computed without the bias with it."""
@@ -237,6 +240,25 @@ class _Convolution(_Operator):
             padded = self._padded(leaf)
         gradient = self._transposed(values, weight, padded.shape[-axes:])
         return torch.autograd.grad(padded, leaf, gradient)[0]
+
+    def backward_where(self, values: Tensor, like: Tensor) -> Tensor | None:
+        if not values.numel():
+            return None
+        assert self.weight is not None
+        axis = values.dim() - len(self.module.kernel_size) - 1
+        others = [place for place in range(values.dim()) if place != axis]
+        held = ((values.amax(others) != 0) | (values.amin(others) != 0)).nonzero()[:, 0]
+        if self.module.groups > 1 or len(held) > MANY * len(self.weight):
+            return self.backward(values, self.weight, like)
+        if not len(held):
+            return None
+        if _has_channels_last(
+            values
+        ):  # PyTorch's own selection of channels is slow there, and changes the layout
+            values = self.of_rows(self.rows(values).index_select(1, held), values)
+        else:
+            values = values.index_select(axis, held)
+        return self.backward(values, self.weight[held], like)
 
     def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
@@ -476,24 +498,47 @@ class Favour:
         """Return ``gamma/2`` times the sizes of the contributions added up, given the contributions added up."""
         layer, bias = self._layer, self._bias
         if self._by_size:
-            bias = None if bias is None else bias.abs()
-            sizes = layer.forward(self._inputs.abs(), layer.changed(torch.abs), bias)
+            sizes = self._sizes(None if bias is None else bias.abs())
             return torch.mul(sizes, self._extra, out=sizes if layer.is_operator else None)
         bias = None if bias is None else _raised(bias, self._extra)
         above = layer.forward(self._inputs, layer.changed(_raised, self._extra), bias)
         return torch.sub(above, total, alpha=self.common, out=above if layer.is_operator else None)
 
+    def _sizes(self, bias: Tensor | None) -> Tensor:
+        layer, inputs = self._layer, self._inputs
+        weight = layer.changed(torch.abs)
+        if weight is None or not layer.has_rows(inputs):
+            return layer.forward(inputs.abs(), weight, bias)
+        rows = layer.rows(inputs)
+        result = rows.new_empty(len(rows), len(weight))
+        for given, into in in_blocks(rows, result):
+            torch.mm(given.abs(), weight.flatten(1).t(), out=into)
+        return layer.of_rows(result if bias is None else result.add_(bias), inputs)
+
     def pull(self, ratio: Tensor, towards: Tensor) -> Tensor:
         """Hand relevance back; given relevance per unit of output, and the same with the signs of the outputs."""
         layer, inputs = self._layer, self._inputs
         if self._by_size:
-            result = layer.pull(ratio, layer.weight, inputs * self.common)
-            return result.add_(layer.pull(towards, layer.changed(torch.abs), inputs.abs()), alpha=self._extra)
+            return self._pull_by_size(ratio, towards)
         result = layer.backward(towards, layer.changed(_raised, self._extra), inputs)
-        opposed = ratio.sub_(towards)
-        if not is_zero(opposed):
-            result = result.add_(layer.backward(opposed, layer.weight, inputs), alpha=self.common)
+        rest = layer.backward_where(ratio.sub_(towards), inputs)
+        if rest is not None:
+            result = result.add_(rest, alpha=self.common)
         return result.mul_(inputs)
+
+    def _pull_by_size(self, ratio: Tensor, towards: Tensor) -> Tensor:
+        layer, inputs = self._layer, self._inputs
+        weight, size = layer.weight, layer.changed(torch.abs)
+        if weight is None or size is None or not layer.has_rows(inputs):
+            result = layer.pull(ratio, weight, inputs * self.common)
+            return result.add_(layer.pull(towards, size, inputs.abs()), alpha=self._extra)
+        rows = layer.rows(inputs)
+        result = torch.empty_like(rows)
+        for given, one, other, into in in_blocks(rows, layer.rows(ratio), layer.rows(towards), result):
+            torch.mm(one, weight.flatten(1), out=into)
+            into.mul_(given).mul_(self.common)
+            into.addcmul_(other @ size.flatten(1), given.abs(), value=self._extra)
+        return layer.of_rows(result, inputs)
 
 
 def _raised(values: Tensor, extra: float) -> Tensor:
