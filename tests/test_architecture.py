@@ -62,11 +62,11 @@ MAY_IMPORT = {  # at module level, from this package
     "photos": BASE,
     "models": LAYERS,
     "classifiers": STEMS | {"photos", "models"},
-    "profiling": ATTRIBUTION | {"photos", "classifiers", "profiles"},
+    "profiling": ATTRIBUTION | {"methods", "photos", "classifiers", "profiles"},
     "plots": BANKS | {"explanation", "causal", "profiles"},
     "cli": CAUSAL
     | {"compare", "methods", "metrics", "photos", "classifiers", "plots", "report", "__version__"}
-    | {"profiles", "profiling"},
+    | {"models", "profiles", "profiling"},
     "__main__": {"cli"},
 }
 ONLY_IN = {  # another library: the modules that may import it, be it inside a function

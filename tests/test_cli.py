@@ -88,6 +88,14 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert found["versions"]["edgefilter"] == ef.__version__
 
 
+@pytest.mark.parametrize("name", ["digits", "fruits"])
+def test_shipped_networks_are_explained_with_their_own_filters(run, photo, name):
+    result = run("explain", photo, "--model", name, "--json", "-")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["filters"] == list(ef.get_bank("edges").names)
+    assert run("check", photo, "--model", name).exit_code == 0
+
+
 def test_json_goes_to_a_file_and_quiet_prints_nothing(run, photo, weights):
     arguments = ("explain", photo, "--model", MODEL, "--weights", weights, "--json", "n.json", "--quiet")
     result = run(*arguments, "--out", "p.svg")
@@ -379,6 +387,8 @@ def test_unknown_kernels_are_refused(run, arguments, message):
 def test_models_lists_every_name_that_explain_takes(run):
     result = run("models")
     assert result.exit_code == 0
+    assert "With edgefilter itself, trained weights included: digits, fruits\n" in result.stdout
+    assert all(result.stdout.count(f" {name}") == 1 for name in ("digits", "resnet50,"))
     assert all(name in result.stdout for name in ("efficientnet_lite0", "resnet50", "vit_b_16", "timm:NAME"))
 
 
@@ -507,7 +517,9 @@ def test_profile_writes_tables_profile_and_picture(run, folders, weights):
     assert (result.exit_code, result.output) == (0, "")
     settings = json.loads(Path("out/profile.json").read_text(encoding="utf-8"))
     assert (settings["target"], settings["by"]) == ("label", "predicted")
-    assert settings["counted"] + settings["unusable"] == 2  # this network ends with a ReLU: its outputs may be 0
+    assert (
+        settings["counted"] + settings["unusable"] == 2
+    )  # this network ends with a ReLU: its outputs may be 0
 
 
 def test_profile_by_torchrun_gives_the_same_numbers(run, folders, weights):
@@ -527,6 +539,18 @@ def test_profile_by_torchrun_gives_the_same_numbers(run, folders, weights):
     assert sorted(path.name for path in Path("two").iterdir()) == sorted(
         path.name for path in Path("one").iterdir()
     )
+
+
+def test_profile_takes_shipped_networks(run, folders):
+    """Folders of digits are classes of theirs."""
+    Path("photos/other").rename("photos/7")
+    Path("photos/class 0").rename("photos/0")
+    Path("photos/class 4").rename("photos/4")
+    result = run("profile", folders, "--model", "digits", "--pixels")
+    assert result.exit_code == 0, result.output
+    assert "Model: digits; explained: the output of the folder's class" in result.stdout
+    found = ef.ClassProfile.load("profile/profile.safetensors")
+    assert (found.colors, found.class_names, found.pixel_size) == (("gray",), ("0", "4", "7"), (28, 28))
 
 
 @pytest.mark.parametrize(

