@@ -9,13 +9,16 @@ from torch.testing import assert_close
 from zennit.layer import Sum
 from zennit.rules import AlphaBeta, Epsilon, Gamma, Norm, ZBox, ZPlus
 
+from edgefilter import linear_maps
 from edgefilter.conserving import (
     ConservingAlphaBeta,
     ConservingBox,
     ConservingEpsilon,
     ConservingGamma,
     ConservingNorm,
+    ConservingPositive,
 )
+from edgefilter.operations import PairSum
 
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 5), (3, 7)),
@@ -289,6 +292,40 @@ def test_norm_shares_by_size_where_summands_cancel_but_for_rounding(rounding):
     inputs = torch.tensor([[3.0, -1.0, -2.0 + rounding]], dtype=torch.float64)
     result = through(ConservingNorm(), Sum(-1), inputs, torch.full((1,), 6.0, dtype=torch.float64))
     assert_close(result, torch.tensor([[3.0, 1.0, 2.0]]).double(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last, None])
+@pytest.mark.parametrize("block", [1, 50, 2**16])
+@pytest.mark.parametrize("rule", [ConservingNorm(), ConservingPositive()])
+def test_two_summands_share_as_their_stack_does(rule, block, layout, monkeypatch):
+    """In blocks of any size and any layout, also where summands cancel, are both zero, or cancel but for rounding."""
+    monkeypatch.setattr(linear_maps, "BLOCK", block)
+    first, second, relevance = torch.randn(
+        (3, 2, 3, 4, 5), generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
+    second[0, 0, 0] = -first[0, 0, 0]
+    second[1, 2, 3] = first[1, 2, 3] = 0
+    second[1, 1, 1] = -first[1, 1, 1] * (1 + 3e-16)
+    expected = through(rule, Sum(-1), torch.stack((first, second), -1), relevance)
+    if layout is None:
+        first = first.transpose(2, 3).contiguous().transpose(2, 3)
+    else:
+        first, second = (values.contiguous(memory_format=layout) for values in (first, second))
+    leaves = [values.requires_grad_() for values in (first, second)]
+    module = PairSum(-1)
+    handles = rule.copy().register(module)
+    shares = torch.autograd.grad(module(*leaves), leaves, relevance)
+    handles.remove()
+    assert_close(torch.stack(shares, -1), expected, rtol=1e-12, atol=1e-12)
+    assert_close(sum(shares), relevance, rtol=1e-9, atol=1e-9)
+
+
+def test_gamma_needs_no_sign_where_an_output_is_zero():
+    """Contributions that cancel exactly are shared as those of a positive output: nothing is lost or blown up."""
+    module = nn.Linear(2, 1, bias=False).double().requires_grad_(False)
+    module.weight.copy_(torch.tensor([[1.0, -1.0]]))
+    result = through(ConservingGamma(0.25), module, torch.ones(1, 2).double(), torch.ones(1, 1).double())
+    assert_close(result, torch.tensor([[5.0, -4.0]]).double(), rtol=0, atol=1e-12)
 
 
 def test_the_box_defaults_to_the_values_of_each_image_and_color():

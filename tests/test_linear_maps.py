@@ -10,7 +10,17 @@ from torch.testing import assert_close
 
 from edgefilter import linear_maps
 from edgefilter.layers import PaddedConv2d, Padding2d
-from edgefilter.linear_maps import is_zero, linear_map, negative, positive, reaches_below_zero, signed
+from edgefilter.linear_maps import (
+    Favour,
+    flat,
+    in_blocks,
+    is_zero,
+    linear_map,
+    negative,
+    positive,
+    reaches_below_zero,
+    signed,
+)
 from edgefilter.operations import FunctionalConv2d, FunctionalLinear, TokenLinear
 
 F64 = torch.float64
@@ -312,6 +322,145 @@ def test_a_signed_part_adds_up_contributions_of_one_sign(sign, gamma, rectified)
     assert_close(part.total(), shares.sum(2) + favoured(layer.bias), rtol=0, atol=1e-12)
     ratio = randn((3, 5), 51)
     assert_close(part.pull(ratio), (shares * ratio[:, :, None]).sum(1), rtol=0, atol=1e-12)
+
+
+BY_ROWS = {
+    "vectors": (lambda: nn.Linear(7, 5), (3, 7)),
+    "tokens": (lambda: nn.Linear(4, 3), (2, 5, 4)),
+    "pointwise": (lambda: nn.Conv2d(4, 3, 1), (2, 4, 3, 5)),
+}
+
+
+def make_by_rows(name):
+    """Return a layer, its inputs laid out as rows, and the products of weights and inputs (.., output, input)."""
+    build, shape = BY_ROWS[name]
+    module, inputs = randomized(build().double()), randn(shape, 50)
+    inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+    layer = linear_map(module)
+    assert layer.has_rows(inputs)
+    return layer, inputs, layer.weight.flatten(1) * layer.rows(inputs)[:, None]
+
+
+@pytest.fixture(params=[1, 11, 2**16])
+def block(request, monkeypatch):
+    """Blocks of one row, of a few rows with a remainder, and of all rows."""
+    monkeypatch.setattr(linear_maps, "BLOCK", request.param)
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("name", BY_ROWS)
+def test_a_signed_part_of_a_matrix_product_goes_by_rows(name, biased):
+    """The same contributions, whatever the number of rows at a time."""
+    layer, inputs, products = make_by_rows(name)
+    part = signed(layer, inputs, +1, bias=layer.bias if biased else None)
+    assert type(part) is linear_maps._SignedRows
+    expected = positive(products).sum(2) + (positive(layer.bias) if biased else 0)
+    assert_close(layer.rows(part.total()), expected, rtol=0, atol=1e-12)
+    ratio = layer.of_rows(randn(expected.shape, 51), inputs)
+    assert ratio.shape == layer.run(inputs).shape == part.total().shape
+    pulled = (positive(products) * layer.rows(ratio)[:, :, None]).sum(1)
+    assert_close(layer.rows(part.pull(ratio)), pulled, rtol=0, atol=1e-12)
+    assert_close(layer.rows(part.pull(ratio.contiguous())), pulled, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["strided", "padded", "grouped", "other layout"])
+def test_other_convolutions_do_not_go_by_rows(name):
+    """A matrix product is what touches each place alone, in the layout that shows it."""
+    options = {"strided": {"stride": 2}, "padded": {"padding": 1}, "grouped": {"groups": 2}}.get(name, {})
+    inputs = randn((2, 4, 3, 5), 50)
+    laid = inputs if name == "other layout" else inputs.contiguous(memory_format=torch.channels_last)
+    assert not linear_map(nn.Conv2d(4, 2, 1, **options)).has_rows(laid)
+    assert not linear_map(nn.AvgPool2d(1)).has_rows(laid)
+
+
+@pytest.mark.usefixtures("block")
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("name", BY_ROWS)
+def test_favour_adds_up_and_hands_back_what_gamma_says(name, biased, rectified):
+    """From the products one by one: the excess, and shares where the output is positive and where it is negative."""
+    layer, inputs, products = make_by_rows(name)
+    inputs, products = (inputs.abs(), layer.weight.flatten(1) * layer.rows(inputs.abs())[:, None]) if rectified else (
+        inputs, products)  # fmt: skip
+    favour = Favour(layer, inputs, 0.5, layer.bias if biased else None)
+    bias = layer.bias if biased else torch.zeros_like(layer.bias)
+    total = layer.of_rows(products.sum(2) + bias, inputs)
+    sizes = products.abs().sum(2) + bias.abs()
+    assert_close(layer.rows(favour.excess(total)), 0.25 * sizes, rtol=0, atol=1e-12)
+    ratio = randn(sizes.shape, 51)
+    signs = layer.rows(total).sign()
+    own = torch.where(signs[:, :, None] > 0, positive(products), negative(products))
+    expected = ((products + 0.5 * own) * ratio[:, :, None]).sum(1)
+    ratio, towards = (layer.of_rows(values.clone(), inputs) for values in (ratio, ratio * signs))
+    assert_close(layer.rows(favour.pull(ratio, towards)), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("held", [0, 1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_channels_of_zeros_are_left_out_on_the_way_back(held, layout, groups, monkeypatch):
+    """The result is that of all channels; the convolution sees only those that hold something, where that pays."""
+    module = randomized(nn.Conv2d(4, 4, 3, padding=1, groups=groups).double())
+    inputs, values = randn((2, 4, 5, 6), 50), randn((2, 4, 5, 6), 51)
+    values[:, held:] = 0
+    layer = linear_map(module)
+    expected = layer.backward(values, layer.weight, inputs)
+    seen = []
+    convolve = linear_maps.CONVOLVE_BACK[2]
+    monkeypatch.setitem(
+        linear_maps.CONVOLVE_BACK,
+        2,
+        lambda given, *rest: (seen.append(given.shape[1]), convolve(given, *rest))[1],
+    )
+    result = layer.backward_where(values.contiguous(memory_format=layout), inputs)
+    if held:
+        assert_close(result, expected, rtol=0, atol=1e-12)
+    else:
+        assert result is None
+    assert seen == {0: [], 1: [1 if groups == 1 else 4], 3: [3 if groups == 1 else 4]}[held]
+
+
+def test_a_changed_weight_is_made_once():
+    """The pieces of a batch share it; other settings make another."""
+    calls = []
+    layer = linear_map(nn.Linear(2, 3))
+
+    def scaled(weight, factor):
+        calls.append(factor)
+        return weight * factor
+
+    first = layer.changed(scaled, 2)
+    assert layer.changed(scaled, 2) is first
+    assert_close(layer.changed(scaled, 3), layer.weight * 3)
+    assert calls == [2, 3]
+    assert linear_map(nn.AvgPool2d(2)).changed(scaled, 2) is None
+
+
+def test_blocks_cover_all_values_and_write_through(monkeypatch):
+    """As many rows as fit, at least one, the rest in a shorter block; vectors by their values."""
+    monkeypatch.setattr(linear_maps, "BLOCK", 7)
+    matrix, result = randn((5, 3), 50), torch.zeros(5, 2, dtype=F64)
+    sizes = []
+    for given, into in in_blocks(matrix, result):
+        sizes.append(len(given))
+        into.copy_(given[:, :2])
+    assert sizes == [2, 2, 1]
+    assert torch.equal(result, matrix[:, :2])
+    assert [len(part) for (part,) in in_blocks(torch.zeros(16))] == [7, 7, 2]
+    assert [len(part) for (part,) in in_blocks(torch.zeros(2, 9))] == [1, 1]
+
+
+def test_tensors_laid_out_alike_are_vectors_of_their_memory():
+    """No copies; None where places would not correspond."""
+    first, second = randn((2, 3, 4, 5), 50), randn((2, 3, 4, 5), 51)
+    last = [values.contiguous(memory_format=torch.channels_last) for values in (first, second)]
+    for one, other in ((first, second), last):
+        a, b = flat(one, other)
+        assert a.data_ptr() == one.data_ptr()
+        assert_close((a * b).sum(), (first * second).sum())
+    assert flat(first, last[1]) is None
+    assert flat(first.transpose(1, 2), second.transpose(1, 2)) is None
 
 
 def test_signs_are_taken_apart():

@@ -7,7 +7,6 @@ is shared among the inputs by the size of their contributions, and where these a
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -231,8 +230,8 @@ class ConservingGamma(_WithoutBias):
 
     Notes
     -----
-    ``R_i = sum_j (z_ij + gamma z+_ij) / sum_i (z_ij + gamma z+_ij) R_j`` where ``z_j > 0``, with ``z-`` where
-    ``z_j < 0``; the output ``z_j`` is the one without bias, so that numerator and denominator agree. Shares can be
+    ``R_i = sum_j (z_ij + gamma z+_ij) / sum_i (z_ij + gamma z+_ij) R_j`` where ``z_j`` is not negative, with ``z-`` where
+    it is; the output ``z_j`` is the one without bias, so that numerator and denominator agree. Shares can be
     larger than 1, by up to ``1 + 1/gamma`` a layer, which explodes in deep networks of signed activations.
 
     References

@@ -53,7 +53,7 @@ def in_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     first = tensors[0]
     width = max(1, first[0].numel() if len(first) else 1)
     size = max(1, BLOCK // width) if first.device.type == "cpu" else max(1, len(first))
-    return zip(*(values.split(size) for values in tensors), strict=True)
+    return zip(*(torch.split(values, size) for values in tensors), strict=True)
 
 
 def flat(*tensors: Tensor) -> list[Tensor] | None:
@@ -248,16 +248,17 @@ class _Convolution(_Operator):
         axis = values.dim() - len(self.module.kernel_size) - 1
         others = [place for place in range(values.dim()) if place != axis]
         held = ((values.amax(others) != 0) | (values.amin(others) != 0)).nonzero()[:, 0]
-        if self.module.groups > 1 or len(held) > MANY * len(self.weight):
-            return self.backward(values, self.weight, like)
         if not len(held):
             return None
-        if _has_channels_last(
-            values
-        ):  # PyTorch's own selection of channels is slow there, and changes the layout
-            values = self.of_rows(self.rows(values).index_select(1, held), values)
-        else:
-            values = values.index_select(axis, held)
+        if self.module.groups > 1 or len(held) > MANY * len(self.weight):
+            return self.backward(values, self.weight, like)
+        # Selecting channels that come last is slow and changes the layout; selecting columns of a matrix is neither.
+        last = _has_channels_last(values)
+        values = (
+            self.of_rows(self.rows(values).index_select(1, held), values)
+            if last
+            else values.index_select(axis, held)
+        )
         return self.backward(values, self.weight[held], like)
 
     def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
