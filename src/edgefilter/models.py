@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torchvision
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1
@@ -254,7 +254,7 @@ def edge_resnet50(
 
 
 def names() -> list[str]:
-    """Return the names that :func:`load` takes.
+    """Return the names that ``load`` takes.
 
     Examples
     --------
@@ -303,7 +303,7 @@ def load(name: str) -> EdgeNetwork:
 
 
 def read(path: str | Path) -> EdgeNetwork:
-    """Read a network that :func:`write` wrote; code in the file is never run.
+    """Read a network that ``write`` wrote; code in the file is never run.
 
     Parameters
     ----------
@@ -316,17 +316,22 @@ def read(path: str | Path) -> EdgeNetwork:
 
     Raises
     ------
-    ValueError
-        If the file is none of ours.
+    ValueError, FileNotFoundError
+        If the file is none of ours, or not there.
 
     Examples
     --------
     >>> read(WEIGHTS / "digits.safetensors").preprocess.size
     28
     """
-    with safe_open(str(path), framework="pt") as file:
-        metadata = file.metadata() or {}
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    except SafetensorError as cause:
+        raise ValueError(
+            f"path must be a safetensors file; got {str(path)!r}: {cause}. Pass one that models.write wrote."
+        ) from cause
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"path must be a file of models.write; got {str(path)!r}, which says nothing about its network. "
