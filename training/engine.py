@@ -333,6 +333,9 @@ class Training:
     def evaluate(self) -> dict[str, float]:
         """Return the averaged network's share of right answers, and of those among the first five."""
         counts = torch.zeros(3, device=self.workers.device)
+        if self.workers.count > 1:  # each process has statistics of its own images
+            for buffer in self.average.network.buffers():
+                distributed.broadcast(buffer, 0)
         for images, labels in self.task.test:
             inputs = images.to(self.workers.device, memory_format=torch.channels_last)
             outputs = self.average.network(inputs)
