@@ -124,6 +124,15 @@ SIGNATURES = {
     "Explanation.to_dataframe": "(self)",
     "Explanation.save": "(self, path, *, overwrite=False)",
     "Explanation.load": "(path)",
+    "models.names": "()",
+    "models.load": "(name)",
+    "models.edge_cnn": (
+        "(num_classes, in_channels, bank='edges', *, mixing=False, signs='split', widths=(32, 32, 48, 64))"
+    ),
+    "models.edge_resnet18": "(num_classes=1000, in_channels=3, bank='edges', *, mixing=False, signs='split')",
+    "models.edge_resnet50": "(num_classes=1000, in_channels=3, bank='edges', *, mixing=False, signs='split')",
+    "models.read": "(path)",
+    "models.write": "(network, path, settings, class_names, preprocess)",
     "Explanation.plot": "(self, image=None, *, top=3, title=None, bank=None)",
 }
 ATTRIBUTES = {
