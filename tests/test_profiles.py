@@ -652,6 +652,14 @@ def test_picture_has_a_row_per_class():
     assert len(right.get_xticklabels()) == 1
 
 
+def test_picture_of_one_color_shows_the_filters():
+    profile = ef.ClassProfile(2, ["gray"], FILTERS, class_names=("one", "seven"))
+    profile.update(explained([[[3.0, -1.0]], [[1.0, 1.0]]], colors=["gray"]), torch.tensor([0, 1]))
+    _, (axes,) = profile.plot()
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["one (1)", "seven (1)"]
+    assert [text.get_text() for text in axes.texts] == ["0.75", "−0.25", "0.50", "0.50"]  # noqa: RUF001
+
+
 def test_picture_of_many_classes_shows_those_with_the_most_images():
     labels = torch.cat([torch.arange(1000), torch.arange(900, 1000)])
     profile = profile_of(samples(1100)[0], labels, classes=1000)

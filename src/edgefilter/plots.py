@@ -193,7 +193,8 @@ def plot_profile(
     values : dict, optional
         What ``profile.compute()`` or ``profile.forward()`` gave. Default: ``profile.compute()``.
     ax : matplotlib.axes.Axes, optional
-        Draw the shares by color there, and nothing else. Default: a new figure of both panels.
+        Draw the shares by color there, and nothing else. Default: a new figure of both panels; of a network with one
+        color only, the second.
     classes : sequence of int or str, optional
         The classes to draw, by index or name. Default: the 24 with the most images, in order.
     filters : int, default: 8
@@ -233,13 +234,20 @@ def plot_profile(
         return ax.figure, ax  # type: ignore[return-value]
     columns = min(filters, len(profile.filters))
     tall = max(0.3, 0.085 * len(profile.colors) + 0.1)
-    width, height = 5.2 + 0.72 * columns, 1.75 + tall * len(rows)
+    several = len(profile.colors) > 1  # of one color the share says nothing
+    width, height = (5.2 if several else 2.0) + 0.72 * columns, 1.75 + tall * len(rows)
     figure = Figure(figsize=(width, height), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05)
     figure.suptitle(title, fontsize=TEXT + 2, color=INK)
+    if not several:
+        axes = figure.add_subplot()
+        _draw_class_filters(axes, profile, values, rows, columns)
+        axes.set_yticks(range(len(rows)), labels, fontsize=TEXT, color=INK)
+        return figure, [axes]
     left, right = figure.subplots(1, 2, width_ratios=(3.0, 0.72 * columns), sharey=True)
     _draw_class_colors(left, profile, values, rows, labels)
     _draw_class_filters(right, profile, values, rows, columns)
+    right.tick_params(labelleft=False)
     return figure, [left, right]
 
 
@@ -326,7 +334,7 @@ def _draw_class_filters(
         range(len(names)), names, rotation=30, ha="left", rotation_mode="anchor", fontsize=SMALL, color=INK
     )
     axes.xaxis.tick_top()
-    axes.tick_params(length=0, labelleft=False)
+    axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
     rest = len(profile.filters) - columns
