@@ -153,7 +153,8 @@ def edge_cnn(
     -----
     The layout is our reading of Jung & Kwon (2020), whose own is not public. BatchNorm follows the filters; without
     mixing it has no trainable scale and shift, so that nothing before the second layer is trained, and training needs no
-    gradients there.
+    gradients there. The responses are averaged over 2x2 pixels, not their maximum taken, which on flat ground is that of an
+    arbitrary pixel and makes patterns in explanations.
 
     Raises
     ------
@@ -173,7 +174,7 @@ def edge_cnn(
     widths = [_positive(width, "widths") for width in widths]
     if not widths:
         raise ValueError(f"widths must name a layer or more; got {widths!r}. Pass for example (32, 64).")
-    stem, channels = _stem(in_channels, bank, widths[0] if mixing else None, signs, 1, nn.MaxPool2d(2))
+    stem, channels = _stem(in_channels, bank, widths[0] if mixing else None, signs, 1, nn.AvgPool2d(2))
     layers: list[nn.Module] = []
     for i, width in enumerate(widths):
         layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
