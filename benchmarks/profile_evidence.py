@@ -34,10 +34,11 @@ from tqdm import tqdm
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
+from edgefilter.composites import DEFAULT
 from edgefilter.photos import read_photo
 
-RULES = ("epsilon_plus", "epsilon_alpha2_beta1", "epsilon")  # the first is the default
-SHOWN = RULES[0]
+SHOWN = "epsilon_plus"
+RULES = tuple(dict.fromkeys((DEFAULT, SHOWN, "epsilon_alpha2_beta1", "epsilon")))
 CHERRIES = ("Cherry Wax Red", "Cherry Wax Yellow", "Cherry Wax Black")
 DIGITS = ("1", "7", "0")
 EACH = 50  # images of each digit
@@ -149,7 +150,7 @@ def report(case: Case, shown: Sequence[str], picture: Path | None) -> Iterator[s
         rows.append([rules, *agreement(profile, silencer)])
     yield table(["rules", "within", "between", "pairs"], rows)
     profile = profiled(case, SHOWN)
-    yield f"With `{SHOWN}`, the default:"
+    yield f"With `{SHOWN}`:"
     yield pairs(profile, silencer, shown)
     if picture:
         profile.plot(classes=shown, filters=9)[0].savefig(picture)

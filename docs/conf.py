@@ -25,8 +25,8 @@ extensions = [
 ]
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|captum|zennit|matplotlib|numpy)\..*"),  # their pages would have to be fetched
-    (r"py:func", r"load_classifier"),  # in a summary, which does not know its module
+    (r"py:.*", r"(torch|torchmetrics|captum|zennit|matplotlib|numpy)\..*"),  # their pages lie elsewhere
+    (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
 exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -21,6 +22,7 @@ from torchvision.transforms import functional as F
 import edgefilter as ef
 from edgefilter import profiling
 from edgefilter.classifiers import Classifier
+from edgefilter.composites import DEFAULT
 from edgefilter.photos import read_photo
 from edgefilter.profiling import RESULTS, Skipped, profile_folder
 
@@ -63,6 +65,13 @@ def photos(tmp_path):
 @pytest.fixture
 def classifier(small_net):
     return classifier_of(small_net)
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(request, monkeypatch):
+    """Write a blank picture, as a true one takes longer than the rest; but for the test of what is written."""
+    if "results_are_written" not in request.node.name:
+        monkeypatch.setattr(ef.ClassProfile, "plot", lambda self: (Figure((1, 1)), None))
 
 
 def profiled(photos, classifier, out, **options):
@@ -331,7 +340,7 @@ def stopped(photos, classifier, tmp_path, monkeypatch):
         ({"by": "predicted"}, "with by label instead of predicted"),
         ({"target": "predicted"}, "with target label instead of predicted"),
         ({"limit": 2}, "with other photos, limit None instead of 2"),
-        ({"composite": "epsilon_alpha2_beta1"}, "composite epsilon_plus instead of epsilon_alpha2_beta1"),
+        ({"composite": "epsilon_alpha2_beta1"}, f"composite {DEFAULT} instead of epsilon_alpha2_beta1"),
         ({"pixels": True}, "with pixels False instead of True"),
         ({"bank": ef.get_bank("frei_chen")}, "with other weights"),
     ],
@@ -345,7 +354,7 @@ def test_other_settings_do_not_go_on(photos, classifier, stopped, options, messa
 
 
 def test_same_settings_in_other_words_go_on(photos, classifier, stopped):
-    found = profiled(photos, classifier, stopped, composite="epsilon_plus", target="label")
+    found = profiled(photos, classifier, stopped, composite=DEFAULT, target="label")
     assert found.settings["counted"] == 13
 
 

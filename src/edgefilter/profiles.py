@@ -81,7 +81,7 @@ class ClassProfile(Metric):
         For images that are aligned, such as digits: the size of ``explanation.pixel``, to have the mean pixel map of
         each class as well. Default: none.
     **kwargs : Any
-        Of :class:`torchmetrics.Metric`, such as ``sync_on_compute``.
+        Of ``torchmetrics.Metric``, such as ``sync_on_compute``.
 
     Raises
     ------
@@ -485,7 +485,7 @@ class ClassProfile(Metric):
         ----------
         path : str or Path
         **kwargs : Any
-            Of :class:`torchmetrics.Metric`.
+            Of ``torchmetrics.Metric``.
 
         Raises
         ------

@@ -56,7 +56,7 @@ class Skipped(NamedTuple):
 
 
 class FolderProfile(NamedTuple):
-    """What :func:`profile_folder` found and wrote.
+    """What :func:`~edgefilter.profiling.profile_folder` found and wrote.
 
     Attributes
     ----------
@@ -98,15 +98,15 @@ def profile_folder(
     Parameters
     ----------
     folder : str or Path
-        One folder of photos for each class, as for :class:`torchvision.datasets.ImageFolder`.
+        One folder of photos for each class, as for torchvision's ``ImageFolder``.
     classifier : Classifier
         The network with its preprocessing, from :func:`~edgefilter.classifiers.load_classifier`.
     out : str or Path
-        The folder for the results, made where it is not there: ``profile.csv`` (:meth:`ClassProfile.to_dataframe`),
-        ``profile.safetensors`` (:meth:`ClassProfile.load`), ``profile.png``, ``skipped.csv``, ``profile.json``
+        The folder for the results, made where it is not there: ``profile.csv`` (:meth:`~edgefilter.ClassProfile.to_dataframe`),
+        ``profile.safetensors`` (:meth:`~edgefilter.ClassProfile.load`), ``profile.png``, ``skipped.csv``, ``profile.json``
         (settings and counts).
     composite : str, optional
-        The relevance rules. Default: those of :class:`EdgeFilterAttribution`.
+        The relevance rules. Default: those of :class:`~edgefilter.EdgeFilterAttribution`.
     bank : FilterBank, optional
         The filters to express the stem with. Default: a complete bank, or the network's own filters.
     by : {"label", "predicted"}, default: "label"
