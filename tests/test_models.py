@@ -170,6 +170,15 @@ def test_a_filter_that_is_not_read_gets_no_score():
     assert scores.color_edge[:, 0, 2].abs().min() > 0
 
 
+def test_the_stem_shares_relevance_evenly_over_flat_ground():
+    """The maximum of equal pixels would be that of an arbitrary one, and show as a pattern."""
+    network, _ = settled("cnn")
+    scores = ef.EdgeFilterAttribution(network).explain(torch.full((1, 3, 32, 32), 0.3).double(), target=1)
+    blocks = scores.edge_map("identity_3x3").reshape(16, 2, 16, 2)
+    assert blocks.abs().max() > 0
+    assert_close(blocks, blocks[:, :1, :, :1].expand_as(blocks), rtol=0, atol=1e-15)
+
+
 # --- the networks -------------------------------------------------------------------------------------------
 
 
