@@ -103,7 +103,7 @@ def glyph(name: str, scale: int = 1) -> Tensor:
 
 
 def stamps(count: int, seed: int) -> Samples:
-    """Draw a faint glyph that decides and a stronger one that does not, on a smooth background in color."""
+    """Draw a faint glyph that decides and a stronger one that does not, bright or dark, on a smooth background."""
     generator = torch.Generator().manual_seed(seed)
     shape = (count, 3, STAMPED_SIZE, STAMPED_SIZE)
     coarse = 0.2 * torch.randn(count, 3, 5, 5, generator=generator)
@@ -111,8 +111,9 @@ def stamps(count: int, seed: int) -> Samples:
         *shape, generator=generator
     )
     labels, others = torch.randint(2, (2, count), generator=generator)
-    faint = uniform(generator, (0.5, 0.7), count)
-    strong = uniform(generator, (0.9, 1.2), count)
+    signs = torch.randint(2, (2, count), generator=generator) * 2 - 1
+    faint = uniform(generator, (0.5, 0.7), count) * signs[0]
+    strong = uniform(generator, (0.9, 1.2), count) * signs[1]
     images, masks = clean.clone(), torch.zeros(2, count, *shape[2:], dtype=torch.bool)
     for i in range(count):
         places = apart(generator)

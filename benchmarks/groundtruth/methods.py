@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import torch
@@ -101,11 +101,17 @@ def asked(model: nn.Module, output: str) -> nn.Module:
     return Margin(model).eval() if output == "margin" else model
 
 
+@lru_cache(maxsize=64)
+def attribution(model: nn.Module, composite: str | None, start: str) -> ef.EdgeFilterAttribution:
+    """Return what explains a network, made once: it prepares a copy of the network at its first call."""
+    return ef.EdgeFilterAttribution(model, composite, start=start)
+
+
 def edgefilter(
     model: nn.Module, images: Tensor, targets: Tensor, *, composite: str | None, start: str
 ) -> Scores:
     """Explain with this package."""
-    found = ef.EdgeFilterAttribution(model, composite, start=start).explain(images, targets)
+    found = attribution(model, composite, start).explain(images, targets)
     return Scores(found.response.detach(), found.pixel.detach())
 
 

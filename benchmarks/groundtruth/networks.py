@@ -15,7 +15,7 @@ import edgefilter as ef
 from .data import ORIENTATIONS, SHAPES, Samples, gratings, painted, shapes, stamps, swapped
 
 TUNING_SEEDS = (100, 101, 102, 103, 104)
-REPORT_SEEDS = (7000, 7001, 7002, 7003, 7004)
+REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
 ARCHITECTURES = ("plain", "plain_norm", "residual")
 STEMS = {"plain": "mixing", "plain_norm": "direct", "residual": "mixing"}

@@ -10,6 +10,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 from scipy.stats import t as student
 
+from .networks import STEMS
+
 Key = tuple[str, str]
 Estimate = tuple[float, float]  # mean, and half of the 95 % interval
 
@@ -39,8 +41,26 @@ CONTROLS: dict[str, Key] = {
     "deletion, pairs": ("gratings", "deletion_color_edge"),
 }
 NOTHING = "-"
+COLORS = {"edgefilter": "tab:orange", "Captum": "tab:blue"}
 LARGEST = ("constant scorer", "colors turned", "places turned")  # the worst network counts
 PHOTOS = [f"{kind}_{level}" for kind in ("rho", "deletion") for level in ("color", "edge", "color_edge")]
+
+
+LEGEND = """Scores are signed sums. *Gratings*: an independent grating in each color, the label is the orientation in one color.
+color hit: that color has the highest score (chance .33); mass: its share of the positive scores (.33); filter hit: the
+label's orientation has the highest score (.25); disc: a higher one than a distractor's (.50); rho: rank correlation of
+the pairs of color and filter with the loss of margin when each is silenced. *Shapes*: the label is the shape in one
+color, another color shows another shape (chance .50 for what sees only where something is drawn). *Stamps*: the share of
+positive relevance in the faint glyph that decides, and that glyph's share of both glyphs'; "responses": the same for
+relevance at the filters, not handed down to pixels. "logit" and "target" explain the target's output, "margin" and
+"contrast" that output minus the mean of the others. Gradient passes: time as a multiple of a forward and backward pass of
+ResNet-18. A dash: the method says nothing, or cannot run."""
+CONTROLS_LEGEND = """redrawn: rank correlation with the map of the same network with all weights but the bank's drawn anew. Sobel: with the
+steepness of the image. constant scorer: largest relevance when the head is set to zero; colors, places turned: largest
+deviation from exact equivariance in float64; of these three the worst network. deletion: how much less area is below the
+curve of the margin than in random order, as a share of the margin."""
+PHOTOS_LEGEND = """Mean ± half of the 95 % interval over images. rho: rank correlation with the loss of margin when each part is
+silenced, deletion as above."""
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -125,16 +145,17 @@ def tables(results: dict[str, Any]) -> str:
     )
     parts = [
         said,
+        LEGEND,
         "\n".join(f"- {reason}" for reason in void),
         "## All architectures",
         main_table(records, results["cost"]),
     ]
     for architecture in architectures:
         chosen = [record for record in records if record["architecture"] == architecture]
-        parts += [f"## {architecture}", main_table(chosen, results["cost"])]
-    parts += ["## Controls", controls_table(records)]
+        parts += [f"## {architecture}, {STEMS[architecture]} stem", main_table(chosen, results["cost"])]
+    parts += ["## Controls", CONTROLS_LEGEND, controls_table(records)]
     for name, photos in results["photos"].items():
-        parts += [f"## {name}: {photos['count']} images", photos_table(photos["records"])]
+        parts += [f"## {name}: {photos['count']} images", PHOTOS_LEGEND, photos_table(photos["records"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -150,7 +171,7 @@ def figure(results: dict[str, Any], path: Path) -> None:
             if not values:
                 continue
             center, half = estimate(values)
-            color = "tab:orange" if name.startswith("edgefilter") else "tab:blue"
+            color = COLORS.get(name.split()[0], "tab:gray")
             axis.plot(values, [place] * len(values), ".", color=color, alpha=0.25, markersize=4)
             axis.errorbar(
                 center, place, xerr=0 if math.isnan(half) else half, fmt="o", color=color, markersize=4

@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5, help="how often the cost is measured")
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.architectures, options.processes = 1, ("plain_norm",), 1
+        options.tuning, options.seeds, options.architectures, options.processes = True, 1, ("plain_norm",), 1
         options.photos, options.size, options.turns, options.cost_size = 2, 64, 1, 64
     return options
 
