@@ -19,7 +19,7 @@ import edgefilter as ef
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from groundtruth import data, equivariance, measures, methods, networks, report  # noqa: E402
+from groundtruth import data, equivariance, jobs, measures, methods, networks, photos, report  # noqa: E402
 
 COLORS, WIRED = 3, 1
 LAYERS = [("robinson", 1, 1), ("kirsch", 2, 0), ("edges", 3, 2), ("complete", 2, 1)]
@@ -270,6 +270,22 @@ def test_place_metrics_by_hand():
     assert found == {"stamp_mass": 0.5, "decoy_share": 0.75}
 
 
+def test_steepness_of_ramps_and_flat_images():
+    across, down = torch.arange(6.0).repeat(6, 1), torch.arange(6.0).repeat(6, 1).T
+    images = torch.stack([across, 3 * across + 4 * down, torch.full((6, 6), 7.0)])[:, None].repeat(1, 3, 1, 1)
+    found = measures.steepness(images)[:, 1:-1, 1:-1]
+    assert_close(found, torch.tensor([8.0, 40.0, 0.0])[:, None, None].expand(3, 4, 4))
+
+
+def test_randomisation_metrics_by_hand(generator):
+    """The redrawn map has the opposite sign: correlation -1, and 1 without signs; the map is the image's edges."""
+    images = torch.randn(2, 3, 8, 8, generator=generator)
+    edges = measures.steepness(images)
+    found = measures.randomisation_metrics(edges, -edges, images)
+    wanted = {"redrawn_signed": -1.0, "redrawn_abs": 1.0, "sobel_signed": 1.0, "sobel_abs": 1.0}
+    assert found == {key: pytest.approx(value) for key, value in wanted.items()}
+
+
 def test_spearman_equals_scipy(generator):
     first, second = torch.randint(5, (2, 4, 9), generator=generator).double()
     wanted = [stats.spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
@@ -341,6 +357,57 @@ def test_intervals_equal_scipy():
     center, half = report.estimate(values)
     wanted = stats.t.interval(0.95, 3, loc=center, scale=stats.sem(values))
     assert_close(torch.tensor([center - half, center + half]), torch.tensor(wanted, dtype=torch.float32))
+
+
+def test_values_of_images_are_summed_up_with_deletion_as_a_share_of_the_margin():
+    pieces = [
+        {
+            "base": torch.tensor([1.0, 3.0]),
+            "rho_color": torch.tensor([0.0, 1.0]),
+            "saved_color": torch.ones(2),
+        },
+        {"base": torch.tensor([5.0]), "rho_color": torch.tensor([0.5]), "saved_color": torch.tensor([4.0])},
+    ]
+    found = photos.summary(pieces)
+    assert found["rho_color"] == pytest.approx([0.5, 1.96 * 0.5 / 3**0.5])
+    assert found["deletion_color"][0] == pytest.approx(2 / 3)
+
+
+def test_tables_and_figure_say_what_the_records_say(tmp_path):
+    shared = {"architecture": "plain", "test": "gratings"}
+    records = [
+        {**shared, "seed": seed, "method": "edgefilter default, contrast", "values": {"color_hit": hit}}
+        for seed, hit in ((1, 0.5), (2, 0.9))
+    ]
+    image = {"test": "lite0", "method": "random", "values": {"rho_color": [0.25, 0.125]}}
+    results = {
+        "networks": records,
+        "void": ["gratings plain 3: no"],
+        "cost": {"edgefilter default, contrast": 2.04},
+        "photos": {"lite0": {"count": 7, "records": [image]}},
+    }
+    text = report.tables(results)
+    row = next(line for line in text.splitlines() if line.startswith("| edgefilter default, contrast"))
+    assert row.split(" | ")[1] == "0.70 ± 2.54"
+    assert row.endswith("| 2.0 |")
+    assert "left out: 1" in text
+    assert "- gratings plain 3: no" in text
+    assert "| random | 0.25 ± 0.12 | - |" in text
+    report.figure(results, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_a_job_runs_again_only_when_its_settings_change(tmp_path):
+    runs = []
+
+    def work():
+        runs.append(1)
+        return {"records": len(runs)}
+
+    path = tmp_path / "jobs" / "a.json"
+    assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
+    assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
+    assert jobs.resumed(path, {"images": 2}, work)["records"] == 2
 
 
 @pytest.mark.extended

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+import edgefilter as ef
 
 from .data import Samples
 from .equivariance import gaps
@@ -155,13 +160,22 @@ def first(maps: dict[str, Tensor]) -> Tensor:
 MEASURES = {"gratings": measure_gratings, "shapes": measure_shapes, "stamps": measure_stamps}
 
 
-def resumed(path: Path, settings: dict[str, Any], work: Any) -> dict[str, Any]:
-    """Return what a file holds if it was written with the same settings; do the work and write it otherwise."""
+@cache
+def sources() -> str:
+    """Return a fingerprint of what measures and of what is measured."""
+    here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in ("run.py", "report.py")]
+    files = sorted([*here, *Path(ef.__file__).parent.rglob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def resumed(path: Path, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a file holds if the same sources wrote it with the same settings; else do the work and write it."""
+    known = {**settings, "sources": sources()}
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known["settings"] == settings:
-            return known
-    found = {"settings": settings, **work()}
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["known"] == known:
+            return before
+    found = {"known": known, **work()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found), encoding="utf-8")
     return found
@@ -170,5 +184,4 @@ def resumed(path: Path, settings: dict[str, Any], work: Any) -> dict[str, Any]:
 def run_networks(folder: Path, architecture: str, seed: int, settings: Settings) -> dict[str, Any]:
     """Run one job, or read what it wrote before."""
     path = folder / f"{architecture}-{seed}.json"
-    known = {**asdict(settings), "methods": list(methods())}
-    return resumed(path, known, lambda: networks_job(architecture, seed, settings))
+    return resumed(path, asdict(settings), lambda: networks_job(architecture, seed, settings))

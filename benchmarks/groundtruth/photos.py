@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import warnings
 import zipfile
@@ -125,5 +124,5 @@ def photos_job(name: str, data: Path, count: int, size: int) -> dict[str, Any]:
 
 def run_photos(folder: Path, name: str, data: Path, count: int, size: int) -> dict[str, Any]:
     """Run one job, or read what it wrote before."""
-    known = json.loads(json.dumps({"count": count, "size": size, "methods": list(methods())}))
-    return resumed(folder / f"{name}.json", known, lambda: photos_job(name, data, count, size))
+    settings = {"count": count, "size": size}
+    return resumed(folder / f"{name}.json", settings, lambda: photos_job(name, data, count, size))

@@ -7,7 +7,7 @@
     python benchmarks/groundtruth/run.py --out DIR --tuning   # other seeds: to develop methods on
 
 Writes ``results.json``, ``table.md`` and ``figure.png``. Each job leaves a file in ``DIR/jobs``: an interrupted run
-goes on where it was; a job runs again if the settings or the list of methods changed.
+goes on where it was; a job runs again if the settings or the sources (of edgefilter and of this) changed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ sys.path.insert(0, str(HERE.parent))
 
 from groundtruth.cost import costs  # noqa: E402 - the folder is no installed package
 from groundtruth.jobs import Settings, resumed, run_networks  # noqa: E402
-from groundtruth.methods import methods  # noqa: E402
 from groundtruth.networks import ARCHITECTURES, REPORT_SEEDS, TUNING_SEEDS  # noqa: E402
 from groundtruth.photos import SETS, run_photos  # noqa: E402
 from groundtruth.report import figure, tables  # noqa: E402
@@ -96,9 +95,9 @@ def collected(options: argparse.Namespace) -> dict[str, Any]:
                 results["networks"] += found["records"]
                 results["void"] += found["void"]
                 results["gates"][name.removeprefix("networks ")] = found["gates"]
-    known = {"size": options.cost_size, "turns": options.turns, "methods": list(methods())}
+    settings = {"size": options.cost_size, "turns": options.turns}
     path = options.out / "jobs" / "cost.json"
-    cost = resumed(path, known, lambda: {"cost": costs(options.cost_size, options.turns)})
+    cost = resumed(path, settings, lambda: {"cost": costs(options.cost_size, options.turns)})
     return {**results, "cost": cost["cost"]}
 
 
