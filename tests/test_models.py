@@ -577,6 +577,12 @@ def test_the_tables_of_the_page_are_those_of_the_results(script):
     assert tables.fill(page, tables.render(tables.read())) == page
 
 
+@pytest.mark.parametrize("name", ["mnist-edges-fixed-seed0", "fruits24-edges-fixed-seed0"])
+def test_a_model_card_has_the_accuracy_of_the_results(name):
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert f"| accuracy | {100 * shipped_accuracy(name):.2f} % of the" in page
+
+
 def test_fixed_filters_cost_no_accuracy(script):
     """Three seeds or more of either kind; on average no further apart than seeds of one kind."""
     for task, least in (("mnist", 0.995), ("fruits24", 0.995), ("mnist500", 0.92)):

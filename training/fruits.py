@@ -74,7 +74,7 @@ def task(path: Path, options: argparse.Namespace, workers: Workers) -> Task:
 
 def main(words: list[str] | None = None) -> None:
     """Run the script."""
-    parser = arguments(__doc__, epochs=25, batch_size=64)
+    parser = arguments(__doc__, epochs=25, batch_size=64, average=0.9)
     parser.add_argument("--size", type=int, default=48, help="height and width of the images in pixels")
     options = parser.parse_args(words)
     with processes() as workers:
