@@ -28,7 +28,7 @@ GRAPH = REWRITING | {"graph"}
 RULES = OPERATIONS | {"linear_maps", "rules", "conserving"}
 COMPOSITES = GRAPH | RULES | {"composites"}
 RESPONSES = COMPOSITES | {"responses"}
-ATTRIBUTION = RESPONSES | {"explanation", "attribution"}
+ATTRIBUTION = RESPONSES | {"explanation", "calibration", "attribution"}
 CAUSAL = ATTRIBUTION | {"causal"}
 
 MAY_IMPORT = {  # at module level, from this package
@@ -49,7 +49,8 @@ MAY_IMPORT = {  # at module level, from this package
     "responses": COMPOSITES,
     "masks": RESPONSES,
     "explanation": RESPONSES,
-    "attribution": RESPONSES | {"explanation"},
+    "calibration": set(),
+    "attribution": RESPONSES | {"explanation", "calibration"},
     "layer_attribution": ATTRIBUTION,
     "causal": ATTRIBUTION,
     "methods": ATTRIBUTION,

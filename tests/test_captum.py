@@ -870,7 +870,8 @@ def test_37_targets(name, kind):
     for i in range(count):
         alone = parts_of(attr.attribute(**row(arguments, i, count)))
         for part, single in zip(batch, alone, strict=True):
-            assert_close(part[i : i + 1], single, rtol=1e-4, atol=1e-4)
+            scale = max(1.0, float(single.abs().max()))
+            assert_close(part[i : i + 1], single, rtol=1e-4, atol=1e-4 * scale)
 
 
 @pytest.mark.parametrize("kind", [E, L])

@@ -61,17 +61,28 @@ def test_a_zennit_composite_gives_what_zennit_gives(model, images, name):
 
 def test_names_are_listed_and_each_makes_a_composite():
     names = composite_names()
-    assert names[0] == "epsilon_plus"
-    assert {"epsilon", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1"} <= set(names)
+    assert names[0] == "calibrated"
+    assert {
+        "epsilon",
+        "epsilon_plus",
+        "epsilon_plus_flat",
+        "epsilon_gamma_box",
+        "epsilon_alpha2_beta1",
+    } <= set(names)
     assert all(get_composite(name).handles == [] for name in names)
 
 
 def test_no_name_gives_the_default(model, images):
     default = ef.EdgeFilterAttribution(model).attribute(images, 1)
-    assert torch.equal(default, ef.EdgeFilterAttribution(model, "epsilon_plus").attribute(images, 1))
-    assert torch.equal(
-        default, ef.EdgeFilterAttribution(model, get_composite("epsilon_plus")).attribute(images, 1)
-    )
+    assert torch.equal(default, ef.EdgeFilterAttribution(model, "calibrated").attribute(images, 1))
+
+
+def test_the_rules_of_the_default_are_those_of_one_pass(model, images):
+    """As a composite, ``calibrated`` is ``epsilon_plus``: what is added are measurements."""
+    one_pass = ef.EdgeFilterAttribution(model, "epsilon_plus").attribute(images, 1)
+    for name in ("calibrated", "epsilon_plus"):
+        composite = get_composite(name)
+        assert torch.equal(ef.EdgeFilterAttribution(model, composite).attribute(images, 1), one_pass)
 
 
 def test_named_composites_differ(model, images):

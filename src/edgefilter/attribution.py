@@ -17,10 +17,12 @@ from torch.nn.modules.conv import _ConvNd
 from zennit.core import Composite
 
 from ._checks import UnknownNameError, closest
-from .composites import fresh_composite
+from .calibration import calibrated, measure
+from .composites import DEFAULT, fresh_composite
 from .explanation import SCORES, Explanation, color_names, per_image, scores
 from .graph import RewrittenModel, constants, own_modes, structure
 from .layers import EdgeFilterBank2d
+from .operations import plain_gradients
 from .stems import bank_path
 from .twins import in_layout
 
@@ -108,6 +110,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self.composite = composite
         self.start = start
         self.fast = fast
+        self.calibrates = composite is None or composite == DEFAULT
         self._layer = None if layer is None else path
         self._rewritten: RewrittenModel | None = None
         self._structure: tuple[Any, ...] = ()
@@ -429,11 +432,16 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 rewritten.verify(output)
                 target = self._default(output, target) if predict else target
                 start = self._start(output, target)
-                places = (responses, *{"responses": (), "bank input": seen, "inputs": leaves}[down_to])
-                shapes = [place.shape for place in places]
-                wanted = [get_gradient_edge(place) for place in places]
-                del responses, places  # the largest tensor: let it go as soon as the rules have read it
-                relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
+                below = {"responses": (), "bank input": tuple(seen), "inputs": leaves}[down_to]
+                shapes = [place.shape for place in (responses, *below)]
+                if self.calibrates:
+                    relevance = self._calibrate(
+                        rewritten, (output, responses, below), start, target, (*leaves, *extra)
+                    )
+                else:
+                    wanted = [get_gradient_edge(place) for place in (responses, *below)]
+                    del responses, below  # the largest tensor: let it go as soon as the rules have read it
+                    relevance = torch.autograd.grad(output, wanted, start, allow_unused=True)
             rewritten.release()
         found = [
             images[0].new_zeros(shape) if part is None else part
@@ -446,6 +454,37 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             response=self._by_color(found[0]),
             pixels=tuple(part.detach().contiguous() for part in found[1:]),
         )
+
+    def _calibrate(
+        self,
+        rewritten: RewrittenModel,
+        graph: tuple[Tensor, Tensor, tuple[Tensor, ...]],
+        start: Tensor,
+        target: Target,
+        arguments: tuple[Any, ...],
+    ) -> tuple[Tensor | None, ...]:
+        """Return relevance at the responses that agrees with measurements, and what the bank's rule makes of it."""
+        output, responses, below = graph
+        several = below if len(below) > 1 else ()  # what reaches them past the bank stays as it is
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(
+            output, (responses, *several), start, allow_unused=True, retain_graph=bool(several)
+        )
+        relevance, past = found[0], found[1:]
+        if relevance is None:
+            return None, *(past or (None,) * len(below))
+        weights = self._weights(output, target)
+
+        def explained(response: Tensor) -> Tensor:
+            return _sum_per_image(weights * rewritten.tail(response.flatten(1, 2), arguments))
+
+        with plain_gradients():
+            measured = measure(explained, self._by_color(responses.detach()), _sum_per_image(start))
+        result = calibrated(self._by_color(relevance), measured).flatten(1, 2)
+        if not below:
+            return (result,)
+        change = result - relevance if several else result
+        passed = torch.autograd.grad(responses, below, change, allow_unused=True)
+        return result, *(map(_added, past, passed) if several else passed)
 
     def _by_color(self, responses: Tensor) -> Tensor:
         count, channels, *places = responses.shape
@@ -470,6 +509,10 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     def _start(self, output: Tensor, target: Target) -> Tensor:
         """Return the relevance to start with, shaped as the output: it sums to what is explained."""
+        return self._weights(output, target) * output.detach()
+
+    def _weights(self, output: Tensor, target: Target) -> Tensor:
+        """Return the factors of the outputs in what is explained, shaped as the output."""
         leaf = output.detach().requires_grad_()
         if isinstance(target, Tensor) and target.is_inference():
             target = target.clone()
@@ -484,7 +527,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                     f"{tuple(output.shape)}. Use start='target'."
                 )
             weights = weights - (1 - weights) / (output.shape[1] - 1)
-        return weights * output.detach()
+        return weights
 
     def _check(self, images: tuple[Tensor, ...]) -> None:
         training = [name for name, module in self.model.named_modules() if module.training]
@@ -496,6 +539,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self._bank.check_kernels()
         for image in images:
             _check_kind(image)
+        if self.calibrates and images[0].element_size() < 4:
+            raise ValueError(
+                f"model must be float32 or float64 for composite='calibrated', which takes differences of outputs; got "
+                f"{images[0].dtype}. Call model.float() and inputs.float(), or pass composite='epsilon_plus'."
+            )
         if len(images) == 1:
             _check_image(images[0], self._bank, self._comes_first())
         if not all(torch.isfinite(image).all() for image in images):
@@ -644,6 +692,10 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
                 stacklevel=6,
             )
             return
+
+
+def _added(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return first if second is None else second if first is None else first + second
 
 
 def _sum_per_image(values: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from .rules import Epsilon, Flat, Norm, Pass, WSquare, accelerated
 
 __all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
 
-DEFAULT = "epsilon_plus"
+DEFAULT = "calibrated"
 STABILIZER = 1e-12
 EPSILON = 1e-15  # so small that it only guards divisions by zero
 
@@ -66,6 +66,7 @@ def _alpha2_beta1() -> Hook:
 
 
 RECIPES = {
+    "calibrated": _Recipe(_wsquare, _zplus, ConservingEpsilon),
     "epsilon_plus": _Recipe(_wsquare, _zplus, ConservingEpsilon),
     "epsilon_plus_flat": _Recipe(_flat, _zplus, ConservingEpsilon),
     "epsilon_gamma": _Recipe(_wsquare, _gamma, ConservingEpsilon),
@@ -102,7 +103,7 @@ def composite_names() -> list[str]:
     Examples
     --------
     >>> composite_names()[:2]
-    ['epsilon_plus', 'epsilon_plus_flat']
+    ['calibrated', 'epsilon_plus']
     """
     return list(RECIPES)
 
@@ -113,7 +114,8 @@ def get_composite(name: str, **options: Any) -> Composite:
     Parameters
     ----------
     name : str
-        One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon on linear layers, the
+        One of :func:`composite_names`. ``calibrated`` (default): the rules of ``epsilon_plus``, to which
+        :class:`edgefilter.EdgeFilterAttribution` adds measurements. ``epsilon_plus``: z+ on convolutions, epsilon on linear layers, the
         w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support share equally.
         ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the bank.
         ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions. ``zplus`` and ``alpha2_beta1``: on linear layers

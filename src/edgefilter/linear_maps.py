@@ -209,6 +209,15 @@ class _Linear(_Operator):
 class _Convolution(_Operator):
     module: Any
 
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        if _is_pointwise(self.module, self._padding()):
+            self.run = self._mix
+
+    def _mix(self, inputs: Tensor) -> Tensor:
+        """Run the module by the same operator as the rules: PyTorch has a slow one for some numbers of channels."""
+        return self.forward(inputs, self.weight, self.bias)
+
     def has_rows(self, inputs: Tensor) -> bool:
         alone = _is_pointwise(self.module, self._padding()) and not self._pads()
         return alone and _has_channels_last(inputs)

@@ -7,8 +7,10 @@ attention weights, learned shifts) are given as ``held`` and get no relevance.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -34,7 +36,9 @@ __all__ = [
     "batch_gain",
     "from_windows",
     "group_gain",
+    "is_plain",
     "layer_gain",
+    "plain_gradients",
     "shift_gain",
     "to_windows",
     "window_mask",
@@ -42,6 +46,23 @@ __all__ = [
 ]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+_PLAIN = ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def plain_gradients() -> Iterator[None]:
+    """Set all rules aside: within, operations and layers under a rule have the gradients that they have in the model."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def is_plain() -> bool:
+    """Tell whether rules are set aside."""
+    return _PLAIN.get()
 
 
 class _Pass(torch.autograd.Function):
@@ -89,6 +110,8 @@ class Passing(_Operation):
 
     def forward(self, inputs: Tensor, held: Arguments | None = None) -> Tensor:
         """Compute the function."""
+        if is_plain():
+            return self.value(inputs, held)
         with torch.no_grad():
             value = self.value(inputs, held)
         return _Pass.apply(inputs.expand(value.shape), value)  # type: ignore[no-any-return]
@@ -194,6 +217,8 @@ class Spread(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the inputs."""
+        if is_plain():
+            return inputs
         mask = torch.ones(inputs.shape[self.dim], dtype=torch.bool, device=inputs.device)
         for start, end in self.constant:
             mask[start:end] = False

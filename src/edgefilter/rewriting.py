@@ -34,6 +34,7 @@ from .operations import (
     batch_gain,
     from_windows,
     group_gain,
+    is_plain,
     layer_gain,
     shift_gain,
     to_windows,
@@ -658,7 +659,7 @@ def _relevant(value: Any) -> bool:
 def _detached(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return type(value)(_detached(part) for part in value)
-    return value.detach() if isinstance(value, Tensor) else value
+    return value.detach() if isinstance(value, Tensor) and not is_plain() else value
 
 
 def _with_none(value: Tensor) -> tuple[Tensor, None]:

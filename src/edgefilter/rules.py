@@ -17,6 +17,7 @@ from zennit.core import BasicHook, Hook, RemovableHandle, RemovableHandleList, S
 from zennit.layer import Sum
 
 from .linear_maps import Favour, LinearMap, linear_map, negative, positive, signed
+from .operations import is_plain
 
 __all__ = [
     "AlphaBeta",
@@ -102,6 +103,8 @@ class _Registration:
                 f"{type(self.module).__name__} must get its inputs by position under a rule; got keywords "
                 f"{', '.join(options)}. Call it as module(inputs)."
             )
+        if is_plain() and not self.removed:
+            return linear_map(self.module, self.run).run(*inputs, **options)
         if self.removed or not (torch.is_grad_enabled() and any(given.requires_grad for given in inputs)):
             return self.run(*inputs, **options)
         return self.rule.propagated(self.module, self.run, inputs, options)
