@@ -331,6 +331,13 @@ def test_areas_below_deletion_curves_by_hand(linear_case):
     assert 5.5 <= measures.random_area(linear_case, "color", 0).item() <= 6.5
 
 
+def test_many_parts_are_silenced_some_at_a_time(linear_case, monkeypatch):
+    """Four pairs of effects 4, 3, 4, 1 in two steps: margins 12, 4, 0 after 0, 2, 4 pairs."""
+    monkeypatch.setattr(measures, "DELETIONS", 2)
+    area = measures.deletion_area(linear_case, "color_edge", torch.tensor([[4.0, 3.0, 4.0, 1.0]]))
+    assert area.item() == pytest.approx((2 * 8 + 2 * 2) / 4)
+
+
 def test_margins_are_outputs_minus_the_mean_of_the_others(generator):
     outputs, targets = torch.randn(6, 4, generator=generator), torch.tensor([0, 1, 2, 3, 0, 1])
     by_hand = torch.stack(
