@@ -1192,3 +1192,21 @@ def test_half_precision_is_close_to_single(name, dtype):
     half = copy.deepcopy(model).to(dtype)
     got = ef.EdgeFilterAttribution(half, name).attribute(x.to(dtype), 1, score="color")
     assert (got.float() - expected).abs().max() <= 0.15 * expected.abs().max()
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon_gamma_box"])
+def test_color_scores_of_cancelling_rules_come_with_a_warning(net, images, composite):
+    attr = ef.EdgeFilterAttribution(net, composite)
+    for call in (lambda: attr.attribute(images, 1, score="color"), lambda: attr.explain(images, 1)):
+        with pytest.warns(
+            UserWarning, match=f"color scores should come from.*got composite='{composite}'.*calibrated"
+        ) as seen:
+            call()
+        assert seen[0].filename == __file__
+
+
+def test_other_scores_and_rules_come_without_a_warning(net, images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ef.EdgeFilterAttribution(net, "epsilon").attribute(images, 1, score="edge")
+        ef.EdgeFilterAttribution(net, "zplus").attribute(images, 1, score="color")

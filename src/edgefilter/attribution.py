@@ -32,6 +32,7 @@ STARTS = ("target", "contrast")
 SCORE_NAMES = ("pixel", *SCORES, "response")
 
 EXPLOSION = 1e6
+CANCELLING_COLORS = ("epsilon", "epsilon_gamma", "epsilon_gamma_box")
 
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 
@@ -49,8 +50,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     """Explain a classifier by color channel, by edge filter and by pixel.
 
     Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
-    propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels. One forward
-    and one backward pass give all scores.
+    propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels: one forward
+    and one backward pass give all scores. By default it is calibrated at the responses: the score of each color is what
+    silencing it does to the output, which takes a forward pass for each color and two gradients more.
 
     Parameters
     ----------
@@ -59,7 +61,10 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         as it is: rules are registered on a private copy that shares its weights. Of ``DataParallel`` and of
         ``torch.compile``, the model inside is explained, on the device of the inputs.
     composite : str or zennit.core.Composite, optional
-        Rules: a name from :func:`edgefilter.composite_names`, or any Zennit composite. Default: ``"epsilon_plus"``.
+        Rules: a name from :func:`edgefilter.composite_names`, or any Zennit composite. Default: ``"calibrated"``, the
+        rules of ``"epsilon_plus"`` and what Notes say. ``"epsilon_plus"`` is pure relevance propagation, in one pass;
+        ``"epsilon_alpha15_beta05"`` the best of one pass at colors, ``"epsilon_alpha2_beta1"`` the usual variant of the
+        paper's years.
     layer : str or nn.Module, optional
         The edge-filter layer, where the model holds several.
     start : {"target", "contrast"}, default: "target"
@@ -72,6 +77,19 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     ------
     TypeError, ValueError, KeyError
         If an argument does not fit; the message says what does.
+
+    Notes
+    -----
+    ``"calibrated"`` computes, for each image, with the sums ``L_ck`` of the relevance of ``"epsilon_plus"`` over the places
+    of color ``c`` and filter ``k``; the drop ``D_c`` of the explained output when all responses of a color are set to zero;
+    ``P_ck``, the responses times the mean gradient of the explained output at a quarter and at three quarters of them;
+    and ``S(v; T)``, which multiplies the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they
+    sum to ``T``:
+
+    - the score of a color ``S_c = S(D; output)``,
+    - that of a color and filter ``a S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - a) S(L_ck; S_c)``, with ``q`` a size over
+      the mean size, and ``a = 0.6 max(0, 1 - sum |P_c - D_c| / sum (|P_c| + |D_c|))``, the trust in the gradient,
+    - that of a place in proportion to its relevance, and that of a pixel by the bank's rule.
 
     References
     ----------
@@ -200,6 +218,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"score must be one of {', '.join(SCORE_NAMES)}; got {score!r}{closest(str(score), SCORE_NAMES)}"
             )
+        if score in ("color", "color_edge"):
+            self._warn_of_colors(stacklevel=4)
         result = self._propagate(
             inputs,
             target,
@@ -281,6 +301,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         -------
         explanation : Explanation
         """
+        self._warn_of_colors(stacklevel=3)
         result = self._propagate(
             inputs,
             target,
@@ -354,6 +375,16 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         for name in filters:
             mask[:, bank.index(name)] = 0
         return mask.reshape(-1, 1, 1, 1)
+
+    def _warn_of_colors(self, stacklevel: int) -> None:
+        """Warn of rules whose relevance of both signs cancels when it is summed by color."""
+        if self.composite in CANCELLING_COLORS:
+            warnings.warn(
+                f"color scores should come from rules of one sign or from measurement; got composite={self.composite!r}, whose "
+                "signed sums name the wrong color more often than not. Use composite='calibrated'.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
 
     @property
     def _bank(self) -> EdgeFilterBank2d:

@@ -65,6 +65,10 @@ def _alpha2_beta1() -> Hook:
     return ConservingAlphaBeta(2.0, 1.0)
 
 
+def _alpha15_beta05() -> Hook:
+    return ConservingAlphaBeta(1.5, 0.5)
+
+
 RECIPES = {
     "calibrated": _Recipe(_wsquare, _zplus, ConservingEpsilon),
     "epsilon_plus": _Recipe(_wsquare, _zplus, ConservingEpsilon),
@@ -73,7 +77,9 @@ RECIPES = {
     "epsilon_gamma_box": _Recipe(ConservingBox, _gamma, ConservingEpsilon),
     "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, ConservingEpsilon),
     "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, ConservingEpsilon),
+    "epsilon_alpha15_beta05": _Recipe(_wsquare, _alpha15_beta05, ConservingEpsilon),
     "zplus": _Recipe(_wsquare, _zplus, _zplus),
+    "alpha15_beta05": _Recipe(_wsquare, _alpha15_beta05, _alpha15_beta05),
     "alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _alpha2_beta1),
     "epsilon": _Recipe(_epsilon, _epsilon, _epsilon),
 }
@@ -118,8 +124,8 @@ def get_composite(name: str, **options: Any) -> Composite:
         :class:`edgefilter.EdgeFilterAttribution` adds measurements. ``epsilon_plus``: z+ on convolutions, epsilon on linear layers, the
         w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support share equally.
         ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the bank.
-        ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions. ``zplus`` and ``alpha2_beta1``: on linear layers
-        too. ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules,
+        ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions; ``epsilon_alpha15_beta05``: alpha 1.5, beta 0.5, the best
+        of one pass at colors. ``zplus``, ``alpha2_beta1`` and ``alpha15_beta05``: on linear layers too. ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules,
         so that the relevance adds up to the explained output.
     **options
         ``low`` and ``high`` for ``epsilon_gamma_box``: bounds of the pixels, numbers or tensors (1, C, 1, 1).
