@@ -66,7 +66,7 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 import edgefilter as ef
 
 NETWORKS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0")
-COMPOSITES = ("epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
+COMPOSITES = ("calibrated", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
 STEPS, STEPS_RUN = 50, 5
 WINDOW, STRIDE = 32, 16
 FEWEST_TURNS = 3
@@ -211,7 +211,7 @@ def ours(
 
 def ours_anew(case: Case) -> Run:
     model = ef.replace_stem(case.model)
-    return lambda: ef.EdgeFilterAttribution(model).explain(case.images, case.target)
+    return lambda: ef.EdgeFilterAttribution(model, "epsilon_plus").explain(case.images, case.target)
 
 
 def canonizer(name: str) -> Canonizer:
@@ -444,7 +444,7 @@ def held_by(model: str, batch: int, size: int) -> dict[str, float]:
     warnings.simplefilter("ignore")
     case = case_of(model, batch, size)
     replaced = ef.replace_stem(case.model)
-    attribution = ef.EdgeFilterAttribution(replaced)
+    attribution = ef.EdgeFilterAttribution(replaced, "epsilon_plus")
     before = storages()
     attribution.explain(case.images, case.target)
     after = storages()

@@ -3,7 +3,7 @@ A first explanation
 ===================
 
 Which color, which edge filter and which pixels say "espresso"? A photo, a network with its real ImageNet weights, and
-one forward and one backward pass.
+a few passes through it.
 """
 
 import edgefilter as ef
