@@ -134,12 +134,12 @@ def test_color_scores_are_the_settled_effects(small_net, generator, monkeypatch)
 def test_a_case_by_hand():
     """Two colors of two filters and one place: effects 6 and 2, relevance 2 2 2 2, slopes 3 1 1 1, output 8.
 
-    Colors 6 and 2 as measured. Agreement 1 - (|4 - 6| + |2 - 2|) / 14 = 6/7, so the gradient counts 0.6 * 6/7 = 18/35.
+    Colors 6 and 2 as measured. Agreement 1 - (|4 - 6| + |2 - 2|) / 14 = 6/7, so the gradient counts 0.5 * 6/7 = 3/7.
     Weights 2 / (1 + size / 1.5): 2/3, 6/5, 6/5, 6/5; slopes become 2, 6/5, 6/5, 6/5: for red 6 * (5/8, 3/8).
     """
     found = Measurement(torch.tensor([[6.0, 2.0]]), torch.tensor([3.0, 1, 1, 1]).reshape(1, 2, 2, 1, 1))
     scores = calibrated(torch.full((1, 2, 2, 1, 1), 2.0), found).flatten()
-    share = 18 / 35
+    share = 3 / 7
     red = torch.tensor([share * 3.75 + (1 - share) * 3, share * 2.25 + (1 - share) * 3])
     assert_close(scores, torch.cat([red, torch.tensor([1.0, 1.0])]))
 

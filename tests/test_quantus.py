@@ -105,8 +105,9 @@ def test_explain_gives_what_the_attribution_gives(model, images, score, options)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_explain_serves_models_of_every_dtype(model, images, dtype):
     """Images are brought to the model's numbers; an array comes back."""
-    found = eq.explain(model.to(dtype), images, TARGETS, score="color")
-    want = eq.explain(model.double(), images, TARGETS, score="color")
+    options = {"score": "color", "composite": "epsilon_plus"}
+    found = eq.explain(model.to(dtype), images, TARGETS, **options)
+    want = eq.explain(model.double(), images, TARGETS, **options)
     np.testing.assert_allclose(found, want, rtol=0, atol=0.1 if dtype is torch.bfloat16 else 1e-6)
 
 

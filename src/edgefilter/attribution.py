@@ -88,7 +88,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     - the score of a color ``S_c = S(D; output)``,
     - that of a color and filter ``a S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - a) S(L_ck; S_c)``, with ``q`` a size over
-      the mean size, and ``a = 0.6 max(0, 1 - sum |P_c - D_c| / sum (|P_c| + |D_c|))``, the trust in the gradient,
+      the mean size, and ``a = 0.5 max(0, 1 - sum |P_c - D_c| / sum (|P_c| + |D_c|))``, the trust in the gradient,
     - that of a place in proportion to its relevance, and that of a pixel by the bank's rule.
 
     References

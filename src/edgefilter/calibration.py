@@ -18,7 +18,7 @@ from torch import Tensor
 __all__ = ["Measurement", "calibrated", "measure", "settled"]
 
 STEPS = (0.25, 0.75)  # fractions of the responses at which gradients are taken
-TRUST = 0.6  # weight of the gradient where it foretells the effects of the colors exactly
+TRUST = 0.5  # weight of the gradient where it foretells the effects of the colors exactly
 ROUNDING = 16  # differences of outputs count as zero below this many units in the last place
 NEGLIGIBLE = 1e-9  # of the larger side: less than this does not count as a side of its own
 
@@ -97,7 +97,7 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
 
     1. The score of a color is ``S_c = S(D; sum L)_c``.
     2. That of a pair is ``a S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - a) S(L_ck; S_c)``, settled over ``k``, with
-       ``a = 0.6 max(0, 1 - sum_c |P_c - D_c| / sum_c (|P_c| + |D_c|))``: how well the gradient foretells the effects.
+       ``a = 0.5 max(0, 1 - sum_c |P_c - D_c| / sum_c (|P_c| + |D_c|))``: how well the gradient foretells the effects.
     3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
 
     A color without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear network whose
