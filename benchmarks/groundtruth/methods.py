@@ -32,7 +32,11 @@ from .measures import margin
 
 STEPS = 20  # gradients of a path method
 OUTPUTS = ("logit", "margin")
-CONTRASTED = ("zplus", "alpha2_beta1", "alpha15_beta05")  # composites whose head separates positive from negative parts
+CONTRASTED = (
+    "zplus",
+    "alpha2_beta1",
+    "alpha15_beta05",
+)  # composites whose head separates positive from negative parts
 
 
 class Scores(NamedTuple):
