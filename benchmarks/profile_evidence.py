@@ -37,8 +37,8 @@ from edgefilter.classifiers import load_classifier
 from edgefilter.composites import DEFAULT
 from edgefilter.photos import read_photo
 
-SHOWN = "epsilon_plus"
-RULES = tuple(dict.fromkeys((DEFAULT, SHOWN, "epsilon_alpha2_beta1", "epsilon")))
+SHOWN = DEFAULT
+RULES = (DEFAULT, "epsilon_plus", "epsilon_alpha2_beta1", "epsilon")
 CHERRIES = ("Cherry Wax Red", "Cherry Wax Yellow", "Cherry Wax Black")
 DIGITS = ("1", "7", "0")
 EACH = 50  # images of each digit

@@ -168,6 +168,15 @@ def test_a_black_image_is_explained_as_by_its_rules(small_net):
     assert_close(ef.EdgeFilterAttribution(model).attribute(images, 1), expected, rtol=1e-9, atol=1e-12)
 
 
+def test_a_wild_gradient_does_not_spoil_the_sum(generator):
+    """In deep networks gradients can be a million times the output; the scores are single precision still."""
+    relevance = torch.rand(2, 3, 4, 5, 5, generator=generator)
+    slope = 1e6 * torch.randn(2, 3, 4, 5, 5, generator=generator)
+    found = calibrated(relevance, Measurement(torch.randn(2, 3, generator=generator), slope))
+    assert_close(found.sum((1, 2, 3, 4)), relevance.sum((1, 2, 3, 4)), rtol=1e-4, atol=0)
+    assert (found.abs().sum((1, 2, 3, 4)) < 20 * relevance.sum((1, 2, 3, 4))).all()
+
+
 @pytest.mark.parametrize("factor", [3.0, -2.0])
 def test_scores_scale_with_the_output(small_net, generator, factor):
     model = ef.replace_stem(small_net)

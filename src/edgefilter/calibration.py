@@ -20,9 +20,9 @@ __all__ = ["Measurement", "calibrated", "measure", "settled"]
 STEPS = (0.25, 0.75)  # fractions of the responses at which gradients are taken
 TRUST = 0.5  # weight of the gradient where it foretells the effects of the colors exactly
 ROUNDING = 16  # differences of outputs count as zero below this many units in the last place
-NEGLIGIBLE = 1e-9  # of the larger side: less than this does not count as a side of its own
+FEW = 0.01  # of the larger side: places of the other sign that are less do not count as a side of their own
 
-CANCELLING = 10  # relevance of both signs in a pair counts for at most so many times its sum
+CANCELLING = 10  # values of both signs count for at most so many times the size of what they are to sum to
 
 Explained = Callable[[Tensor], Tensor]
 
@@ -100,14 +100,16 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
        ``a = 0.5 max(0, 1 - sum_c |P_c - D_c| / sum_c (|P_c| + |D_c|))``: how well the gradient foretells the effects.
     3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
 
-    A color without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear network whose
+    Values of both signs that are more than ten times their total in 2 and 3 are scaled down to that before. A color
+    without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear network whose
     contributions have one sign, nothing is changed.
     """
     pairs, slope = _by_pair(relevance), _by_pair(found.slope)
     effect = torch.where((pairs != 0).any(2) | (slope != 0).any(2), found.effect.to(pairs), 0)
     color = settled(effect, pairs.sum((1, 2)), pairs.sum(2))
     sharpened = slope * (1 + _over_mean(pairs)) / (1 + _over_mean(slope))
-    sharpened = sharpened * _ratio(slope.abs().sum((1, 2)), sharpened.abs().sum((1, 2)))[:, None, None]
+    amount = torch.minimum(slope.abs().sum((1, 2)), CANCELLING * color.abs().sum(1))
+    sharpened = sharpened * _ratio(amount, sharpened.abs().sum((1, 2)))[:, None, None]
     trust = TRUST * _agreement(slope.sum(2), effect)[:, None, None]
     scores = trust * settled(sharpened, color, pairs) + (1 - trust) * settled(pairs, color, slope)
     scores = torch.where((pairs != 0).flatten(1).any(1)[:, None, None], scores, 0)
@@ -154,17 +156,20 @@ def settled(values: Tensor, total: Tensor, *others: Tensor) -> Tensor:
     for other in others:
         values = torch.where(values.abs().sum(-1, keepdim=True) > 0, values, other)
     size = values.abs()
-    signed, unsigned = _factors(values.sum(-1), size.sum(-1), total)
+    signed, unsigned = _factors(values.sum(-1), size.sum(-1), total, ROUNDING * torch.finfo(values.dtype).eps)
     return values * signed[..., None] + size * unsigned[..., None]
 
 
-def _factors(sums: Tensor, sizes: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the factors of values and of their sizes that settle them, from the sums of both."""
+def _factors(sums: Tensor, sizes: Tensor, total: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Return the factors of values and of their sizes that settle them, from the sums of both.
+
+    A side of less than ``least`` of the other does not count as one.
+    """
     rise, fall = (sizes + sums) / 2, (sizes - sums) / 2
     root = (total.square() + 4 * rise * fall).sqrt()
     factor = torch.where(total >= 0, (total + root) / (2 * rise), 2 * fall / (root - total))
     plain = torch.where(sums == 0, 0, total / sums)
-    both = torch.minimum(rise, fall) > NEGLIGIBLE * torch.maximum(rise, fall)
+    both = torch.minimum(rise, fall) > least * torch.maximum(rise, fall)
     up, down = torch.where(both, factor, plain), torch.where(both, 1 / factor, plain)
     return (up + down) / 2, (up - down) / 2
 
@@ -174,7 +179,7 @@ def _placed(values: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     size = values.abs()
     sums, sizes = _by_pair(values), _by_pair(size)
     scale = _ratio(scores.abs(), torch.maximum(sums.abs(), sizes / CANCELLING))
-    signed, unsigned = _factors(scale * sums, scale * sizes, scores)
+    signed, unsigned = _factors(scale * sums, scale * sizes, scores, FEW)
     result = values * _spread(scale * signed, values)
     result.addcmul_(size, _spread(scale * unsigned, values))
     return result, torch.where(sizes > 0, 0, scores)
