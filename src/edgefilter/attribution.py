@@ -63,8 +63,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     composite : str or zennit.core.Composite, optional
         Rules: a name from :func:`edgefilter.composite_names`, or any Zennit composite. Default: ``"calibrated"``, the
         rules of ``"epsilon_plus"`` and what Notes say. ``"epsilon_plus"`` is pure relevance propagation, in one pass;
-        ``"epsilon_alpha15_beta05"`` the best of one pass at colors, ``"epsilon_alpha2_beta1"`` the usual variant of the
-        paper's years.
+        ``"epsilon_alpha15_beta05"`` the best of one pass at filters, ``"epsilon_alpha2_beta1"`` nearest to the LRP of the
+        paper's time.
     layer : str or nn.Module, optional
         The edge-filter layer, where the model holds several.
     start : {"target", "contrast"}, default: "target"
@@ -381,7 +381,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if self.composite in CANCELLING_COLORS:
             warnings.warn(
                 f"color scores should come from rules of one sign or from measurement; got composite={self.composite!r}, whose "
-                "signed sums name the wrong color more often than not. Use composite='calibrated'.",
+                "signed sums can name the wrong color. Use composite='calibrated'.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -100,9 +100,9 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
        ``a = 0.5 max(0, 1 - sum_c |P_c - D_c| / sum_c (|P_c| + |D_c|))``: how well the gradient foretells the effects.
     3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
 
-    Values of both signs that are more than ten times their total in 2 and 3 are scaled down to that before. A color
-    without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear network whose
-    contributions have one sign, nothing is changed.
+    In 2 the slopes, and in 3 relevance of both signs, count for at most ten times what they are to sum to. A color without
+    relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear
+    network whose contributions have one sign, nothing is changed.
     """
     pairs, slope = _by_pair(relevance), _by_pair(found.slope)
     effect = torch.where((pairs != 0).any(2) | (slope != 0).any(2), found.effect.to(pairs), 0)

@@ -121,12 +121,13 @@ def get_composite(name: str, **options: Any) -> Composite:
     ----------
     name : str
         One of :func:`composite_names`. ``calibrated`` (default): the rules of ``epsilon_plus``, to which
-        :class:`edgefilter.EdgeFilterAttribution` adds measurements. ``epsilon_plus``: z+ on convolutions, epsilon on linear layers, the
-        w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support share equally.
-        ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the bank.
-        ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions; ``epsilon_alpha15_beta05``: alpha 1.5, beta 0.5, the best
-        of one pass at colors. ``zplus``, ``alpha2_beta1`` and ``alpha15_beta05``: on linear layers too. ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules,
-        so that the relevance adds up to the explained output.
+        :class:`edgefilter.EdgeFilterAttribution` adds measurements. ``epsilon_plus``: z+ on convolutions, epsilon on
+        linear layers, the w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support
+        share equally. ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the
+        bank. ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions; ``epsilon_alpha15_beta05``: alpha 1.5, beta 0.5,
+        the best of one pass at filters. ``zplus``, ``alpha2_beta1`` and ``alpha15_beta05``: on linear layers too.
+        ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules, so that
+        the relevance adds up to the explained output.
     **options
         ``low`` and ``high`` for ``epsilon_gamma_box``: bounds of the pixels, numbers or tensors (1, C, 1, 1).
         Default: the smallest and largest value of each image and color.

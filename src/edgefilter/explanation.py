@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ._checks import UnknownNameError, closest
+from ._checks import UnknownNameError, closest, new_file
 from .responses import bank_of, by_color, to_pixels
 
 if TYPE_CHECKING:
@@ -384,15 +384,7 @@ class Explanation:
         FileNotFoundError
             If its folder is not there.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"path must be a new file; got {str(path)!r}, which exists. Pass overwrite=True."
-            )
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"path must lie in a folder that exists; got {str(path)!r}. Make {str(path.parent)!r} first."
-            )
+        path = new_file(path, overwrite=overwrite)
         tensors = {name: getattr(self, name) for name in TENSORS}
         tensors = {
             name: t.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchmetrics import Metric
 
-from ._checks import UnknownNameError, closest, pair
+from ._checks import UnknownNameError, closest, new_file, pair
 from .moments import hedges, merge_moments, moments_of, of_moments
 
 if TYPE_CHECKING:
@@ -459,15 +459,7 @@ class ClassProfile(Metric):
         FileNotFoundError
             If its folder is not there.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"path must be a new file; got {str(path)!r}, which exists. Pass overwrite=True."
-            )
-        if not path.parent.is_dir():
-            raise FileNotFoundError(
-                f"path must lie in a folder that exists; got {str(path)!r}. Make {str(path.parent)!r} first."
-            )
+        path = new_file(path, overwrite=overwrite)
         about = {
             name: getattr(self, name)
             for name in ("num_classes", "colors", "filters", "class_names", "filter_labels")
