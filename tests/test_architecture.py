@@ -25,7 +25,8 @@ OPERATIONS = STEMS | {"operations"}
 TWINS = OPERATIONS | {"twins"}
 REWRITING = TWINS | {"rewriting"}
 GRAPH = REWRITING | {"graph"}
-RULES = OPERATIONS | {"linear_maps", "rules", "conserving"}
+LINEAR_MAPS = OPERATIONS | {"linear_maps"}
+RULES = LINEAR_MAPS | {"rules", "conserving"}
 COMPOSITES = GRAPH | RULES | {"composites"}
 RESPONSES = COMPOSITES | {"responses"}
 ATTRIBUTION = RESPONSES | {"explanation", "calibration", "attribution"}
@@ -43,13 +44,13 @@ MAY_IMPORT = {  # at module level, from this package
     "rewriting": TWINS,
     "graph": REWRITING,
     "linear_maps": OPERATIONS,
-    "rules": OPERATIONS | {"linear_maps"},
-    "conserving": OPERATIONS | {"linear_maps", "rules"},
+    "rules": LINEAR_MAPS,
+    "conserving": LINEAR_MAPS | {"rules"},
     "composites": COMPOSITES - {"composites"},
     "responses": COMPOSITES,
     "masks": RESPONSES,
     "explanation": RESPONSES,
-    "calibration": set(),
+    "calibration": LINEAR_MAPS,
     "attribution": RESPONSES | {"explanation", "calibration"},
     "layer_attribution": ATTRIBUTION,
     "causal": ATTRIBUTION,

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import edgefilter as ef
 from edgefilter import attribution
 from edgefilter.calibration import Measurement, calibrated, measure, settled
+from edgefilter.graph import RewrittenModel
 
 NUMBERS = st.lists(st.floats(-10, 10).filter(lambda x: x == 0 or abs(x) > 1e-3), min_size=1, max_size=6)
 
@@ -79,6 +80,49 @@ class Gated(nn.Module):
         return self.head((tokens + mixed).mean(1))
 
 
+class Shared(nn.Module):
+    """Two readers of the responses: neither speaks for all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.filters = ef.EdgeFilterBank2d("sobel", 3, padding=1)
+        self.first, self.second = nn.Conv2d(6, 4, 1), nn.Conv2d(6, 4, 3, padding=1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images):
+        responses = self.filters(images)
+        return self.head((self.first(responses).relu() + self.second(responses).relu()).mean((2, 3)))
+
+
+def built_on_filters(*layers):
+    return nn.Sequential(
+        ef.EdgeFilterBank2d("sobel", 3, padding=1),
+        *layers,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 5),
+    )
+
+
+READERS = {  # a model on a bank, and the part of it that alone reads the responses, if any
+    "mixing": (lambda: ef.replace_stem(torchvision.models.resnet18(num_classes=5)), "conv1.mixing"),
+    "mirrored": (
+        lambda: built_on_filters(nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), nn.ReLU()),
+        "1",
+    ),
+    "without bias": (lambda: built_on_filters(nn.Conv2d(6, 6, 3, stride=2, bias=False), nn.ReLU()), "1"),
+    "in groups": (lambda: built_on_filters(nn.Conv2d(6, 6, 3, groups=3), nn.ReLU()), None),
+    "rectified": (lambda: built_on_filters(nn.ReLU(), nn.Conv2d(6, 6, 3)), None),
+    "two": (Shared, None),
+}
+
+
+def randomized(build):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build().double().eval()
+
+
 NETWORKS = {
     "gates and attention": Gated,
     "resnet18": lambda: torchvision.models.resnet18(num_classes=5),
@@ -87,12 +131,30 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", READERS)
+def test_the_only_convolution_that_reads_the_responses_is_known(name, generator):
+    build, path = READERS[name]
+    model, images = randomized(build), torch.randn(1, 3, 16, 16, generator=generator).double()
+    bank = next(path for path, module in model.named_modules() if isinstance(module, ef.EdgeFilterBank2d))
+    found = RewrittenModel(model, bank, (images,)).reader
+    assert found is None if path is None else type(found) is type(model.get_submodule(path))
+
+
+def test_a_color_that_is_not_read_has_no_effect_at_all(generator, monkeypatch):
+    """Exactly none, also in single precision: nothing downstream may be computed another way."""
+    model = randomized(READERS["mixing"][0]).float()
+    model.conv1.mixing.weight.data[:, :49] = 0
+    images = torch.randn(4, 3, 64, 64, generator=generator)
+    explanation, found = seen_by(ef.EdgeFilterAttribution(model), images, 1, monkeypatch)
+    assert (found.effect[:, 0] == 0).all()
+    assert (found.effect[:, 1:] != 0).all()
+    assert (explanation.color[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *READERS])
 def test_effects_and_slopes_are_those_of_the_model(name, generator, monkeypatch):
     """Against the model itself: outputs with a color silenced, and automatic differentiation of its tail."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = ef.replace_stem(NETWORKS[name]().double().eval())
+    model = randomized(READERS[name][0] if name in READERS else lambda: ef.replace_stem(NETWORKS[name]()))
     images = torch.randn(2, 3, 32, 32, generator=generator).double()
     attr = ef.EdgeFilterAttribution(model, start="contrast")
     _, found = seen_by(attr, images, 1, monkeypatch)

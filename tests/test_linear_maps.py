@@ -440,6 +440,7 @@ def test_a_changed_weight_is_made_once():
 def test_blocks_cover_all_values_and_write_through(monkeypatch):
     """As many rows as fit, at least one, the rest in a shorter block; vectors by their values."""
     monkeypatch.setattr(linear_maps, "BLOCK", 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     matrix, result = randn((5, 3), 50), torch.zeros(5, 2, dtype=F64)
     sizes = []
     for given, into in in_blocks(matrix, result):
@@ -449,6 +450,13 @@ def test_blocks_cover_all_values_and_write_through(monkeypatch):
     assert torch.equal(result, matrix[:, :2])
     assert [len(part) for (part,) in in_blocks(torch.zeros(16))] == [7, 7, 2]
     assert [len(part) for (part,) in in_blocks(torch.zeros(2, 9))] == [1, 1]
+
+
+def test_blocks_grow_with_the_threads_that_share_them(monkeypatch):
+    """Each thread has a cache of its own."""
+    monkeypatch.setattr(linear_maps, "BLOCK", 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert [len(part) for (part,) in in_blocks(torch.zeros(16))] == [14, 2]
 
 
 def test_tensors_laid_out_alike_are_vectors_of_their_memory():

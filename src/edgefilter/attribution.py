@@ -17,11 +17,12 @@ from torch.nn.modules.conv import _ConvNd
 from zennit.core import Composite
 
 from ._checks import UnknownNameError, closest
-from .calibration import calibrated, measure
+from .calibration import Reader, calibrated, measure
 from .composites import DEFAULT, fresh_composite
 from .explanation import SCORES, Explanation, color_names, per_image, scores
 from .graph import RewrittenModel, constants, own_modes, structure
 from .layers import EdgeFilterBank2d
+from .linear_maps import linear_map
 from .operations import plain_gradients
 from .stems import bank_path
 from .twins import in_layout
@@ -503,13 +504,16 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         relevance, past = found[0], found[1:]
         if relevance is None:
             return None, *(past or (None,) * len(below))
-        weights = self._weights(output, target)
+        weights, layer = self._weights(output, target), rewritten.reader
+        reader = Reader(None if layer is None else linear_map(layer))
 
-        def explained(response: Tensor) -> Tensor:
-            return _sum_per_image(weights * rewritten.tail(response.flatten(1, 2), arguments))
+        def explained(value: Tensor) -> Tensor:
+            value = value if layer else value.flatten(1, 2)
+            return _sum_per_image(weights * rewritten.tail(value, arguments, layer))
 
         with plain_gradients():
-            measured = measure(explained, self._by_color(responses.detach()), _sum_per_image(start))
+            response = self._by_color(responses.detach())
+            measured = measure(explained, response, _sum_per_image(start), reader)
         result = calibrated(self._by_color(relevance), measured).flatten(1, 2)
         if not below:
             return (result,)
@@ -529,7 +533,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             path = bank_path(self.model, self._layer)
             self._rewritten = RewrittenModel(self.model, path, arguments)
             self._structure = present
-        self._rewritten.refresh()
+        else:
+            self._rewritten.refresh()
         return self._rewritten
 
     @staticmethod

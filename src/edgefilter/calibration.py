@@ -15,7 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Measurement", "calibrated", "measure", "settled"]
+from .linear_maps import LinearMap
+
+__all__ = ["Measurement", "Reader", "calibrated", "measure", "settled"]
 
 STEPS = (0.25, 0.75)  # fractions of the responses at which gradients are taken
 TRUST = 0.5  # weight of the gradient where it foretells the effects of the colors exactly
@@ -42,16 +44,61 @@ class Measurement(NamedTuple):
     slope: Tensor
 
 
-def measure(explained: Explained, response: Tensor, output: Tensor) -> Measurement:
+class Reader:
+    """What reads the responses of a bank: a linear layer that nothing stands beside, or anything.
+
+    What a linear layer makes of the responses to each color adds up, and what it makes of a fraction of them is that
+    fraction. Then the rest of the network is all that has to run anew when they change.
+
+    Parameters
+    ----------
+    layer : LinearMap, optional
+    """
+
+    def __init__(self, layer: LinearMap | None = None) -> None:
+        self._layer = layer
+
+    def value(self, response: Tensor) -> Tensor:
+        """Return what the rest of the network gets."""
+        return response if self._layer is None else self._layer.run(response.flatten(1, 2))
+
+    def scaled(self, value: Tensor, step: float) -> Tensor:
+        """Return what it would get of a fraction of the responses."""
+        bias = None if self._layer is None else self._layer.bias
+        return step * value if bias is None else torch.lerp(bias.reshape(-1, 1, 1), value, step)
+
+    def share(self, response: Tensor, color: int) -> Tensor:
+        """Return the part of its value that comes from the responses to a color."""
+        if self._layer is None:
+            part = torch.zeros_like(response)
+            part[:, color] = response[:, color]
+            return part
+        weight = self._layer.weight
+        assert weight is not None
+        return self._layer.forward(response[:, color], torch.unflatten(weight, 1, response.shape[1:3])[:, color])
+
+    def pull(self, gradient: Tensor, response: Tensor) -> Tensor:
+        """Return responses times their gradient, given the gradient of the value."""
+        if self._layer is None:
+            return gradient.mul_(response)
+        pulled = self._layer.pull(gradient, self._layer.weight, response.flatten(1, 2))
+        return torch.unflatten(pulled, 1, response.shape[1:3])
+
+
+def measure(
+    explained: Explained, response: Tensor, output: Tensor, reader: Reader | None = None
+) -> Measurement:
     """Silence each color, and take gradients on the straight way from no responses to all.
 
     Parameters
     ----------
     explained : callable
-        From responses, shaped as ``response``, to the explained output (N,), differentiable.
+        From the value of the reader to the explained output (N,), differentiable.
     response : Tensor, shape (N, C, K, H', W')
     output : Tensor, shape (N,)
         The explained output of these responses.
+    reader : Reader, optional
+        Default: ``explained`` is a function of the responses.
 
     Examples
     --------
@@ -60,19 +107,20 @@ def measure(explained: Explained, response: Tensor, output: Tensor) -> Measureme
     >>> found.effect, found.slope.sum((2, 3, 4))
     (tensor([[ 3., -6.]]), tensor([[ 3., -6.]]))
     """
-    effects = []
+    reader = reader or Reader()
     with torch.no_grad():
-        for color in range(response.shape[1]):
-            silenced = response.clone()
-            silenced[:, color] = 0
-            effects.append(_difference(output, explained(silenced)))
-    slopes = []
+        value = reader.value(response)
+        effects = [
+            _difference(output, explained(value - reader.share(response, color)))
+            for color in range(response.shape[1])
+        ]
+    gradients = []
     for step in STEPS:
-        point = (step * response).requires_grad_()
+        point = reader.scaled(value, step).requires_grad_()
         with torch.enable_grad():
-            slopes.append(torch.autograd.grad(explained(point).sum(), point)[0])
-    slope = functools.reduce(Tensor.add_, slopes).mul_(response).div_(len(STEPS))
-    return Measurement(torch.stack(effects, 1), slope)
+            gradients.append(torch.autograd.grad(explained(point).sum(), point)[0])
+    gradient = functools.reduce(Tensor.add_, gradients).div_(len(STEPS))
+    return Measurement(torch.stack(effects, 1), reader.pull(gradient, response))
 
 
 def calibrated(relevance: Tensor, found: Measurement) -> Tensor:

@@ -86,16 +86,24 @@ class RewrittenModel:
         assert isinstance(found, FilterBankConv2d)
         return found
 
-    def tail(self, responses: Tensor, arguments: tuple[Any, ...]) -> Any:
-        """Return the output that the model would give if its bank gave these responses."""
-        own = vars(self.bank)
-        kept = {"forward": own["forward"]} if "forward" in own else {}
-        own["forward"] = lambda *_: responses
-        try:
+    @property
+    def reader(self) -> nn.Conv2d | None:
+        """The convolution that alone reads the responses, where there is one: what it gives is linear in them."""
+        readers = [node for node in self._responses.users if node.op != "output"]
+        if len(readers) != 1 or readers[0].op != "call_module":
+            return None
+        module = self.module.get_submodule(str(readers[0].target))
+        return module if isinstance(module, nn.Conv2d) and module.groups == 1 else None
+
+    @property
+    def _responses(self) -> fx.Node:
+        found: fx.Node = next(node for node in self.module.graph.nodes if node.target == self._bank)
+        return found
+
+    def tail(self, values: Tensor, arguments: tuple[Any, ...], start: nn.Module | None = None) -> Any:
+        """Return the output that the model would give if its bank, or its :attr:`reader`, gave these values."""
+        with _giving(self.bank, values), _giving(start or self.bank, values):
             return self.module(*arguments)[0]
-        finally:
-            del own["forward"]
-            own.update(kept)
 
     def refresh(self) -> None:
         """Take over the present weights of the model."""
@@ -137,6 +145,19 @@ class RewrittenModel:
                 f"of {worst:.2g}. A hook or an operation that changes with each call cannot be explained."
             )
         self._expected = None
+
+
+@contextlib.contextmanager
+def _giving(module: nn.Module, values: Tensor) -> Iterator[None]:
+    """Let a module return these values, whatever it is given."""
+    own = vars(module)
+    kept = {"forward": own["forward"]} if "forward" in own else {}
+    own["forward"] = lambda *_: values
+    try:
+        yield
+    finally:
+        del own["forward"]
+        own.update(kept)
 
 
 def _one_sample(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -44,7 +44,7 @@ PLAIN_FORWARD = {
 }  # fmt: skip
 
 
-BLOCK = 2**16  # values of a tensor that are handled at once, so that they stay in the processor's cache
+BLOCK = 2**16  # values of a tensor that a thread handles at once, so that they stay in its core's cache
 MANY = 0.75  # part of the channels from which on leaving the others out does not pay
 
 
@@ -52,7 +52,8 @@ def in_blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the rows of matrices, or the values of vectors, some at a time: few enough to stay in a CPU's cache."""
     first = tensors[0]
     width = max(1, first[0].numel() if len(first) else 1)
-    size = max(1, BLOCK // width) if first.device.type == "cpu" else max(1, len(first))
+    size = BLOCK * torch.get_num_threads() // width if first.device.type == "cpu" else len(first)
+    size = max(1, size)
     return zip(*(torch.split(values, size) for values in tensors), strict=True)
 
 

@@ -104,7 +104,7 @@ class _Registration:
                 f"{', '.join(options)}. Call it as module(inputs)."
             )
         if is_plain() and not self.removed:
-            return linear_map(self.module, self.run).run(*inputs, **options)
+            return self.rule.plain(self.module, self.run, inputs, options)
         if self.removed or not (torch.is_grad_enabled() and any(given.requires_grad for given in inputs)):
             return self.run(*inputs, **options)
         return self.rule.propagated(self.module, self.run, inputs, options)
@@ -142,6 +142,12 @@ class Rule(Hook):  # type: ignore[misc]
         output: Any = _Propagation.apply(self, module, run, options, *inputs)
         output.spared = self.spares_output and not output._is_view()
         return output  # type: ignore[no-any-return]
+
+    def plain(
+        self, module: nn.Module, run: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Return the output of the module where rules are set aside."""
+        return linear_map(module, run).run(*inputs, **options)  # type: ignore[no-any-return]
 
     def check_way_back(self) -> None:
         """Refuse gradients of relevance: the rules are no operations that PyTorch could differentiate."""
@@ -221,6 +227,15 @@ class Pass(Rule):
         (given,) = inputs
         in_place = bool(vars(module).get("may_overwrite") and getattr(given, "spared", False))
         return _Passage.apply(self, run, options, in_place, given)  # type: ignore[no-any-return]
+
+    def plain(
+        self, module: nn.Module, run: Any, inputs: tuple[Tensor, ...], options: dict[str, Any]
+    ) -> Tensor:
+        """Return the output of the module; a ReLU overwrites what another module computed for it alone."""
+        (given,) = inputs
+        if vars(module).get("may_overwrite") and not (given.is_leaf and given.requires_grad):
+            return given.relu_()
+        return super().plain(module, run, inputs, options)
 
 
 class _Stabilized(Rule):
