@@ -165,10 +165,8 @@ def test_effects_and_slopes_are_those_of_the_model(name, generator, monkeypatch)
         output = tail(values)
         return output[:, 1] - output[:, [0, 2, 3, 4]].mean(1)
 
-    slope = torch.zeros_like(response)
-    for step in (0.25, 0.75):
-        point = (step * response).requires_grad_()
-        slope += torch.autograd.grad(margin(point).sum(), point)[0] * response / 2
+    point = (response / 4).requires_grad_()
+    slope = torch.autograd.grad(margin(point).sum(), point)[0] * response
     assert_close(found.slope.flatten(1, 2), slope, rtol=1e-7, atol=1e-9)
     for number, color in enumerate(("red", "green", "blue")):
         drop = margin(response) - attr.silence(images, 1, colors=[color])
@@ -196,13 +194,12 @@ def test_color_scores_are_the_settled_effects(small_net, generator, monkeypatch)
 def test_a_case_by_hand():
     """Two colors of two filters and one place: effects 6 and 2, relevance 2 2 2 2, slopes 3 1 1 1, output 8.
 
-    Colors 6 and 2 as measured. Agreement 1 - (|4 - 6| + |2 - 2|) / 14 = 6/7, so the gradient counts 0.5 * 6/7 = 3/7.
-    Weights 2 / (1 + size / 1.5): 2/3, 6/5, 6/5, 6/5; slopes become 2, 6/5, 6/5, 6/5: for red 6 * (5/8, 3/8).
+    Colors 6 and 2 as measured. Weights 2 / (1 + size / 1.5): 2/3, 6/5, 6/5, 6/5; slopes become 2, 6/5, 6/5, 6/5: for red
+    6 * (5/8, 3/8). The slopes count 0.4, the relevance 0.6.
     """
     found = Measurement(torch.tensor([[6.0, 2.0]]), torch.tensor([3.0, 1, 1, 1]).reshape(1, 2, 2, 1, 1))
     scores = calibrated(torch.full((1, 2, 2, 1, 1), 2.0), found).flatten()
-    share = 3 / 7
-    red = torch.tensor([share * 3.75 + (1 - share) * 3, share * 2.25 + (1 - share) * 3])
+    red = torch.tensor([0.4 * 3.75 + 0.6 * 3, 0.4 * 2.25 + 0.6 * 3])
     assert_close(scores, torch.cat([red, torch.tensor([1.0, 1.0])]))
 
 
@@ -238,7 +235,7 @@ def test_a_wild_gradient_does_not_spoil_the_sum(generator):
     effect = slope.sum((2, 3, 4)) + 0.1 * torch.rand(2, 3, generator=generator)
     found = calibrated(relevance, Measurement(effect, slope.expand(2, 3, 4, 5, 5) / 25))
     assert_close(found.sum((1, 2, 3, 4)), relevance.sum((1, 2, 3, 4)), rtol=1e-4, atol=0)
-    assert (found.abs().sum((1, 2, 3, 4)) < 20 * relevance.sum((1, 2, 3, 4))).all()
+    assert (found.abs().sum((1, 2, 3, 4)) < 3 * relevance.sum((1, 2, 3, 4))).all()
 
 
 @pytest.mark.parametrize("factor", [3.0, -2.0])

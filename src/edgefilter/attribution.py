@@ -53,7 +53,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
     propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels: one forward
     and one backward pass give all scores. By default it is calibrated at the responses: the score of each color is what
-    silencing it does to the output, which takes a forward pass for each color and two gradients more.
+    silencing it does to the output, which takes a forward pass for each color and a gradient pass more.
 
     Parameters
     ----------
@@ -83,13 +83,12 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     -----
     ``"calibrated"`` computes, for each image, with the sums ``L_ck`` of the relevance of ``"epsilon_plus"`` over the places
     of color ``c`` and filter ``k``; the drop ``D_c`` of the explained output when all responses of a color are set to zero;
-    ``P_ck``, the responses times the mean gradient of the explained output at a quarter and at three quarters of them;
-    and ``S(v; T)``, which multiplies the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they
-    sum to ``T``:
+    ``P_ck``, the responses times the gradient of the explained output at a quarter of them; and ``S(v; T)``, which multiplies
+    the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they sum to ``T``:
 
     - the score of a color ``S_c = S(D; output)``,
-    - that of a color and filter ``a S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - a) S(L_ck; S_c)``, with ``q`` a size over
-      the mean size, and ``a = 0.5 max(0, 1 - sum |P_c - D_c| / sum (|P_c| + |D_c|))``, the trust in the gradient,
+    - that of a color and filter ``0.4 S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + 0.6 S(L_ck; S_c)``, with ``q`` a size over the
+      mean size,
     - that of a place in proportion to its relevance, and that of a pixel by the bank's rule.
 
     References

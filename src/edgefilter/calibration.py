@@ -1,14 +1,12 @@
 """Relevance that agrees with what silencing each color does to the output.
 
-Relevance propagation says which filters and places speak for a class, but not how much each color is worth. A path gradient
-says how much, but is noise in deep networks. Silencing a color is a measurement. Here the measured effects of the colors
-are divided among their filters by both, the gradient trusted as far as it foretells the measurement, and among places
-by relevance.
+Relevance propagation says which filters and places speak for a class, but not how much each color is worth. A gradient on the
+way to the responses says how much, but is noise in deep networks. Silencing a color is a measurement. Here the measured
+effects of the colors are divided among their filters by both, and among places by relevance.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,12 +17,14 @@ from .linear_maps import LinearMap
 
 __all__ = ["Measurement", "Reader", "calibrated", "measure", "settled"]
 
-STEPS = (0.25, 0.75)  # fractions of the responses at which gradients are taken
-TRUST = 0.5  # weight of the gradient where it foretells the effects of the colors exactly
+STEP = 0.25  # fraction of the responses at which the gradient is taken
+WEIGHT = 0.4  # of the gradient beside relevance, for the scores of pairs
 ROUNDING = 16  # differences of outputs count as zero below this many units in the last place
 FEW = 0.01  # of the larger side: places of the other sign that are less do not count as a side of their own
 
-CANCELLING = 10  # values of both signs count for at most so many times the size of what they are to sum to
+# Values of both signs count for at most so many times the size of what they are to sum to.
+OPPOSING_PAIRS = 2
+OPPOSING_PLACES = 10
 
 Explained = Callable[[Tensor], Tensor]
 
@@ -37,7 +37,7 @@ class Measurement(NamedTuple):
     effect : Tensor, shape (N, C)
         By how much the explained output drops when a color is silenced.
     slope : Tensor, shape (N, C, K, H', W')
-        Responses times the mean gradient of the explained output on the way to them from zero.
+        Responses times the gradient of the explained output at a quarter of them.
     """
 
     effect: Tensor
@@ -75,7 +75,9 @@ class Reader:
             return part
         weight = self._layer.weight
         assert weight is not None
-        return self._layer.forward(response[:, color], torch.unflatten(weight, 1, response.shape[1:3])[:, color])
+        return self._layer.forward(
+            response[:, color], torch.unflatten(weight, 1, response.shape[1:3])[:, color]
+        )
 
     def pull(self, gradient: Tensor, response: Tensor) -> Tensor:
         """Return responses times their gradient, given the gradient of the value."""
@@ -88,7 +90,7 @@ class Reader:
 def measure(
     explained: Explained, response: Tensor, output: Tensor, reader: Reader | None = None
 ) -> Measurement:
-    """Silence each color, and take gradients on the straight way from no responses to all.
+    """Silence each color, and take the gradient on the straight way from no responses to all.
 
     Parameters
     ----------
@@ -114,12 +116,9 @@ def measure(
             _difference(output, explained(value - reader.share(response, color)))
             for color in range(response.shape[1])
         ]
-    gradients = []
-    for step in STEPS:
-        point = reader.scaled(value, step).requires_grad_()
-        with torch.enable_grad():
-            gradients.append(torch.autograd.grad(explained(point).sum(), point)[0])
-    gradient = functools.reduce(Tensor.add_, gradients).div_(len(STEPS))
+    point = reader.scaled(value, STEP).requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(explained(point).sum(), point)
     return Measurement(torch.stack(effects, 1), reader.pull(gradient, response))
 
 
@@ -144,22 +143,20 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
     silencing a color, ``q(.)`` a size over the mean size of all pairs, and ``S(values; total)`` for :func:`settled`:
 
     1. The score of a color is ``S_c = S(D; sum L)_c``.
-    2. That of a pair is ``a S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - a) S(L_ck; S_c)``, settled over ``k``, with
-       ``a = 0.5 max(0, 1 - sum_c |P_c - D_c| / sum_c (|P_c| + |D_c|))``: how well the gradient foretells the effects.
+    2. That of a pair is ``0.4 S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + 0.6 S(L_ck; S_c)``, settled over ``k``.
     3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
 
-    In 2 the slopes, and in 3 relevance of both signs, count for at most ten times what they are to sum to. A color without
-    relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as in a linear
-    network whose contributions have one sign, nothing is changed.
+    In 2 the slopes count for at most twice, and in 3 relevance of both signs for at most ten times what they are to sum to. A
+    color without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as
+    in a linear network whose contributions have one sign, nothing is changed.
     """
     pairs, slope = _by_pair(relevance), _by_pair(found.slope)
     effect = torch.where((pairs != 0).any(2) | (slope != 0).any(2), found.effect.to(pairs), 0)
     color = settled(effect, pairs.sum((1, 2)), pairs.sum(2))
     sharpened = slope * (1 + _over_mean(pairs)) / (1 + _over_mean(slope))
-    amount = torch.minimum(slope.abs().sum((1, 2)), CANCELLING * color.abs().sum(1))
+    amount = torch.minimum(slope.abs().sum((1, 2)), OPPOSING_PAIRS * color.abs().sum(1))
     sharpened = sharpened * _ratio(amount, sharpened.abs().sum((1, 2)))[:, None, None]
-    trust = TRUST * _agreement(slope.sum(2), effect)[:, None, None]
-    scores = trust * settled(sharpened, color, pairs) + (1 - trust) * settled(pairs, color, slope)
+    scores = WEIGHT * settled(sharpened, color, pairs) + (1 - WEIGHT) * settled(pairs, color, slope)
     scores = torch.where((pairs != 0).flatten(1).any(1)[:, None, None], scores, 0)
     result, left = _placed(relevance, scores)
     return result if not bool((left != 0).any()) else result + _placed(found.slope, left)[0]
@@ -226,7 +223,7 @@ def _placed(values: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Divide the scores of pairs among places by values; return also the scores of pairs whose values are all zero."""
     size = values.abs()
     sums, sizes = _by_pair(values), _by_pair(size)
-    scale = _ratio(scores.abs(), torch.maximum(sums.abs(), sizes / CANCELLING))
+    scale = _ratio(scores.abs(), torch.maximum(sums.abs(), sizes / OPPOSING_PLACES))
     signed, unsigned = _factors(scale * sums, scale * sizes, scores, FEW)
     result = values * _spread(scale * signed, values)
     result.addcmul_(size, _spread(scale * unsigned, values))
@@ -249,9 +246,3 @@ def _ratio(first: Tensor, second: Tensor) -> Tensor:
 def _over_mean(pairs: Tensor) -> Tensor:
     size = pairs.abs()
     return _ratio(size, size.mean((1, 2), keepdim=True))
-
-
-def _agreement(foretold: Tensor, effect: Tensor) -> Tensor:
-    """Return how well the gradient foretells the effects of the colors, from 0 to 1, shape (N,)."""
-    off = (foretold - effect).abs().sum(1)
-    return (1 - _ratio(off, (foretold.abs() + effect.abs()).sum(1))).clamp(min=0)
