@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from pages import write
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
@@ -56,16 +57,6 @@ def cell(mean: float, error: float) -> str:
         return "-"
     places = 2 if math.isnan(error) or error <= 0 else max(0, 1 - math.floor(math.log10(error)))
     return f"{mean:.{min(places, 3)}f} \N{PLUS-MINUS SIGN} {error:.{min(places, 3)}f}"
-
-
-def write(path: Path, part: str, text: str) -> None:
-    """Put a part between its marks in a page that has them, else write it as a page."""
-    begin, end = f"<!-- {part}: generated, do not edit -->", f"<!-- end of {part} -->"
-    page = path.read_text(encoding="utf-8") if path.exists() else ""
-    if begin in page and end in page:
-        first, rest = page.split(begin, 1)
-        text = f"{first}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"
-    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
 def command(arguments: argparse.Namespace) -> str:

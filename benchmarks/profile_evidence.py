@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from pages import write
 from scipy.stats import spearmanr
-from speed import write
 from torch import Tensor, nn
 from tqdm import tqdm
 

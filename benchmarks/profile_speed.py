@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
+from pages import write
 from PIL import Image
-from speed import write
 from torch import Tensor, nn
 from torchvision.transforms import functional as F
 

@@ -55,6 +55,7 @@ import torch
 import torchvision
 from captum.attr import LRP, IntegratedGradients, LayerGradCam, Occlusion
 from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule
+from pages import write
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
@@ -657,16 +658,6 @@ def command() -> str:
         elif not part.startswith(("--out=", "--json=")):
             kept.append(part)
     return f"python benchmarks/speed.py {shlex.join(kept)}"
-
-
-def write(path: Path, part: str, text: str) -> None:
-    """Put a part between its marks in a page that has them, else write it as a page."""
-    begin, end = f"<!-- {part}: generated, do not edit -->", f"<!-- end of {part} -->"
-    page = path.read_text(encoding="utf-8") if path.exists() else ""
-    if begin in page and end in page:
-        first, rest = page.split(begin, 1)
-        text = f"{first}{begin}\n\n{text}\n\n{end}{rest.split(end, 1)[1]}"
-    path.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
 BOTH = ["resnet18", "mobilenet_v2"]  # stems of 7x7 and 3x3

@@ -210,6 +210,31 @@ def test_agreement_of_all_changes_nothing(generator):
     assert_close(calibrated(relevance, found), relevance, rtol=1e-12, atol=1e-12)
 
 
+def test_scores_lie_between_those_of_relevance_and_of_slopes(generator):
+    """A weight of zero asks relevance alone, one of one slopes alone, others mix the scores of pairs."""
+    relevance, slope = torch.randn(2, 2, 3, 4, 1, 1, generator=generator).double()
+    found = Measurement(torch.tensor([[3.0, 1.0, -1.0], [2.0, 2.0, 2.0]]).double(), slope)
+    first, mixed, last = (calibrated(relevance, found, weight=weight) for weight in (0.0, 0.3, 1.0))
+    assert_close(mixed, 0.7 * first + 0.3 * last, rtol=1e-9, atol=1e-12)
+    pairs, totals = relevance[..., 0, 0], relevance.sum((1, 2, 3, 4))
+    assert_close(first[..., 0, 0], settled(pairs, settled(found.effect, totals)), rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(first, last)
+
+
+def test_slopes_that_cancel_count_twice_what_they_sum_to(generator):
+    """Twice as wild is not twice as much; slopes that cancel less than that are taken as they are."""
+    relevance, slope = (
+        torch.rand(1, 2, 3, 1, 1, generator=generator).double(),
+        torch.ones(1, 2, 3, 1, 1).double(),
+    )
+    slope[:, :, 0] = -1.9
+    effect = relevance.sum((2, 3, 4))
+    wild, wilder = (calibrated(relevance, Measurement(effect, k * slope), weight=1.0) for k in (100, 200))
+    tame, tamer = (calibrated(relevance, Measurement(effect, k * slope), weight=1.0) for k in (0.01, 0.02))
+    assert_close(wild, wilder, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(tame, tamer, rtol=1e-3)
+
+
 def test_what_has_neither_relevance_nor_slope_gets_nothing(generator):
     relevance, slope = torch.rand(2, 1, 3, 4, 5, 5, generator=generator).double()
     relevance[:, 1], slope[:, 1] = 0, 0

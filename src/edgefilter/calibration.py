@@ -88,7 +88,12 @@ class Reader:
 
 
 def measure(
-    explained: Explained, response: Tensor, output: Tensor, reader: Reader | None = None
+    explained: Explained,
+    response: Tensor,
+    output: Tensor,
+    reader: Reader | None = None,
+    *,
+    step: float = STEP,
 ) -> Measurement:
     """Silence each color, and take the gradient on the straight way from no responses to all.
 
@@ -101,6 +106,8 @@ def measure(
         The explained output of these responses.
     reader : Reader, optional
         Default: ``explained`` is a function of the responses.
+    step : float, default: 0.25
+        Fraction of the responses at which the gradient is taken.
 
     Examples
     --------
@@ -116,13 +123,13 @@ def measure(
             _difference(output, explained(value - reader.share(response, color)))
             for color in range(response.shape[1])
         ]
-    point = reader.scaled(value, STEP).requires_grad_()
+    point = reader.scaled(value, step).requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(explained(point).sum(), point)
     return Measurement(torch.stack(effects, 1), reader.pull(gradient, response))
 
 
-def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
+def calibrated(relevance: Tensor, found: Measurement, *, weight: float = WEIGHT) -> Tensor:
     """Divide the measured effects of the colors among filters and places.
 
     Parameters
@@ -131,6 +138,9 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
         At the responses, by the rules of a composite.
     found : Measurement
         At these responses.
+    weight : float, default: 0.4
+        Of the slopes beside relevance, from 0 to 1: more foretells better what silencing a pair does, less names the
+        filter of a known answer more often.
 
     Returns
     -------
@@ -143,7 +153,7 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
     silencing a color, ``q(.)`` a size over the mean size of all pairs, and ``S(values; total)`` for :func:`settled`:
 
     1. The score of a color is ``S_c = S(D; sum L)_c``.
-    2. That of a pair is ``0.4 S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + 0.6 S(L_ck; S_c)``, settled over ``k``.
+    2. That of a pair is ``w S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - w) S(L_ck; S_c)``, settled over ``k``.
     3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
 
     In 2 the slopes count for at most twice, and in 3 relevance of both signs for at most ten times what they are to sum to. A
@@ -156,7 +166,7 @@ def calibrated(relevance: Tensor, found: Measurement) -> Tensor:
     sharpened = slope * (1 + _over_mean(pairs)) / (1 + _over_mean(slope))
     amount = torch.minimum(slope.abs().sum((1, 2)), OPPOSING_PAIRS * color.abs().sum(1))
     sharpened = sharpened * _ratio(amount, sharpened.abs().sum((1, 2)))[:, None, None]
-    scores = WEIGHT * settled(sharpened, color, pairs) + (1 - WEIGHT) * settled(pairs, color, slope)
+    scores = weight * settled(sharpened, color, pairs) + (1 - weight) * settled(pairs, color, slope)
     scores = torch.where((pairs != 0).flatten(1).any(1)[:, None, None], scores, 0)
     result, left = _placed(relevance, scores)
     return result if not bool((left != 0).any()) else result + _placed(found.slope, left)[0]
