@@ -421,7 +421,7 @@ def test_the_frontier_names_every_setting_and_scores_what_the_default_scores(lin
     assert len(scores) == 1 + len(frontier.WEIGHTS) + 2 * (len(frontier.STEPS) - 1)
     default = ef.EdgeFilterAttribution(linear_case.network, start="contrast")
     expected = default.explain(linear_case.images, linear_case.targets).color_edge
-    assert_close(scores["gradient at 0.25, weight 0.4"], expected, rtol=1e-6, atol=1e-6)
+    assert_close(scores["gradient at 0.3, weight 0.4"], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_frontier_is_averaged_over_all_networks_and_by_architecture():

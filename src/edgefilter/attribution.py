@@ -83,7 +83,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     -----
     ``"calibrated"`` computes, for each image, with the sums ``L_ck`` of the relevance of ``"epsilon_plus"`` over the places
     of color ``c`` and filter ``k``; the drop ``D_c`` of the explained output when all responses of a color are set to zero;
-    ``P_ck``, the responses times the gradient of the explained output at a quarter of them; and ``S(v; T)``, which multiplies
+    ``P_ck``, the responses times the gradient of the explained output at three tenths of them; and ``S(v; T)``, which multiplies
     the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they sum to ``T``:
 
     - the score of a color ``S_c = S(D; output)``,

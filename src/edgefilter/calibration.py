@@ -17,7 +17,7 @@ from .linear_maps import LinearMap
 
 __all__ = ["Measurement", "Reader", "calibrated", "measure", "settled"]
 
-STEP = 0.25  # fraction of the responses at which the gradient is taken
+STEP = 0.3  # fraction of the responses at which the gradient is taken
 WEIGHT = 0.4  # of the gradient beside relevance, for the scores of pairs
 ROUNDING = 16  # differences of outputs count as zero below this many units in the last place
 FEW = 0.01  # of the larger side: places of the other sign that are less do not count as a side of their own
@@ -37,7 +37,7 @@ class Measurement(NamedTuple):
     effect : Tensor, shape (N, C)
         By how much the explained output drops when a color is silenced.
     slope : Tensor, shape (N, C, K, H', W')
-        Responses times the gradient of the explained output at a quarter of them.
+        Responses times the gradient of the explained output at three tenths of them.
     """
 
     effect: Tensor
@@ -106,7 +106,7 @@ def measure(
         The explained output of these responses.
     reader : Reader, optional
         Default: ``explained`` is a function of the responses.
-    step : float, default: 0.25
+    step : float, default: 0.3
         Fraction of the responses at which the gradient is taken.
 
     Examples
