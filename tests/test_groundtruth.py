@@ -427,8 +427,9 @@ def test_the_frontier_names_every_setting_and_scores_what_the_default_scores(lin
 def test_the_frontier_is_averaged_over_all_networks_and_by_architecture():
     values = {"color_mass": 1.0, "filter_hit": 0.5, "filter_disc": 0.25, "rho": 0.0}
     doubled = {name: 0.5 * value for name, value in values.items()}
-    text = frontier.table([("plain", {"a": values}), ("residual", {"a": doubled})])
-    row = "| a | 0.75 | 0.38 | 0.19 | 0.00 | 0.50 / 0.25 / 0.00 | 0.25 / 0.12 / 0.00 |"
+    photos = [("digits", {"a": {frontier.RANKS: 0.6}})]
+    text = frontier.table([("plain", {"a": values}), ("residual", {"a": doubled})], photos)
+    row = "| a | 0.75 | 0.38 | 0.19 | 0.00 | 0.60 | 0.50 / 0.25 / 0.00 | 0.25 / 0.12 / 0.00 |"
     assert text.splitlines()[-1] == row
 
 

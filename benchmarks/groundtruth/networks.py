@@ -18,7 +18,16 @@ TUNING_SEEDS = (100, 101, 102, 103, 104)
 REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
 ARCHITECTURES = ("plain", "plain_norm", "residual")
-STEMS = {"plain": "mixing", "plain_norm": "direct", "residual": "mixing"}
+VARIANTS = (
+    "norm_mixing",
+    "deeper",
+    "dense_head",
+    "residual_direct",
+)  # to develop methods on, beside the others
+STEMS = {
+    **dict.fromkeys(("plain", "residual", "norm_mixing", "deeper", "dense_head"), "mixing"),
+    **dict.fromkeys(("plain_norm", "residual_direct"), "direct"),
+}
 TESTS: dict[str, tuple[int, Callable[..., Samples]]] = {
     "gratings": (ORIENTATIONS, gratings),
     "shapes": (SHAPES, shapes),
@@ -69,12 +78,17 @@ def build(architecture: str, classes: int, seed: int) -> nn.Module:
             middle = [nn.BatchNorm2d(16)] if norm else []
             stem = [ef.EdgeFilterConv2d(3, 16, bank(), padding=1, bias=not norm), *middle, nn.ReLU()]
             width = 16
-        if architecture == "residual":
+        if architecture.startswith("residual"):
             body, out = [Residual(16), nn.MaxPool2d(2), Residual(16)], 16
+            if width != 16:
+                body = [*block(width, 16, norm=norm), *body]
         else:
             body = [*block(width, 24, norm=norm), nn.MaxPool2d(2), *block(24, 32, norm=norm)]
+            body += block(32, 32, norm=norm) if architecture == "deeper" else []
             out = 32
-        return nn.Sequential(*stem, *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(out, classes))
+        side = 4 if architecture == "dense_head" else 1
+        head = [nn.AdaptiveAvgPool2d(side), nn.Flatten(), nn.Linear(out * side**2, classes)]
+        return nn.Sequential(*stem, *body, *head)
 
 
 def train(network: nn.Module, samples: Samples, epochs: int, seed: int) -> nn.Module:
@@ -163,7 +177,7 @@ def trained(test: str, architecture: str, seed: int, images: int, *, epochs: int
         If none of ``TRIES`` networks does: nothing can be measured then.
     """
     classes, draw = TESTS[test]
-    color = (seed + ARCHITECTURES.index(architecture)) % 3
+    color = (seed + (ARCHITECTURES + VARIANTS).index(architecture)) % 3
     void: list[str] = []
     for attempt in range(TRIES):
         first = seed_of(seed, test, "train", attempt)

@@ -28,34 +28,34 @@ PIECE = 10
 Loaded = tuple[nn.Module, Tensor]
 
 
-def zipped(path: Path, count: int, part: str = "") -> list[Image.Image]:
-    """Return photos of a zip that are evenly spread over its names."""
+def zipped(path: Path, count: int, first: int, part: str = "") -> list[Image.Image]:
+    """Return photos of a zip that are evenly spread over its names, from the first one on."""
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.startswith(part) and name.endswith(".jpg"))
-        chosen = names[:: max(len(names) // count, 1)][:count]
+        chosen = names[first :: max(len(names) // count, 1)][:count]
         return [Image.open(io.BytesIO(archive.read(name))).convert("RGB") for name in chosen]
 
 
-def lite0(data: Path, count: int, size: int) -> Loaded:
+def lite0(data: Path, count: int, size: int, first: int = 0) -> Loaded:
     """Return EfficientNet-Lite0 with an exact stem, and photos of ImageNet."""
     classifier = load_classifier("efficientnet_lite0")
-    photos = [classifier.preprocess(photo) for photo in zipped(data / "imagenet200.zip", count)]
+    photos = [classifier.preprocess(photo) for photo in zipped(data / "imagenet200.zip", count, first)]
     smaller = F.interpolate(torch.cat(photos), size=(size, size), mode="bilinear", antialias=True)
     return ef.replace_stem(classifier.model.eval()), smaller
 
 
-def fruits(data: Path, count: int, _: int) -> Loaded:
+def fruits(data: Path, count: int, _: int, first: int = 0) -> Loaded:
     """Return the network for fruits, and test images of Fruits-360."""
     network = ef.models.load("fruits")
-    photos = zipped(data / "fruits24_jpg.zip", count, "test/")
+    photos = zipped(data / "fruits24_jpg.zip", count, first, "test/")
     return network, torch.cat([network.preprocess(photo) for photo in photos])
 
 
-def digits(data: Path, count: int, _: int) -> Loaded:
+def digits(data: Path, count: int, _: int, first: int = 0) -> Loaded:
     """Return the network for digits, and test images of MNIST."""
     network = ef.models.load("digits")
     with np.load(data / "mnist.npz") as file:
-        photos = [Image.fromarray(image) for image in file["x_test"][:count]]
+        photos = [Image.fromarray(image) for image in file["x_test"][first * count :][:count]]
     return network, torch.cat([network.preprocess(photo) for photo in photos])
 
 
