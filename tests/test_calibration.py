@@ -94,6 +94,13 @@ class Shared(nn.Module):
         return self.head((self.first(responses).relu() + self.second(responses).relu()).mean((2, 3)))
 
 
+class Normalized(nn.Conv2d):
+    """Divides by the norm of all its weights: what reads one color alone would have another one."""
+
+    def forward(self, images):
+        return self._conv_forward(images, self.weight / self.weight.norm(), self.bias)
+
+
 def built_on_filters(*layers):
     return nn.Sequential(
         ef.EdgeFilterBank2d("sobel", 3, padding=1),
@@ -114,6 +121,7 @@ READERS = {  # a model on a bank, and the part of it that alone reads the respon
     "in groups": (lambda: built_on_filters(nn.Conv2d(6, 6, 3, groups=3), nn.ReLU()), None),
     "rectified": (lambda: built_on_filters(nn.ReLU(), nn.Conv2d(6, 6, 3)), None),
     "two": (Shared, None),
+    "normalised": (lambda: built_on_filters(Normalized(6, 6, 3), nn.ReLU()), "1"),
 }
 
 

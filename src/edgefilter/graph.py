@@ -88,7 +88,7 @@ class RewrittenModel:
 
     @property
     def reader(self) -> nn.Conv2d | None:
-        """The convolution that alone reads the responses, where there is one: what it gives is linear in them."""
+        """The convolution that alone reads the responses, where there is one."""
         readers = [node for node in self._responses.users if node.op != "output"]
         if len(readers) != 1 or readers[0].op != "call_module":
             return None
