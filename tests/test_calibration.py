@@ -94,6 +94,13 @@ class Shared(nn.Module):
         return self.head((self.first(responses).relu() + self.second(responses).relu()).mean((2, 3)))
 
 
+class SelfPadded(nn.Conv2d):
+    """Pads its inputs on two sides."""
+
+    def forward(self, images):
+        return super().forward(nn.functional.pad(images, (0, 1, 0, 1)))
+
+
 class Normalized(nn.Conv2d):
     """Divides by the norm of all its weights: what reads one color alone would have another one."""
 
@@ -111,7 +118,7 @@ def built_on_filters(*layers):
     )
 
 
-READERS = {  # a model on a bank, and the part of it that alone reads the responses, if any
+READERS = {  # a model on a bank, and the convolution that alone reads the responses, if any
     "mixing": (lambda: ef.replace_stem(torchvision.models.resnet18(num_classes=5)), "conv1.mixing"),
     "mirrored": (
         lambda: built_on_filters(nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), nn.ReLU()),
@@ -121,7 +128,8 @@ READERS = {  # a model on a bank, and the part of it that alone reads the respon
     "in groups": (lambda: built_on_filters(nn.Conv2d(6, 6, 3, groups=3), nn.ReLU()), None),
     "rectified": (lambda: built_on_filters(nn.ReLU(), nn.Conv2d(6, 6, 3)), None),
     "two": (Shared, None),
-    "normalised": (lambda: built_on_filters(Normalized(6, 6, 3), nn.ReLU()), "1"),
+    "normalised": (lambda: built_on_filters(Normalized(6, 6, 3), nn.ReLU()), None),
+    "padding itself": (lambda: built_on_filters(SelfPadded(6, 6, 3), nn.ReLU()), "1"),
 }
 
 

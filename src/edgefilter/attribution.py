@@ -504,9 +504,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if relevance is None:
             return None, *(past or (None,) * len(below))
         weights, layer = self._weights(output, target), rewritten.reader
-        linear = None if layer is None else linear_map(layer)
-        if linear is not None and not linear.is_operator:  # what it makes of some channels alone is not known
-            layer = linear = None
+        reader = Reader(None if layer is None else linear_map(layer))
 
         def explained(value: Tensor) -> Tensor:
             value = value.flatten(1, 2) if layer is None else value
@@ -514,7 +512,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
         with plain_gradients():
             response = self._by_color(responses.detach())
-            measured = measure(explained, response, _sum_per_image(start), Reader(linear))
+            measured = measure(explained, response, _sum_per_image(start), reader)
         result = calibrated(self._by_color(relevance), measured).flatten(1, 2)
         if not below:
             return (result,)

@@ -88,9 +88,9 @@ class RewrittenModel:
 
     @property
     def reader(self) -> nn.Conv2d | None:
-        """The convolution that alone reads the responses, where there is one."""
+        """The convolution that alone reads the responses, where there is one with weights of its own."""
         readers = [node for node in self._responses.users if node.op != "output"]
-        if len(readers) != 1 or readers[0].op != "call_module":
+        if len(readers) != 1 or readers[0].op != "call_module" or readers[0].kwargs:
             return None
         module = self.module.get_submodule(str(readers[0].target))
         return module if isinstance(module, nn.Conv2d) and module.groups == 1 else None
