@@ -1,5 +1,7 @@
 """The default: measured effects of the colors, divided by relevance and by a path gradient."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torchvision
@@ -238,17 +240,19 @@ def test_scores_lie_between_those_of_relevance_and_of_slopes(generator):
 
 
 def test_slopes_that_cancel_count_twice_what_they_sum_to(generator):
-    """Twice as wild is not twice as much; slopes that cancel less than that are taken as they are."""
+    """Three times the size of the color scores is as much as six times; less than twice is taken as it is."""
     relevance, slope = (
         torch.rand(1, 2, 3, 1, 1, generator=generator).double(),
         torch.ones(1, 2, 3, 1, 1).double(),
     )
     slope[:, :, 0] = -1.9
     effect = relevance.sum((2, 3, 4))
-    wild, wilder = (calibrated(relevance, Measurement(effect, k * slope), weight=1.0) for k in (100, 200))
-    tame, tamer = (calibrated(relevance, Measurement(effect, k * slope), weight=1.0) for k in (0.01, 0.02))
-    assert_close(wild, wilder, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(tame, tamer, rtol=1e-3)
+    unit = slope * effect.sum() / slope.abs().sum()
+    found = [calibrated(relevance, Measurement(effect, k * unit), weight=1.0) for k in (0.5, 1, 1.9, 2, 3, 6)]
+    for less, more in pairwise(found[:4]):
+        assert not torch.allclose(less, more, rtol=1e-3)
+    for saturated in found[4:]:
+        assert_close(saturated, found[3], rtol=1e-9, atol=1e-12)
 
 
 def test_what_has_neither_relevance_nor_slope_gets_nothing(generator):

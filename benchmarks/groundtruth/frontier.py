@@ -2,10 +2,10 @@
 
 ::
 
-    python benchmarks/groundtruth/frontier.py --out docs/faithfulness.md     # eight minutes
+    python benchmarks/groundtruth/frontier.py --out docs/faithfulness.md     # some ten minutes
 
 On networks of the gratings test with the seeds and architectures that methods are developed on, and on other photos than
-those of the report.
+those that the report takes by default.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ WEIGHTS = (0.0, 0.2, WEIGHT, 0.6, 0.8, 1.0)
 METRICS = ("color_mass", "filter_hit", "filter_disc", "rho")
 SILENCING = "silencing each pair"
 
-PHOTOS, FIRST, SIZE = 25, 7, 128  # how many, from which on, in pixels: none that the report takes
+PHOTOS, FIRST, SIZE = 25, 7, 128  # how many, from which on, in pixels: none of the report's 50
 RANKS = "rho of filters"
 
 Found = dict[str, dict[str, float]]

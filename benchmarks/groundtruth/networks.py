@@ -18,12 +18,7 @@ TUNING_SEEDS = (100, 101, 102, 103, 104)
 REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
 ARCHITECTURES = ("plain", "plain_norm", "residual")
-VARIANTS = (
-    "norm_mixing",
-    "deeper",
-    "dense_head",
-    "residual_direct",
-)  # to develop methods on, beside the others
+VARIANTS = ("norm_mixing", "deeper", "dense_head", "residual_direct")  # beside them, to develop methods on
 STEMS = {
     **dict.fromkeys(("plain", "residual", "norm_mixing", "deeper", "dense_head"), "mixing"),
     **dict.fromkeys(("plain_norm", "residual_direct"), "direct"),

@@ -88,7 +88,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     - the score of a color ``S_c = S(D; output)``,
     - that of a color and filter ``0.4 S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + 0.6 S(L_ck; S_c)``, with ``q`` a size over the
-      mean size,
+      mean size; before they are settled, the sharpened ``P_ck`` are scaled so that their sizes sum to those of ``P_ck``, and to twice
+      those of ``S_c`` at most,
     - that of a place in proportion to its relevance, and that of a pixel by the bank's rule.
 
     References
