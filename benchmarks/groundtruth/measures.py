@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -47,7 +47,10 @@ def orientations(bank: ef.FilterBank) -> Tensor:
 
 @dataclass(frozen=True)
 class Case:
-    """A network split at its filter bank, images, targets, and the responses to the images, (N, C, K, H, W)."""
+    """A network split at its filter bank, images, targets, and the responses to the images, (N, C, K, H, W).
+
+    What was silenced once is known: the curves of many methods pass the same points.
+    """
 
     network: nn.Module
     tail: nn.Module
@@ -55,6 +58,7 @@ class Case:
     targets: Tensor
     responses: Tensor
     base: Tensor
+    known: dict[tuple[int, bytes], float] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, network: nn.Module, images: Tensor, targets: Tensor) -> Case:
@@ -68,9 +72,15 @@ class Case:
 
     def margins(self, kept: Tensor) -> Tensor:
         """Return the margins when only some responses are kept: ``kept`` is (N or 1, C, K) of ones and zeros."""
-        with torch.no_grad():
-            silenced = self.responses * kept[..., None, None].to(self.responses)
-            return margin(self.tail(silenced.flatten(1, 2)), self.targets)
+        kept = kept.expand(len(self.images), -1, -1)
+        keys = [(image, mask.numpy().tobytes()) for image, mask in enumerate(kept.bool())]
+        new = [image for image, key in enumerate(keys) if key not in self.known]
+        if new:
+            with torch.no_grad():
+                silenced = self.responses[new] * kept[new][..., None, None].to(self.responses)
+                found = margin(self.tail(silenced.flatten(1, 2)), self.targets[new])
+            self.known.update(zip((keys[image] for image in new), found.tolist(), strict=True))
+        return self.base.new_tensor([self.known[key] for key in keys])
 
 
 def groups(colors: int, filters: int, level: str) -> Tensor:

@@ -60,6 +60,7 @@ def digits(data: Path, count: int, _: int, first: int = 0) -> Loaded:
 
 
 SETS: dict[str, Callable[[Path, int, int], Loaded]] = {"lite0": lite0, "fruits": fruits, "digits": digits}
+COUNTS = {"lite0": 200, "fruits": 50, "digits": 50}
 
 
 def said(case: Case, losses: dict[str, Tensor]) -> dict[str, Scores]:
