@@ -126,6 +126,17 @@ def test_a_model_with_a_bank_and_one_without_compare_alike(net, images):
     pd.testing.assert_frame_equal(plain.pixel, banked.pixel, rtol=1e-3)
 
 
+def test_a_bank_without_mixing_is_compared(images):
+    """There is no plain convolution to fold it into."""
+    net = nn.Sequential(ef.EdgeFilterBank2d("sobel", 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    head = nn.Linear(24, 5)
+    found = quick(
+        nn.Sequential(*net, head).eval(), images, methods=["edgefilter", "saliency"], metrics=["parts"]
+    )
+    assert not found.failures
+    assert found.maps["edgefilter"].shape == images.shape
+
+
 def test_the_model_is_left_as_it_is(net, images):
     before = {name: value.clone() for name, value in net.state_dict().items()}
     quick(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -317,6 +318,23 @@ UNFIT = {
 def test_unfit_attributions_are_refused(model, arguments, error, match):
     with pytest.raises(error, match=match):
         Explanation.from_responses(arguments[0], model[0], *arguments[1:])
+
+
+def test_absolute_values_are_noticed_where_the_output_tells(model, images):
+    """Relevance of one sign adds up to the output and passes, as does what nobody knows the output of."""
+    attribution, output = ef.EdgeFilterAttribution(model, "epsilon"), model(images).detach()[:, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of epsilon's colors
+        signed = attribution.explain(images, 1).response
+    with pytest.warns(UserWarning, match="attributions must be signed"):
+        Explanation.from_responses(signed.abs(), model[0], output=output)
+    one_sign = output.abs()[:, None, None, None, None] * torch.ones(1, 3, 9, 1, 1) / 27
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Explanation.from_responses(signed, model[0], output=output)
+        Explanation.from_responses(signed.abs(), model[0])
+        Explanation.from_responses(one_sign, model[0], output=output)
+        Explanation.from_responses(signed.abs()[:0], model[0], output=output[:0])
 
 
 def test_from_responses_refuses_other_layers_and_targets(model):

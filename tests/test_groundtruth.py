@@ -342,6 +342,18 @@ def test_areas_below_deletion_curves_by_hand(linear_case):
     assert 5.5 <= measures.random_area(linear_case, "color", 0).item() <= 6.5
 
 
+def test_what_was_silenced_once_is_known(linear_case):
+    """Only for the image in which it was: the second image, twice as strong, runs though the first one did with that mask."""
+    images = torch.cat([linear_case.images, 2 * linear_case.images])
+    case, sizes = measures.Case.of(linear_case.network, images, torch.tensor([0, 0])), []
+    case.tail.register_forward_hook(lambda _, __, output: sizes.append(len(output)))
+    red, green = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]])
+    assert_close(case.margins(torch.stack([red, green])), torch.tensor([7.0, 10.0]))
+    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
+    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
+    assert sizes == [2, 1]
+
+
 def test_many_parts_are_silenced_some_at_a_time(linear_case, monkeypatch):
     """Four pairs of effects 4, 3, 4, 1 in two steps: margins 12, 4, 0 after 0, 2, 4 pairs."""
     monkeypatch.setattr(measures, "DELETIONS", 2)

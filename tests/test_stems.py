@@ -494,6 +494,15 @@ def test_random_mixing_is_pytorchs_own():
     assert float(layer.mixing.weight.detach().abs().max()) <= 1 / np.sqrt(3 * 18)
 
 
+def test_replacing_and_folding_leave_the_generator_alone():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    before = torch.random.get_rng_state()
+    fold_stem(replace_stem(net))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    replace_stem(net, init="random")
+    assert not torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_permuting_the_bank_keeps_the_outputs():
     bank, model, images = complete_bank(3), small_net().double(), images_of(1, 3, 8, 8)
     permuted = type(bank)([bank[i] for i in (4, 2, 0, 1, 3, 8, 7, 5, 6)])

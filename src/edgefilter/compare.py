@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ._checks import UnknownNameError, closest
 from .attribution import EdgeFilterAttribution
 from .causal import causal_check
+from .layers import EdgeFilterConv2d
 from .methods import BATCH, METHODS, PARTS, Explain, Method, batches, has_bank, part_scores
 from .metrics import METRICS, Case
 from .stems import check_module, fold_stem, replace_stem
@@ -233,7 +234,7 @@ def compare(
     ----------
     model : nn.Module
         A classifier in evaluation mode, with an edge-filter layer or without. Its copies with and without one are
-        compared: they give the same outputs.
+        compared: they give the same outputs. A bank without a mixing after it stays where it is in both.
     inputs : Tensor, shape (N, C, H, W)
         Images as the model expects them, 0 standing for absence.
     targets : int, sequence of int or Tensor, optional
@@ -292,9 +293,8 @@ def compare(
     """
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples, seed)
-    with _seeded(seed, images.device):  # new layers draw weights before they get theirs
-        banked = model if has_bank(model) else replace_stem(model)
-        plain = fold_stem(model) if has_bank(model) else model
+    banked = model if has_bank(model) else replace_stem(model)
+    plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
     indices = _targets(plain, images, targets)
     measured = [name for name in wanted if METRICS[name].measure is not None]
     total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)

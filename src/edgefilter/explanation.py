@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import operator
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -28,6 +29,10 @@ __all__ = ["Explanation", "color_names", "per_image", "scores"]
 SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
 TENSORS = ("response", "pixel", "output")
 FORMAT = "edgefilter explanation 1"
+
+EXCESS = (
+    1.5  # times the output: attributions without a negative one that add up to more look like absolute values
+)
 
 
 def color_names(channels: int) -> tuple[str, ...]:
@@ -147,7 +152,7 @@ class Explanation:
         attributions : Tensor, shape (N, C*K, H', W') or (N, C, K, H', W')
             One value for each response, from ``LayerConductance``, ``LayerIntegratedGradients``, ``LayerDeepLift``,
             ``LayerGradientXActivation``, ``LayerFeatureAblation``, ... of the bank, ``layer.filters``. The scores
-            are their sums and nothing else.
+            are their sums and nothing else. Signed: sums of absolute values name the wrong filter.
         layer : EdgeFilterBank2d or EdgeFilterConv2d
             Gives the names, and the rule down to the pixels.
         inputs : Tensor, shape (N, C, H, W), optional
@@ -162,6 +167,12 @@ class Explanation:
         Returns
         -------
         explanation : Explanation
+
+        Warns
+        -----
+        UserWarning
+            If no attribution is negative and those of each image add up to more than 1.5 times its ``output``, as
+            absolute values do.
 
         Raises
         ------
@@ -188,7 +199,7 @@ class Explanation:
                 f"target must be one, or one for each of the {count} images; got {len(targets)}. "
                 "Pass what was given to attribute()."
             )
-        return cls(
+        found = cls(
             response=response,
             pixel=None if inputs is None else to_pixels(response, bank, inputs),
             output=response.new_full((count,), math.nan) if output is None else output.detach(),
@@ -197,6 +208,14 @@ class Explanation:
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
         )
+        if found._seems_absolute():
+            warnings.warn(
+                "attributions must be signed; got none below 0, and together more than the output. "
+                "Absolute values name the wrong filter: pass what the method returned.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return found
 
     def __len__(self) -> int:
         return len(self.response)
@@ -457,6 +476,11 @@ class Explanation:
         if title is None and len(self) and self.output[0].isnan():
             title = f"attributions add up to {float(self.total[0]):.2f}"
         return plot_explanation(self, image, top=top, title=title, bank=bank)
+
+    def _seems_absolute(self) -> bool:
+        """Say whether no value has a sign and the values of every image are together more than its output."""
+        excess = self.total > EXCESS * self.output.abs()
+        return len(self) > 0 and bool(excess.all()) and bool((self.response >= 0).all())
 
     def _filter_index(self, name: str) -> int:
         for names in (self.filters, self.filter_labels):

@@ -295,15 +295,17 @@ class EdgeFilterConv2d(nn.Module):
             from side to side.
         """
         filters, mixing = self.filters, self.mixing
-        conv = convolution(
-            (filters.in_channels, mixing.out_channels),
-            filters.bank.shape,
-            filters.stride,
-            filters.padding,
-            filters.dilation,
-            filters.padding_mode,
-            bias=mixing.bias is not None,
-        ).to(mixing.weight.device, mixing.weight.dtype)
+        with torch.random.fork_rng(devices=()):  # a layer draws weights before it gets its own
+            conv = convolution(
+                (filters.in_channels, mixing.out_channels),
+                filters.bank.shape,
+                filters.stride,
+                filters.padding,
+                filters.dilation,
+                filters.padding_mode,
+                bias=mixing.bias is not None,
+            )
+        conv = conv.to(mixing.weight.device, mixing.weight.dtype)
         shares = mixing.weight.detach().double().reshape(mixing.out_channels, filters.in_channels, -1)
         kernels = torch.from_numpy(filters.bank.weight.copy()).to(shares)
         with torch.no_grad():

@@ -133,7 +133,10 @@ def replace_stem(
     path = find_stem(model) if stem is None else stem
     conv = _convolution(model, path)
     chosen = complete_bank(_two(conv.kernel_size)) if bank is None else as_bank(bank)
-    layer = _express(_at_rest(conv), _fit(chosen, conv, path), init, path)
+    with torch.random.fork_rng(
+        devices=(), enabled=init != "random"
+    ):  # layers draw weights before they get theirs
+        layer = _express(_at_rest(conv), _fit(chosen, conv, path), init, path)
     return _with_module(model, path, layer.train(conv.training))
 
 
