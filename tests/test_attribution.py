@@ -1181,7 +1181,7 @@ def test_a_wrong_number_of_targets_is_refused(net, images, target, size):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_close_to_single(name, dtype):
     """Small outputs are no reason to take a unit for dead."""
-    torch.manual_seed(0)
+    torch.manual_seed(6)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2),
         nn.Flatten(), nn.Linear(32, 5),
@@ -1191,7 +1191,7 @@ def test_half_precision_is_close_to_single(name, dtype):
     expected = ef.EdgeFilterAttribution(model, name).attribute(x, 1, score="color")
     half = copy.deepcopy(model).to(dtype)
     got = ef.EdgeFilterAttribution(half, name).attribute(x.to(dtype), 1, score="color")
-    assert (got.float() - expected).abs().max() <= 0.15 * expected.abs().max()
+    assert (got.float() - expected).abs().max() <= 0.1 * expected.abs().max()
 
 
 @pytest.mark.parametrize("composite", ["epsilon", "epsilon_gamma_box"])
