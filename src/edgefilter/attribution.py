@@ -53,7 +53,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
     propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels: one forward
     and one backward pass give all scores. By default it is calibrated at the responses: the score of each color is what
-    silencing it does to the output, which takes a forward pass for each color and a gradient pass more.
+    silencing it does to the output, made to add up to the output, which takes a forward pass for each color and a gradient
+    pass more.
 
     Parameters
     ----------
@@ -84,13 +85,19 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     ``"calibrated"`` computes, for each image, with the sums ``L_ck`` of the relevance of ``"epsilon_plus"`` over the places
     of color ``c`` and filter ``k``; the drop ``D_c`` of the explained output when all responses of a color are set to zero;
     ``P_ck``, the responses times the gradient of the explained output at three tenths of them; and ``S(v; T)``, which multiplies
-    the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they sum to ``T``:
+    the positive ``v`` by the ``t > 0`` and divides the negative ones by it for which they sum to ``T``. Values of one sign are
+    all multiplied by the number that makes them sum to ``T``, a negative one if it has the other sign; where all are zero, the
+    relevance takes their place:
 
     - the score of a color ``S_c = S(D; output)``,
     - that of a color and filter ``0.4 S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + 0.6 S(L_ck; S_c)``, with ``q`` a size over the
       mean size; before they are settled, the sharpened ``P_ck`` are scaled so that their sizes sum to those of ``P_ck``, and to twice
       those of ``S_c`` at most,
-    - that of a place in proportion to its relevance, and that of a pixel by the bank's rule.
+    - that of a place ``S`` of the relevance there and the score of its pair, where a sign that has less than a hundredth of the
+      other's size counts as none; and that of a pixel by the bank's rule.
+
+    Where ``D`` and the output disagree, colors are not their effects: scores of the other sign if the output is below zero though
+    silencing lowers it, large ones for small effects of one sign. :func:`edgefilter.causal_check` gives the effects.
 
     References
     ----------

@@ -154,7 +154,8 @@ def calibrated(relevance: Tensor, found: Measurement, *, weight: float = WEIGHT)
 
     1. The score of a color is ``S_c = S(D; sum L)_c``.
     2. That of a pair is ``w S(P_ck (1 + q(L_ck)) / (1 + q(P_ck)); S_c) + (1 - w) S(L_ck; S_c)``, settled over ``k``.
-    3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero.
+    3. That of a place is the pair's, settled over the places of ``L``, or of ``P`` where ``L`` is zero; a sign that has less
+       than ``FEW`` of the other's size counts as none.
 
     In 2 the slopes count for at most twice, and in 3 relevance of both signs for at most ten times what they are to sum to. A
     color without relevance and slope gets nothing, nor does an image without relevance. Where relevance and slope agree, as
