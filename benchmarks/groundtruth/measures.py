@@ -58,7 +58,7 @@ class Case:
     targets: Tensor
     responses: Tensor
     base: Tensor
-    known: dict[tuple[int, bytes], float] = field(default_factory=dict, repr=False)
+    known: dict[tuple[int, bytes], float] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, network: nn.Module, images: Tensor, targets: Tensor) -> Case:

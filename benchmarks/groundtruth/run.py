@@ -72,9 +72,8 @@ def jobs(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in options.sets:
         if options.data.exists():
-            found[f"photos {name}"] = partial(
-                run_photos, folder, name, options.data, options.photos or COUNTS[name], options.size
-            )
+            count = COUNTS[name] if options.photos is None else options.photos
+            found[f"photos {name}"] = partial(run_photos, folder, name, options.data, count, options.size)
         else:
             print(f"left out: {name}, no {options.data}; pass --data FOLDER")
     for seed in (TUNING_SEEDS if options.tuning else REPORT_SEEDS)[: options.seeds]:

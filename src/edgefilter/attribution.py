@@ -96,8 +96,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     - that of a place ``S`` of the relevance there and the score of its pair, where a sign that has less than a hundredth of the
       other's size counts as none; and that of a pixel by the bank's rule.
 
-    Where ``D`` and the output disagree, colors are not their effects: scores of the other sign if the output is below zero though
-    silencing lowers it, large ones for small effects of one sign. :func:`edgefilter.causal_check` gives the effects.
+    Where ``D`` and the output disagree, colors are not their effects: all scores have the other sign if all effects have another
+    one than the output, and small effects of one sign can get large scores. :func:`edgefilter.causal_check` gives the effects.
 
     References
     ----------

@@ -59,6 +59,9 @@ def causal_check(
 
     Notes
     -----
+    Drops are counted from ``explanation.output``. That it is what this attribution explains of these images is not checked: an
+    explanation of another start, of other images, or of a difference to a baseline gives numbers that mean nothing.
+
     Costs ``C + K`` forward passes. A silenced map is zero everywhere, which no photo gives: like every ablation, this
     asks the network about something it has not seen.
 

@@ -30,9 +30,8 @@ SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
 TENSORS = ("response", "pixel", "output")
 FORMAT = "edgefilter explanation 1"
 
-EXCESS = (
-    1.5  # times the output: attributions without a negative one that add up to more look like absolute values
-)
+# Attributions without a negative one that add up to more than so many times the output look like absolute values.
+EXCESS = 1.5
 
 
 def color_names(channels: int) -> tuple[str, ...]:

@@ -133,9 +133,8 @@ def replace_stem(
     path = find_stem(model) if stem is None else stem
     conv = _convolution(model, path)
     chosen = complete_bank(_two(conv.kernel_size)) if bank is None else as_bank(bank)
-    with torch.random.fork_rng(
-        devices=(), enabled=init != "random"
-    ):  # layers draw weights before they get theirs
+    keeps_weights = init != "random"  # which new layers draw nevertheless
+    with torch.random.fork_rng(devices=(), enabled=keeps_weights):
         layer = _express(_at_rest(conv), _fit(chosen, conv, path), init, path)
     return _with_module(model, path, layer.train(conv.training))
 
