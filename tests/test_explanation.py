@@ -329,11 +329,14 @@ def test_absolute_values_are_noticed_where_the_output_tells(model, images):
     with pytest.warns(UserWarning, match="attributions must be signed"):
         Explanation.from_responses(signed.abs(), model[0], output=output)
     one_sign = output.abs()[:, None, None, None, None] * torch.ones(1, 3, 9, 1, 1) / 27
+    too_much = 3 * output.sign()[:, None, None, None, None] * signed
+    assert bool((too_much < 0).any())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Explanation.from_responses(signed, model[0], output=output)
         Explanation.from_responses(signed.abs(), model[0])
         Explanation.from_responses(one_sign, model[0], output=output)
+        Explanation.from_responses(too_much, model[0], output=output)
         Explanation.from_responses(signed.abs()[:0], model[0], output=output[:0])
 
 
