@@ -330,7 +330,8 @@ def test_absolute_values_are_noticed_where_the_output_tells(model, images):
         Explanation.from_responses(signed.abs(), model[0], output=output)
     one_sign = output.abs()[:, None, None, None, None] * torch.ones(1, 3, 9, 1, 1) / 27
     too_much = 30 * output.sign()[:, None, None, None, None] * signed
-    assert bool((too_much < 0).any()) and bool((too_much.sum((1, 2, 3, 4)) > 2 * output.abs()).all())
+    assert bool((too_much < 0).any())
+    assert bool((too_much.sum((1, 2, 3, 4)) > 2 * output.abs()).all())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Explanation.from_responses(signed, model[0], output=output)
