@@ -21,9 +21,7 @@ from pages import write
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
-from edgefilter.compare import PART_COLUMNS
-from edgefilter.methods import METHODS
-from edgefilter.metrics import METRICS
+from edgefilter.evaluation import METHODS, METRICS, PART_COLUMNS
 from edgefilter.photos import read_photo
 
 BETTER = {key: value for metric in METRICS.values() for key, value in metric.better.items()} | PART_COLUMNS

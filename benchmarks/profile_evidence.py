@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
-from edgefilter.composites import DEFAULT
+from edgefilter.lrp.composites import DEFAULT
 from edgefilter.photos import read_photo
 
 SHOWN = DEFAULT

@@ -34,7 +34,7 @@ from torchvision.transforms import functional as F
 
 import edgefilter as ef
 from edgefilter.classifiers import Classifier
-from edgefilter.profiling import profile_folder
+from edgefilter.profiles import profile_folder
 
 CLASSES, BATCH = 10, 20
 SIZE_HEADS = ["images", "ms per image, first 1,000", "last 1,000", "with start and picture"]

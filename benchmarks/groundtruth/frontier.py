@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pages import write
 
 import edgefilter as ef
-from edgefilter.calibration import STEP, WEIGHT, calibrated, measure
+from edgefilter.lrp.calibration import STEP, WEIGHT, calibrated, measure
 from groundtruth.jobs import Settings
 from groundtruth.measures import (
     Case,

@@ -1,21 +1,39 @@
-"""Explain image classifiers by color channel, by edge filter and by pixel."""
+"""Explain image classifiers by color channel, by edge filter and by pixel.
 
-from . import models
-from .attribution import EdgeFilterAttribution
-from .banks import FilterBank, bank_names, complete_bank, get_bank
-from .causal import CausalCheck, causal_check
-from .compare import Comparison, compare
-from .composites import composite_names, get_composite
-from .explanation import Explanation
-from .graph import UnsupportedModelError
-from .kernels import Kernel, get_kernel, kernel_names
-from .layer_attribution import LayerEdgeFilterAttribution
-from .layers import EdgeFilterBank2d, EdgeFilterConv2d
-from .masks import color_mask, filter_mask
-from .profiles import ClassProfile
-from .report import Report, check
-from .stems import find_stem, fold_stem, replace_stem, split
-from .tracing import UntraceableModelError
+Names are loaded when they are first used: ``import edgefilter`` alone is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy
+
+if TYPE_CHECKING:
+    from . import classifiers as classifiers
+    from . import models as models
+    from . import photos as photos
+    from . import plots as plots
+    from . import quantus as quantus
+    from .attribution.attribution import EdgeFilterAttribution
+    from .attribution.causal import CausalCheck, causal_check
+    from .attribution.check import Report, check
+    from .attribution.explanation import Explanation
+    from .attribution.layer import LayerEdgeFilterAttribution
+    from .banks.bank import FilterBank
+    from .banks.catalogue import get_kernel, kernel_names
+    from .banks.kernel import Kernel
+    from .banks.presets import bank_names, complete_bank, get_bank
+    from .errors import UnsupportedModelError, UntraceableModelError
+    from .evaluation.comparing import compare
+    from .evaluation.comparison import Comparison
+    from .lrp.composites import composite_names, get_composite
+    from .profiles.profile import ClassProfile
+    from .stems.finding import find_stem
+    from .stems.layers import EdgeFilterBank2d, EdgeFilterConv2d
+    from .stems.masks import color_mask, filter_mask
+    from .stems.replacing import fold_stem, replace_stem
+    from .stems.splitting import split
 
 __version__ = "0.1.0"
 
@@ -51,3 +69,39 @@ __all__ = [
     "replace_stem",
     "split",
 ]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "EdgeFilterAttribution": ".attribution.attribution",
+        "CausalCheck": ".attribution.causal",
+        "causal_check": ".attribution.causal",
+        "Report": ".attribution.check",
+        "check": ".attribution.check",
+        "Explanation": ".attribution.explanation",
+        "LayerEdgeFilterAttribution": ".attribution.layer",
+        "FilterBank": ".banks.bank",
+        "get_kernel": ".banks.catalogue",
+        "kernel_names": ".banks.catalogue",
+        "Kernel": ".banks.kernel",
+        "bank_names": ".banks.presets",
+        "complete_bank": ".banks.presets",
+        "get_bank": ".banks.presets",
+        "UnsupportedModelError": ".errors",
+        "UntraceableModelError": ".errors",
+        "compare": ".evaluation.comparing",
+        "Comparison": ".evaluation.comparison",
+        "composite_names": ".lrp.composites",
+        "get_composite": ".lrp.composites",
+        "ClassProfile": ".profiles.profile",
+        "find_stem": ".stems.finding",
+        "EdgeFilterBank2d": ".stems.layers",
+        "EdgeFilterConv2d": ".stems.layers",
+        "color_mask": ".stems.masks",
+        "filter_mask": ".stems.masks",
+        "fold_stem": ".stems.replacing",
+        "replace_stem": ".stems.replacing",
+        "split": ".stems.splitting",
+    },
+    modules=("classifiers", "models", "photos", "plots", "quantus"),
+)

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
-__all__ = ["UnknownNameError", "closest", "new_file", "pair"]
-
-
-class UnknownNameError(KeyError, ValueError):
-    """A KeyError (and ValueError) whose text reads as written: ``str(KeyError("..."))`` would add quotes around it."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
+__all__ = ["closest", "pair"]
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -53,25 +45,3 @@ def pair(value: int | tuple[int, int], name: str, minimum: int) -> tuple[int, in
             f"Pass for example {name}={max(minimum, 1)} or {name}=({max(minimum, 1)}, {max(minimum, 1)})."
         )
     return clean[0], clean[1]
-
-
-def new_file(path: str | Path, *, overwrite: bool) -> Path:
-    """Return a path to write to.
-
-    Raises
-    ------
-    FileExistsError
-        If the file is there and ``overwrite`` is False.
-    FileNotFoundError
-        If its folder is not there.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"path must be a new file; got {str(path)!r}, which exists. Pass overwrite=True."
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"path must lie in a folder that exists; got {str(path)!r}. Make {str(path.parent)!r} first."
-        )
-    return path

@@ -17,19 +17,20 @@ from zennit.attribution import Attributor
 from zennit.composites import register_composite
 from zennit.core import Composite
 
-from ._checks import closest
-from .attribution import SCORE_NAMES, EdgeFilterAttribution
-from .banks import complete_bank
-from .composites import composite_names, fresh_composite, get_composite
-from .layers import EdgeFilterBank2d
-from .stems import bank_path, split
+from edgefilter._checks import closest
+from edgefilter.attribution.attribution import SCORE_NAMES, EdgeFilterAttribution
+from edgefilter.banks.presets import complete_bank
+from edgefilter.lrp.composites import composite_names, fresh_composite, get_composite
+from edgefilter.stems.finding import bank_path
+from edgefilter.stems.layers import EdgeFilterBank2d
+from edgefilter.stems.splitting import split
+
+__all__ = ["EdgeAttributor", "FilterLevel", "explain", "filter_level"]
 
 if find_spec("quantus") is None:
     raise ImportError(
         "edgefilter.quantus must have Quantus, an extra; got none installed. Run pip install 'edgefilter[quantus]'."
     )
-
-__all__ = ["EdgeAttributor", "FilterLevel", "explain", "filter_level"]
 
 PREFIX = "edgefilter_"
 LEVELS = ("color_edge", "edge", "response")

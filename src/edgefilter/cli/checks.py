@@ -1,0 +1,159 @@
+"""Arguments checked before the work is done, and errors as one line on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgefilter._checks import closest
+from edgefilter.banks.presets import bank_names, get_bank
+from edgefilter.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgefilter.banks.bank import FilterBank
+
+__all__ = [
+    "COMPLETE",
+    "FAILURE",
+    "STDOUT",
+    "USAGE",
+    "check_composite",
+    "check_folder",
+    "check_new",
+    "check_outputs",
+    "check_picture",
+    "chosen_bank",
+    "split_names",
+    "stage",
+    "torch_device",
+]
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+PICTURES = (".png", ".pdf", ".svg")
+COMPLETE = "complete"
+
+STDOUT = "-"
+
+
+def split_names(given: str | None, known: Iterable[str], what: str) -> list[str] | None:
+    """Split names at commas, and raise if one is unknown."""
+    if given is None:
+        return None
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"unknown {what} {name!r}{closest(name, known)} The {what}s are {', '.join(known)}."
+            )
+    return names
+
+
+def check_folder(folder: Path, files: Sequence[str], force: bool) -> None:
+    """Raise before the work is done if its results could not be written."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"out must be a folder; got the file {str(folder)!r}. Name another place.")
+    check_writable(folder / files[0] if folder.exists() else folder, "out")
+    for name in files:
+        check_new(folder / name, "out", force)
+
+
+@contextlib.contextmanager
+def stage(code: int) -> Iterator[None]:
+    """Turn the errors of a stage into one line on stderr and an exit code; what is not there or fails is no misuse."""
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt as cause:
+        raise typer.Exit(INTERRUPTED) from cause
+    except (ValueError, TypeError, LookupError, OSError) as cause:
+        _fail(cause, code)
+    except (RuntimeError, ImportError) as cause:
+        _fail(cause, FAILURE)
+
+
+def _fail(cause: Exception, code: int) -> None:
+    typer.echo(f"Error: {' '.join(str(cause).split())}", err=True)
+    raise typer.Exit(code) from cause
+
+
+def chosen_bank(name: str) -> FilterBank:
+    """Return the preset bank of this name."""
+    known = [COMPLETE, *bank_names()]
+    if name not in known:
+        raise UnknownNameError(f"unknown bank {name!r}{closest(name, known)} edgefilter kernels lists all.")
+    return get_bank(name)
+
+
+def torch_device(name: str) -> torch.device:
+    """Return a device that torch can use on this machine."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as cause:
+        blind = name.startswith("cuda") and not torch.cuda.is_available()
+        raise ValueError(
+            f"device must be one that torch can use here; got {name!r}"
+            f"{', but torch sees no GPU here. Use cpu.' if blind else '. Use cpu, or cuda where there is a GPU.'}"
+        ) from cause
+    return device
+
+
+def check_composite(name: str) -> None:
+    """Raise if there is no such composite."""
+    from edgefilter.lrp.composites import composite_names
+
+    known = composite_names()
+    if name not in known:
+        raise UnknownNameError(
+            f"unknown composite {name!r}{closest(name, known)} The composites are {', '.join(known)}."
+        )
+
+
+def check_outputs(out: Path | None, json_out: str | None) -> None:
+    """Raise if a picture or numbers could not be written."""
+    if out is not None:
+        check_picture(out)
+    if json_out and json_out != STDOUT:
+        check_writable(Path(json_out), "json")
+
+
+def check_picture(path: Path) -> None:
+    """Raise if a picture cannot be written in this format or to this place."""
+    if path.suffix.lower() not in PICTURES:
+        raise ValueError(f"out must end in {', '.join(PICTURES)}; got {str(path)!r}. Change the ending.")
+    check_writable(path, "out")
+
+
+def check_new(path: Path, argument: str, force: bool) -> None:
+    """Raise if a file is there that may not be replaced."""
+    if path.exists() and not force:
+        raise FileExistsError(
+            f"{argument} must be a new file; got {str(path)!r}, which exists. Pass --force to replace it."
+        )
+
+
+def check_writable(path: Path, argument: str) -> None:
+    """Raise before the work is done if its result could not be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{argument} must be a file; got the folder {str(path)!r}. Add a file name.")
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError("it is write-protected")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as cause:
+        raise OSError(
+            f"{argument} must be in a folder that can be written to; got {str(path)!r} "
+            f"({cause.strerror or cause}). Choose another place."
+        ) from cause

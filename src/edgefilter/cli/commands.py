@@ -1,0 +1,48 @@
+"""The commands together, and what stands before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgefilter import __version__
+
+from .check import check
+from .compare import compare
+from .explain import explain
+from .kernels import kernels
+from .models import models
+from .profile import profile
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="edgefilter",
+    help="Explain image classifiers by color channel, by edge filter and by pixel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (explain, compare, profile, kernels, check, models):  # as --help lists them
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgefilter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass

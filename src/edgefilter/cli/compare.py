@@ -1,0 +1,70 @@
+"""``edgefilter compare``: the explanation beside other methods."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .checks import FAILURE, USAGE, check_folder, split_names, stage, torch_device
+from .options import COMPARISON_FILES, DEMO, METHODS, METRICS, Device, Force, Network, Quiet, Target, Weights
+from .printing import new_console
+
+__all__ = ["compare"]
+
+Photos = Annotated[
+    list[Path] | None, typer.Argument(help="The photos. Default: scikit-image's cup of coffee.")
+]
+Methods = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METHODS)}. Default: all.")
+]
+Metrics = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METRICS)}. Default: all.")
+]
+Folder = Annotated[Path, typer.Option(help=f"The folder for {', '.join(COMPARISON_FILES)}.")]
+
+
+def compare(
+    images: Photos = None,
+    model: Network = DEMO,
+    weights: Weights = None,
+    target: Target = None,
+    methods: Methods = None,
+    metrics: Metrics = None,
+    out: Folder = Path("comparison"),
+    device: Device = "cpu",
+    seed: Annotated[int, typer.Option(help="For perturbations and random weights.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
+    import torch
+
+    from edgefilter.classifiers.loading import load_classifier
+    from edgefilter.evaluation.comparing import compare as compare_methods
+    from edgefilter.photos import demo_photo, read_photo
+
+    spinner = new_console(stderr=True, quiet=quiet)
+    with stage(USAGE):
+        chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
+        check_folder(out, COMPARISON_FILES, force)
+        place = torch_device(device)
+        photos = [read_photo(path) for path in images] if images else [demo_photo()]
+        with spinner.status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights, progress=not quiet)
+        index = None if target is None else classifier.class_index(target)
+    with stage(FAILURE):
+        inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
+        bar = not quiet and sys.stderr.isatty()
+        network = classifier.model.to(place)
+        found = compare_methods(network, inputs, index, chosen, wanted, seed=seed, progress=bar)
+        paths = found.save(out, overwrite=force)
+        if found.maps:
+            pictures = [classifier.to_picture(image[None]) for image in inputs]
+            paths.append(out / COMPARISON_FILES[-1])
+            found.plot(pictures, images=len(pictures)).savefig(paths[-1])
+        console = new_console(quiet=quiet)
+        console.print(str(found), soft_wrap=True)
+        console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)

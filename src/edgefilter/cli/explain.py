@@ -1,0 +1,153 @@
+"""``edgefilter explain``: explain one prediction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .checks import (
+    COMPLETE,
+    FAILURE,
+    STDOUT,
+    USAGE,
+    check_composite,
+    check_new,
+    check_outputs,
+    check_picture,
+    chosen_bank,
+    stage,
+    torch_device,
+)
+from .options import (
+    COMPOSITE,
+    DEMO,
+    Bank,
+    Device,
+    Force,
+    Network,
+    Photo,
+    Quiet,
+    Rules,
+    ScoreTable,
+    Target,
+    Top,
+    Weights,
+)
+from .printing import ROWS, new_console
+
+if TYPE_CHECKING:
+    from .answer import Answer, Files
+
+__all__ = ["explain"]
+
+Score = Annotated[
+    list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here; --target adds the class "
+        "index to the name; with --json - none."
+    ),
+]
+Numbers = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write the numbers as JSON; - prints them and nothing else, and draws only with --out.",
+    ),
+]
+
+
+def explain(
+    image: Photo = None,
+    model: Network = DEMO,
+    weights: Weights = None,
+    target: Target = None,
+    top: Top = None,
+    score: Score = None,
+    composite: Rules = COMPOSITE,
+    bank: Bank = COMPLETE,
+    out: Out = None,
+    json_out: Numbers = None,
+    device: Device = "cpu",
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Explain one prediction: which color, which edge filter and which pixels carried it."""
+    from edgefilter.attribution.attribution import EdgeFilterAttribution
+    from edgefilter.classifiers.loading import load_classifier
+    from edgefilter.photos import demo_photo, read_photo
+
+    from .answer import as_json, expressed, find_answer
+    from .tables import print_answer
+
+    spinner = new_console(stderr=True, quiet=quiet)
+    with stage(USAGE):
+        check_outputs(out, json_out)
+        check_composite(composite)
+        chosen = None if bank == COMPLETE else chosen_bank(bank)
+        place = torch_device(device)
+        photo = demo_photo() if image is None else read_photo(image)
+        with spinner.status(f"Loading {model} ..."):
+            classifier = load_classifier(model, weights, progress=not quiet)
+        index = None if target is None else classifier.class_index(target)
+        files = _files(image, index, out, json_out, force)
+    with spinner.status("Explaining ..."):
+        with stage(FAILURE if chosen is None else USAGE):
+            explained = expressed(classifier.model.to(place), chosen)
+        with stage(FAILURE):
+            inputs = classifier.preprocess(photo).to(place)
+            attribution = EdgeFilterAttribution(explained, composite)
+            answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
+    with stage(FAILURE):
+        if files.picture:
+            with spinner.status("Drawing ..."):
+                _draw(answer, files.picture, top or 3)
+        if json_out:
+            _write_json(as_json(answer, image), files.numbers)
+        print_answer(new_console(quiet=quiet or json_out == STDOUT), answer, files, score, top or ROWS)
+
+
+def _files(
+    image: Path | None, index: int | None, out: Path | None, json_out: str | None, force: bool
+) -> Files:
+    """Name the files to write, and raise before the work is done if one of them would be replaced."""
+    from .answer import Files
+
+    if out is None and json_out != STDOUT:
+        end = "" if index is None else f"_{index}"
+        out = Path(f"{'coffee' if image is None else image.stem}_explanation{end}.png")
+        check_picture(out)
+    numbers = Path(json_out) if json_out and json_out != STDOUT else None
+    for path, argument in ((out, "out"), (numbers, "json")):
+        if path is not None:
+            check_new(path, argument, force)
+    return Files(out, numbers)
+
+
+def _draw(answer: Answer, out: Path, top: int) -> None:
+    from .answer import conserved, explained_class
+
+    best, probability = explained_class(answer)
+    name, output = answer.classifier.class_names[best], float(answer.explanation.output[0])
+    share = conserved(answer.explanation)
+    title = f"{name}: logit {output:.2f}, probability {probability:.1%}"
+    title += "" if share is None else f", relevance {share:.1%} conserved"
+    picture = answer.classifier.to_picture(answer.inputs)
+    figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
+    figure.savefig(out)
+
+
+def _write_json(content: dict[str, Any], path: Path | None) -> None:
+    """Write to a file, or without one to stdout."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    if path is None:
+        typer.echo(text)
+    else:
+        path.write_text(text + "\n", encoding="utf-8")

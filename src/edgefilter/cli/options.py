@@ -1,0 +1,108 @@
+"""The arguments that several commands share, and the names that their help shows.
+
+The names are written out here, so that help does not load the library; a test compares them with it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "COMPARISON_FILES",
+    "COMPOSITE",
+    "COMPOSITES",
+    "DEMO",
+    "METHODS",
+    "METRICS",
+    "PROFILE_FILES",
+    "Bank",
+    "Device",
+    "Force",
+    "Network",
+    "Photo",
+    "Quiet",
+    "Rules",
+    "ScoreTable",
+    "Target",
+    "Top",
+    "Weights",
+]
+
+DEMO = "efficientnet_lite0"
+COMPOSITE = "calibrated"
+COMPOSITES = (
+    "calibrated",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "epsilon_gamma",
+    "epsilon_gamma_box",
+    "epsilon_alpha2_beta1",
+    "epsilon_alpha2_beta1_flat",
+    "epsilon_alpha15_beta05",
+    "zplus",
+    "alpha15_beta05",
+    "alpha2_beta1",
+    "epsilon",
+)
+METHODS = (
+    "edgefilter",
+    "integrated_gradients",
+    "grad_cam",
+    "saliency",
+    "input_x_gradient",
+    "guided_backprop",
+    "occlusion",
+    "sobel",
+    "random",
+)
+METRICS = (
+    "infidelity",
+    "sensitivity_max",
+    "pixel_flipping",
+    "faithfulness_correlation",
+    "sparseness",
+    "randomisation",
+    "time",
+    "parts",
+)
+COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.png")
+PROFILE_FILES = ("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "profile.json")
+
+
+class ScoreTable(str, Enum):
+    """The tables that ``explain`` prints."""
+
+    color = "color"
+    edge = "edge"
+    color_edge = "color_edge"
+    all = "all"
+
+
+Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
+Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run.")
+]
+Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
+Target = Annotated[
+    str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
+]
+Top = Annotated[
+    int | None, typer.Option(min=1, help="Rows in the tables and maps in the picture. Default: 12 and 3.")
+]
+
+Bank = Annotated[
+    str,
+    typer.Option(
+        help="The filters to express the stem with: complete, or the name of a bank that spans the stem "
+        "(edgefilter kernels lists them)."
+    ),
+]
+
+Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]

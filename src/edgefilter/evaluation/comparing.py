@@ -1,0 +1,235 @@
+"""Our attribution beside Captum's on the same images, judged by the metrics of Captum and of Quantus."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgefilter._checks import closest
+from edgefilter.errors import UnknownNameError
+from edgefilter.stems.finding import check_module, has_bank
+from edgefilter.stems.layers import EdgeFilterConv2d
+from edgefilter.stems.replacing import fold_stem, replace_stem
+
+from .comparison import PART_COLUMNS, Comparison
+from .measuring import ProgressBar, Work
+from .methods import BATCH, METHODS, PARTS, Explain, Method
+from .metrics import METRICS
+
+__all__ = ["compare"]
+
+
+def compare(
+    model: nn.Module,
+    inputs: Tensor,
+    targets: int | Sequence[int] | Tensor | None = None,
+    methods: Sequence[str] | Mapping[str, Explain | str] | None = None,
+    metrics: Sequence[str] | None = None,
+    *,
+    steps: int = 12,
+    samples: int = 10,
+    seed: int = 0,
+    progress: bool = True,
+) -> Comparison:
+    """Put our attribution beside Captum's on the same images, and measure all by the metrics of Captum and Quantus.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A classifier in evaluation mode, with an edge-filter layer or without. Its copies with and without one are
+        compared: they give the same outputs. A bank without a mixing after it stays where it is in both.
+    inputs : Tensor, shape (N, C, H, W)
+        Images as the model expects them, 0 standing for absence.
+    targets : int, sequence of int or Tensor, optional
+        What is explained: one class for all images or one for each. Default: the predicted ones.
+    methods : sequence of str, or dict, optional
+        Names from ``METHODS``: edgefilter, integrated_gradients, grad_cam, saliency, input_x_gradient,
+        guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random. Or a dict, in
+        which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
+        ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours. Default: all of ours.
+    metrics : sequence of str, optional
+        Names from ``METRICS``, see Notes. Default: all.
+    steps : int, default: 12
+        Steps in which pixel flipping takes an image away; the nearest number that Quantus allows.
+    samples : int, default: 10
+        Perturbations of each image for infidelity; twice as many for faithfulness correlation.
+    seed : int, default: 0
+        Each cell of a table begins with it: all methods see the same perturbations, and a second call gives the same
+        numbers but for the times.
+    progress : bool, default: True
+        Whether a bar on stderr shows how far it is.
+
+    Returns
+    -------
+    comparison : Comparison
+        A method or metric that fails costs its own cells only; its reason is kept. Without Quantus, its metrics fail.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If an argument does not fit; the message says what does.
+
+    Notes
+    -----
+    ``infidelity`` (Captum): random half of 8 x 8 patches set to 0, scaled at best (``normalize=True``).
+    ``sensitivity_max`` (Captum): two noisy copies within 0.02 of each of the first 8 images.
+    ``pixel_flipping`` (Quantus): mean probability of the target while values are set to 0, the highest scores first
+    (``flip_most_first``), the lowest first (``flip_least_first``), and the difference of both.
+    ``faithfulness_correlation`` (Quantus): random eighths of the values set to 0.
+    ``sparseness`` (Quantus): Gini index of absolute scores.
+    ``randomisation`` (Quantus, ``EfficientMPRT``): relative rise of the maps' entropy on the first 8 images when all
+    weights but the filter bank's are drawn anew; 0 where a map does not depend on the model.
+    ``time``: median over three turns, for one image, in units of one forward and backward pass of the plain network.
+    ``parts``: the second table, see :class:`Comparison`.
+
+    Quantus' metrics see the sum of a pixel's scores over the colors, so that methods with and without colors compare.
+    Integrated gradients take 20 steps, occlusion 7 x 7 windows without overlap.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
+    >>> found = compare(net, torch.randn(2, 3, 8, 8), methods=["edgefilter", "saliency"], metrics=["infidelity"],
+    ...                 progress=False)
+    >>> list(found.pixel.index), list(found.pixel.columns)
+    (['edgefilter', 'saliency'], ['infidelity', 'infidelity_se'])
+    """
+    chosen, wanted = _chosen(methods), _wanted(metrics)
+    images = _checked(model, inputs, steps, samples, seed)
+    banked = model if has_bank(model) else replace_stem(model)
+    plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
+    indices = _targets(plain, images, targets)
+    measured = [name for name in wanted if METRICS[name].measure is not None]
+    total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
+    work = Work(images, indices, plain, banked, steps, samples, seed, ProgressBar(total, progress))
+    with warnings.catch_warnings(), work.bar:
+        warnings.simplefilter("ignore")  # of Captum and Quantus, on hooks and settings
+        maps = work.pixels(chosen, wanted)
+        if "parts" in wanted:
+            work.parts()
+    columns = [column for name in wanted for column in METRICS[name].better]
+    return Comparison(
+        pixel=work.table("pixel", [method.name for method in chosen], columns),
+        parts=work.table("parts", PARTS if "parts" in wanted else (), list(PART_COLUMNS)),
+        maps=maps,
+        images=images,
+        targets=tuple(indices),
+        values=work.long(),
+        failures=tuple(work.failures),
+        settings={
+            "methods": [method.name for method in chosen],
+            "metrics": wanted,
+            "images": len(images),
+            "steps": steps,
+            "samples": samples,
+            "seed": seed,
+            "versions": versions(),
+        },
+    )
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in ("edgefilter", "torch", "captum", "quantus", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list[Method]:
+    if methods is None:
+        methods = list(METHODS)
+    if isinstance(methods, str):
+        methods = [methods]
+    pairs = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
+    if not pairs:
+        raise ValueError("methods must name one at least; got none. Leave it out for all.")
+    found = []
+    for name, given in pairs.items():
+        if not isinstance(name, str):
+            raise TypeError(
+                f"methods must be names, or a dict from names to functions; got {name!r}. Pass "
+                "{'mine': function}, with a name for what is yours."
+            )
+        if callable(given):
+            if name in METHODS:
+                raise ValueError(
+                    f"a method of one's own must have a new name; got {name!r}, which is ours. Rename it."
+                )
+            found.append(Method(name, given))
+            continue
+        _check_name(given, METHODS, "method")
+        found.append(Method(given))
+    return found
+
+
+def _wanted(metrics: Sequence[str] | None) -> list[str]:
+    names = list(METRICS) if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+    if not names:
+        raise ValueError("metrics must name one at least; got none. Leave it out for all.")
+    for name in names:
+        _check_name(name, METRICS, "metric")
+    return list(dict.fromkeys(names))
+
+
+def _check_name(name: Any, known: Mapping[str, Any], what: str) -> None:
+    if name not in known:
+        raise UnknownNameError(
+            f"unknown {what} {name!r}{closest(name, known)} The {what}s are {', '.join(known)}."
+        )
+
+
+def _checked(model: nn.Module, inputs: Any, steps: int, samples: int, seed: int) -> Tensor:
+    check_module(model)
+    if (
+        not isinstance(inputs, Tensor)
+        or inputs.dim() != 4
+        or not inputs.is_floating_point()
+        or not len(inputs)
+    ):
+        got = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
+        raise ValueError(
+            f"inputs must be a floating-point Tensor of shape (batch, channel, height, width); got {got}. "
+            "Preprocess the images as for the model."
+        )
+    if any(module.training for module in model.modules()):
+        raise ValueError(
+            "model must be in evaluation mode; got one that is training. Call model.eval() first."
+        )
+    for name, value in (("steps", steps), ("samples", samples)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be an integer >= 1; got {value!r}. Pass for example {name}=10.")
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"seed must be an integer from 0 to 2**32 - 1; got {seed!r}. Pass for example seed=0."
+        )
+    return inputs.detach()
+
+
+def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
+    with torch.no_grad():
+        outputs = torch.cat([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
+    if outputs.dim() != 2:
+        raise ValueError(
+            f"model must return outputs of shape (batch, classes); got {tuple(outputs.shape)}. Pass a classifier."
+        )
+    if targets is None:
+        return [int(index) for index in outputs.argmax(1)]
+    try:
+        given = torch.as_tensor(targets).reshape(-1).tolist()
+    except (TypeError, ValueError, RuntimeError):
+        given = []
+    given = [index for index in given if isinstance(index, int)]
+    given = given * len(images) if len(given) == 1 else given
+    if len(given) != len(images) or not all(0 <= index < outputs.shape[1] for index in given):
+        raise ValueError(
+            f"targets must be one class, or one for each of the {len(images)} images, from 0 to {outputs.shape[1] - 1}; "
+            f"got {targets!r}. Leave it out for the predicted classes."
+        )
+    return [int(index) for index in given]

@@ -1,0 +1,183 @@
+"""What a comparison of methods found: two tables, the maps, and what failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from .metrics import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["FILES", "PART_COLUMNS", "Comparison", "Failure"]
+
+LINE = 120  # letters, in print
+FILES = ("pixel.csv", "parts.csv", "comparison.json")
+
+PART_COLUMNS = {"color": "high", "edge": "high", "color_top": "high", "edge_top": "high", "time": "low"}
+
+
+class Failure(NamedTuple):
+    """A cell of a table that could not be filled, and why."""
+
+    table: str
+    method: str
+    metric: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """What :func:`compare` found.
+
+    Attributes
+    ----------
+    pixel : pandas.DataFrame
+        One row per method. For each column of a metric its mean over the images, and beside it, with ``_se`` appended,
+        the standard error of that mean. A failed cell is NaN.
+    parts : pandas.DataFrame
+        The same for scores of colors and filters: ``color`` and ``edge``, the rank correlation (Spearman) with what the
+        output loses when each color, or each filter, is silenced; ``color_top`` and ``edge_top``, the share of images
+        where the highest score is that of the largest loss.
+    maps : dict
+        By method, its attributions, shape (N, C, H, W) or (N, 1, H, W).
+    images : Tensor, shape (N, C, H, W)
+    targets : tuple of int
+    values : pandas.DataFrame
+        Single numbers: columns ``table``, ``method``, ``metric``, ``image``, ``value``.
+    failures : tuple
+        What could not be measured: ``table``, ``method``, ``metric`` (empty for all of them) and ``reason`` of each.
+    settings : dict
+        How it was made: numbers of steps and samples, seed, versions.
+    """
+
+    pixel: pd.DataFrame
+    parts: pd.DataFrame
+    maps: dict[str, Tensor]
+    images: Tensor
+    targets: tuple[int, ...]
+    values: pd.DataFrame
+    failures: tuple[Failure, ...]
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison({len(self.pixel)} methods, {len(self.images)} images, {len(self.failures)} failures)"
+        )
+
+    def __str__(self) -> str:
+        """Lay out both tables, and say below what is missing and why."""
+        better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
+        parts = [_text(self.pixel, better), _text(self.parts, PART_COLUMNS)]
+        reasons: dict[str, list[str]] = {}
+        for failure in self.failures:
+            where = " ".join(filter(None, (failure.method, failure.metric)))
+            reasons.setdefault(failure.reason, []).append(where)
+        parts += [f"Not measured ({', '.join(where)}): {reason}" for reason, where in reasons.items()]
+        return "\n\n".join(filter(None, parts))
+
+    def plot(self, pictures: Sequence[Any] | None = None, *, images: int = 4) -> Figure:
+        """Draw the maps of all methods side by side, one row per image.
+
+        Parameters
+        ----------
+        pictures : sequence of array-like, optional
+            The images as a viewer would see them, as in :meth:`Explanation.plot`. Default: the inputs, stretched to
+            the range from black to white.
+        images : int, default: 4
+            How many to draw at most.
+
+        Returns
+        -------
+        figure : matplotlib.figure.Figure
+        """
+        from edgefilter.plots.comparison import plot_comparison
+
+        shown = [_stretched(image) for image in self.images[:images]] if pictures is None else pictures
+        maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
+        return plot_comparison(maps, list(shown)[:images])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return tables, single numbers, failures and settings as plain values, ready for JSON; maps stay out."""
+        return {
+            "settings": self.settings,
+            "targets": list(self.targets),
+            "pixel": _records(self.pixel.reset_index()),
+            "parts": _records(self.parts.reset_index()),
+            "failures": [failure._asdict() for failure in self.failures],
+            "values": _records(self.values),
+        }
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write ``pixel.csv``, ``parts.csv`` and ``comparison.json``.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made if it is not there.
+        overwrite : bool, default: False
+            Whether existing files may be replaced.
+
+        Returns
+        -------
+        paths : list of Path
+
+        Raises
+        ------
+        FileExistsError
+            If one of the files is there and ``overwrite`` is False.
+        """
+        paths = [Path(folder) / name for name in FILES]
+        for path in paths:
+            if path.exists() and not overwrite:
+                raise FileExistsError(
+                    f"folder must hold no {path.name}; got {str(folder)!r}, which does. Pass overwrite=True."
+                )
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.pixel.to_csv(paths[0])
+        self.parts.to_csv(paths[1])
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        paths[2].write_text(text + "\n", encoding="utf-8")
+        return paths
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    rows: list[dict[Any, Any]] = table.to_dict("records")
+    return [
+        {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}
+        for row in rows
+    ]
+
+
+def _text(table: pd.DataFrame, better: Mapping[str, str]) -> str:
+    import pandas as pd
+
+    if table.empty or not len(table.columns):
+        return ""
+    names = [name for name in table.columns if not name.endswith("_se")]
+    cells = {
+        f"{name} ({better[name]})": [
+            "-" if math.isnan(mean) else f"{mean:.3g}" + _error(error)
+            for mean, error in zip(table[name], table[f"{name}_se"], strict=True)
+        ]
+        for name in names
+    }
+    text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=LINE)
+    return text
+
+
+def _error(value: float) -> str:
+    return "" if math.isnan(value) else f" \N{PLUS-MINUS SIGN} {value:.1g}"  # of one image there is none
+
+
+def _stretched(image: Tensor) -> Tensor:
+    low, high = image.min(), image.max()
+    return (image - low) / (high - low if high > low else 1)

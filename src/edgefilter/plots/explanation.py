@@ -1,0 +1,296 @@
+"""One explanation: pixel map, bars by color and by filter, maps of the top filters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgefilter.banks.bank import FilterBank
+
+from .arrays import Array, as_array, as_picture
+from .protocols import Explained
+from .style import (
+    AGAINST,
+    FOR,
+    INK,
+    OTHERS,
+    OWN,
+    SMALL,
+    TEXT,
+    color_bar,
+    color_limit,
+    frame,
+    heading,
+    note_nothing,
+    signed_colormap,
+    symmetric_norm,
+)
+from .words import format_numbers, spaced
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.gridspec import SubplotSpec
+
+__all__ = ["plot_explanation"]
+
+ALL_BARS, LARGEST_BARS = 16, 12
+
+MAPS_A_ROW = 3
+
+
+def plot_explanation(
+    explanation: Explained,
+    image: Any = None,
+    *,
+    top: int = 3,
+    title: str | None = None,
+    bank: FilterBank | None = None,
+) -> Figure:
+    """Draw one explanation: pixel map, scores by color and by filter, maps of the top filters.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of a batch, the first image is drawn.
+    image : array-like or PIL image, optional
+        The input as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
+    top : int, default: 3
+        Number of filters whose maps are drawn, by score.
+    title : str, optional
+        By default what was explained and which share is conserved.
+    bank : FilterBank, optional
+        The bank behind the scores: with it, the kernels are drawn beside their names.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+        Apart from pyplot; ``figure.savefig(path)`` writes it.
+
+    Raises
+    ------
+    ValueError
+        If ``top`` is below 1, ``image`` has no shape of an image, or ``bank`` has other filters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from edgefilter import Explanation
+    >>> explanation = Explanation(torch.ones(1, 3, 2, 4, 4), None, torch.tensor([96.0]), (7,),
+    ...                           ("red", "green", "blue"), ("sobel_x", "sobel_y"))
+    >>> len(plot_explanation(explanation).axes)
+    5
+    """
+    from matplotlib.figure import Figure
+
+    if not isinstance(top, int) or top < 1:
+        raise ValueError(f"top must be an integer >= 1; got {top!r}. Pass for example top=3.")
+    if bank is not None and tuple(bank.names) != explanation.filters:
+        raise ValueError(
+            f"bank must hold the explanation's {len(explanation.filters)} filters; got {bank!r}. "
+            "Pass the bank that was explained, or none."
+        )
+    first = explanation[0]
+    picture = None if image is None else as_picture(image)
+    names = [name for name, _ in first.top(min(top, len(first.filters)))[0]]
+    rows = math.ceil(len(names) / MAPS_A_ROW)
+    figure = Figure(figsize=(12.4, 0.45 + (1 + rows) * _row_height(first, picture)), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.05)
+    figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
+    columns = figure.add_gridspec(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
+    left, right = figure.add_subfigure(columns[0]), figure.add_subfigure(columns[1])
+    bands = left.add_gridspec(2, 1, height_ratios=(1, rows))
+    upper, lower = left.add_subfigure(bands[0]), left.add_subfigure(bands[1])
+    _draw_top_row(upper, first, picture)
+    _draw_maps(lower, first, names, picture, rows)
+    _draw_filters(right, first, bank)
+    return figure
+
+
+def _row_height(explanation: Explained, picture: Array | None) -> float:
+    """Return the inches that a row of pictures takes with its headings."""
+    height, width = explanation.response.shape[3:] if picture is None else picture.shape[:2]
+    return 0.55 + 2.0 * min(max(height / width, 0.8), 1.8)
+
+
+def _draw_top_row(part: SubFigure, explanation: Explained, picture: Array | None) -> None:
+    """Draw input and pixel map, where there are any, and the bars by color."""
+    panels = [
+        name
+        for name, there in (("input", picture is not None), ("pixel", explanation.pixel is not None))
+        if there
+    ]
+    grid = part.add_gridspec(
+        1, len(panels) + 1, width_ratios=[1.0] * len(panels) + [3.0 - 0.97 * len(panels)]
+    )
+    for place, panel in enumerate(panels):
+        axes = part.add_subplot(grid[place])
+        if panel == "input" and picture is not None:
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+            heading(axes, "Input")
+        else:
+            _draw_pixels(axes, explanation)
+        frame(axes)
+    _draw_colors(part, grid[len(panels)], explanation)
+
+
+def _draw_pixels(axes: Axes, explanation: Explained) -> None:
+    assert explanation.pixel is not None
+    values = as_array(explanation.pixel[0].sum(0))
+    limit, clipped = color_limit(values)
+    shown = axes.imshow(values, cmap=signed_colormap(), norm=symmetric_norm(limit), interpolation="nearest")
+    heading(axes, "Relevance by pixel")
+    if not values.any():
+        note_nothing(axes)
+    color_bar(axes, shown, limit, "relevance of a pixel, colors summed", clipped)
+
+
+def _draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explained) -> None:
+    names, values = explanation.colors, as_array(explanation.color[0])
+    # an empty strip below keeps few bars from growing as tall as the pictures beside them
+    share = min(0.92, 0.22 + 0.2 * len(names))
+    grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
+    axes = part.add_subplot(grid[0])
+    paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
+    _bars(axes, [spaced(name) for name in names], values, paint, height=0.62)
+    heading(axes, "Relevance by color")
+    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
+
+
+def _draw_filters(part: SubFigure, explanation: Explained, bank: FilterBank | None) -> None:
+    """Draw the bars by filter, largest on top; of many filters the rest is one bar."""
+    values = as_array(explanation.edge[0])
+    order = list(np.argsort(-values, kind="stable"))
+    if len(order) > ALL_BARS:
+        largest = set(np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS])
+        order = [index for index in order if index in largest]
+    labels = [spaced(explanation.filter_labels[index]) for index in order]
+    shown = values[order]
+    if len(order) < len(values):
+        labels.append(f"{len(values) - len(order)} others")
+        shown = np.append(shown, values.sum() - shown.sum())
+    paint = [FOR if value >= 0 else AGAINST for value in shown]
+    pad = 4.0 if bank is None else 24.0
+    share = min(0.97, (0.55 * len(labels) + 1) / part.figure.get_size_inches()[1])
+    axes = part.add_subplot(part.add_gridspec(2, 1, height_ratios=(share, 1 - share))[0])
+    _bars(axes, labels, shown, paint, height=0.6, pad=pad)
+    heading(axes, "Relevance by edge filter")
+    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
+    if bank is not None:
+        for row, index in enumerate(order):
+            _thumbnail(axes, row, bank.weight[index])
+
+
+def _thumbnail(axes: Axes, row: int, weight: Array) -> None:
+    """Draw a kernel of 16 points a side between the name and the bar."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    limit = float(np.abs(weight).max()) or 1.0
+    icon = OffsetImage(
+        weight,
+        zoom=16 / max(weight.shape),
+        cmap=signed_colormap(),
+        norm=symmetric_norm(limit),
+        interpolation="nearest",
+    )
+    box = AnnotationBbox(
+        icon,
+        (0, row),
+        xybox=(-13, 0),
+        xycoords=axes.get_yaxis_transform(),
+        boxcoords="offset points",
+        frameon=True,
+        pad=0.04,
+        annotation_clip=False,
+        bboxprops={"edgecolor": "#999999", "linewidth": 0.5},
+    )
+    box.set_in_layout(False)
+    axes.add_artist(box)
+
+
+def _draw_maps(
+    part: SubFigure, explanation: Explained, names: Sequence[str], picture: Array | None, rows: int
+) -> None:
+    """Draw where the top filters' relevance lies, all on one scale."""
+    maps = [as_array(explanation.edge_map(name)[0]) for name in names]
+    limit, clipped = color_limit(np.stack(maps))
+    all_axes = part.subplots(rows, MAPS_A_ROW, squeeze=False)
+    for axes in all_axes.flat[len(maps) :]:
+        axes.set_axis_off()
+    for axes, name, values in zip(all_axes.flat, names, maps, strict=False):
+        axes.imshow(_over(picture, values, limit), interpolation="nearest")
+        heading(axes, spaced(explanation.filter_labels[explanation.filters.index(name)]))
+        frame(axes)
+        if not values.any():
+            note_nothing(axes)
+    from matplotlib.cm import ScalarMappable
+
+    scale = ScalarMappable(symmetric_norm(limit), signed_colormap())
+    last = all_axes[0, min(len(maps), MAPS_A_ROW) - 1]
+    color_bar(last, scale, limit, "relevance of a place in the filter's map", clipped)
+
+
+def _over(picture: Array | None, values: Array, limit: float) -> Array:
+    """Color a map and multiply it with the lightened gray picture, so that zero stays gray and sign stays clear."""
+    paint = signed_colormap()
+    if picture is None:
+        return np.asarray(paint(symmetric_norm(limit)(values)))[..., :3]
+    gray = picture if picture.ndim == 2 else picture[..., :3] @ np.array([0.299, 0.587, 0.114])
+    rows = np.arange(gray.shape[0]) * values.shape[0] // gray.shape[0]
+    columns = np.arange(gray.shape[1]) * values.shape[1] // gray.shape[1]
+    color = np.asarray(paint(symmetric_norm(limit)(values[np.ix_(rows, columns)])))[..., :3]
+    return color * (0.5 + 0.5 * gray[..., None])
+
+
+def _bars(
+    axes: Axes,
+    labels: Sequence[str],
+    values: Array,
+    paint: Sequence[str],
+    *,
+    height: float,
+    pad: float = 4.0,
+) -> None:
+    """Draw horizontal bars, the first on top, each with its number."""
+    rows = np.arange(len(values))
+    axes.barh(rows, values, height=height, color=list(paint))
+    axes.set_yticks(rows, labels)
+    axes.set_ylim(len(values) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK, pad=pad)
+    axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
+    axes.locator_params(axis="x", nbins=4)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    numbers = format_numbers(values)
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    span = (high - low) or 1.0
+    room = 0.06 + 0.04 * max(
+        map(len, numbers)
+    )  # for the numbers, which stand on the right of bar and zero line
+    axes.set_xlim(low - (0.03 * span if low < 0 else 0), high + room * span)
+    for row, (value, number) in enumerate(zip(values, numbers, strict=True)):
+        axes.annotate(
+            number,
+            (max(float(value), 0.0), row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=INK,
+        )
+    for edge in ("top", "right", "left"):
+        axes.spines[edge].set_visible(False)
+    axes.spines["bottom"].set_color("#999999")
+    if not values.any():
+        axes.set_xticks([0])
+        note_nothing(axes)
+
+
+def _title(explanation: Explained) -> str:
+    target, output = explanation.target[0], float(explanation.output[0])
+    what = "output" if target is None else f"output {target}"
+    share = float(explanation.conserved_share[0])
+    kept = f", {100 * share:.1f} % conserved" if math.isfinite(share) else ""
+    return f"{what}: {output:.2f}{kept}"

@@ -1,0 +1,106 @@
+"""The share of a part in a class, and by how much it differs between two classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Effect", "Share", "effects", "hedges"]
+
+
+class Share(NamedTuple):
+    """The share of a color, a filter or a pair in a class: its mean over the images, and their standard deviation."""
+
+    name: str
+    mean: float
+    std: float
+
+
+class Effect(NamedTuple):
+    """By how much the share of a color, a filter or a pair differs between two classes.
+
+    Attributes
+    ----------
+    name : str
+    effect : float
+        Hedges' g: the difference of the mean shares in units of their spread; positive where the first class has more.
+    low, high : float
+        Its confidence interval.
+    difference : float
+        The difference of the mean shares itself.
+    """
+
+    name: str
+    effect: float
+    low: float
+    high: float
+    difference: float
+
+
+NEGLIGIBLE = 1e-12  # of values from -1 to 1: smaller differences mean nothing
+
+
+def hedges(
+    difference: Tensor, variances: Sequence[Tensor], counts: Sequence[int], confidence: float
+) -> tuple[Tensor, Tensor]:
+    """Return Hedges' g for two classes, and half the width of Bonett's interval.
+
+    Parameters
+    ----------
+    difference : Tensor, shape (D,)
+        Mean of the first class minus mean of the second, of values of the size of 1.
+    variances : two Tensors, shape (D,)
+        Of the values of each class (divisor n - 1).
+    counts : two int, at least 2
+    confidence : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    effect, half : Tensor, shape (D,)
+        Without any spread, the effect is 0 or infinite and ``half`` NaN.
+
+    Examples
+    --------
+    >>> effect, half = hedges(torch.tensor([1.0]), [torch.tensor([4.0])] * 2, [100, 100], 0.95)
+    >>> effect, half
+    (tensor([0.4981]), tensor([0.2818]))
+    """
+    first, second = variances
+    free = [count - 1 for count in counts]
+    mean = (first + second) / 2
+    effect = difference / mean.sqrt()
+    variance = effect.square() * (first.square() / free[0] + second.square() / free[1]) / (8 * mean.square())
+    variance = variance + (first / free[0] + second / free[1]) / mean
+    correction = 1 - 3 / (4 * sum(free) - 1)
+    half = correction * NormalDist().inv_cdf((1 + confidence) / 2) * variance.sqrt()
+    constant = torch.where(difference.abs() > NEGLIGIBLE, difference.sign() * math.inf, 0.0)
+    steady = mean.sqrt() > NEGLIGIBLE
+    return (correction * effect).where(steady, constant), half.where(steady, math.nan)
+
+
+def effects(
+    names: Sequence[str],
+    means: Sequence[Tensor],
+    variances: Sequence[Tensor],
+    counts: Sequence[int],
+    confidence: float,
+) -> list[Effect]:
+    """Return by how much each share differs between two classes, the largest effects first.
+
+    Examples
+    --------
+    >>> means, variances = [torch.tensor([1.0]), torch.tensor([0.0])], [torch.tensor([4.0])] * 2
+    >>> [(e.name, round(e.effect, 4)) for e in effects(["red"], means, variances, [100, 100], 0.95)]
+    [('red', 0.4981)]
+    """
+    difference = means[0] - means[1]
+    effect, half = hedges(difference, variances, counts, confidence)
+    order = effect.abs().argsort(descending=True, stable=True).tolist()
+    columns = (effect, effect - half, effect + half, difference)
+    return [Effect(names[i], *(float(column[i]) for column in columns)) for i in order]

@@ -1,0 +1,110 @@
+"""The photos of a folder, in the order in which they are counted, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.datasets import ImageFolder
+
+from edgefilter.photos import read_photo
+
+__all__ = ["Batch", "PhotoReader", "Photos", "Skipped", "check_place", "collate", "find_photos"]
+
+
+class Skipped(NamedTuple):
+    """A photo that could not be read: its path inside the folder, and why."""
+
+    path: str
+    reason: str
+
+
+class Photos(NamedTuple):
+    """The photos of a folder, in the order in which they are counted."""
+
+    folder: Path
+    classes: list[str]
+    samples: list[tuple[str, int]]  # path and class
+    fingerprint: str
+
+
+def find_photos(folder: Path, limit: int | None) -> Photos:
+    """List the photos of a folder, at most ``limit`` of each class."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"folder must be an existing folder; got {str(folder)!r}, which is none. Check the path."
+        )
+    try:
+        found = ImageFolder(str(folder), allow_empty=True)
+    except FileNotFoundError as cause:
+        raise FileNotFoundError(
+            f"folder must hold one folder of photos for each class; got {str(folder)!r}, which holds no folders. "
+            "Sort the photos into folders, or name the folder above."
+        ) from cause
+    samples, seen = [], [0] * len(found.classes)
+    for path, place in found.samples:
+        if limit is None or seen[place] < limit:
+            samples.append((path, place))
+            seen[place] += 1
+    if not samples:
+        raise FileNotFoundError(
+            f"folder must hold photos; got {str(folder)!r}, whose folders hold none. Check the path."
+        )
+    digest = hashlib.sha256()
+    for path, place in samples:
+        about = Path(path).stat()
+        name = Path(path).relative_to(folder).as_posix()
+        digest.update(f"{name}\0{place}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return Photos(folder, found.classes, samples, digest.hexdigest()[:16])
+
+
+def check_place(out: Path, folder: Path) -> None:
+    """Raise if results cannot go to this folder, or would be taken for photos."""
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"out must be a folder; got the file {str(out)!r}. Name another place.")
+    if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
+        raise ValueError(
+            f"out must lie outside the folder of photos; got {str(out)!r} in {str(folder)!r}, where it would be taken for "
+            "a class. Choose another place."
+        )
+
+
+class Batch(NamedTuple):
+    """Some photos, preprocessed; ``inputs`` is None if none could be read."""
+
+    inputs: Tensor | None
+    labels: Tensor
+    skipped: list[Skipped]
+
+
+class PhotoReader(Dataset[Any]):
+    """Reads and preprocesses photos; one that cannot be read comes as the reason why."""
+
+    def __init__(self, photos: Photos, preprocess: Callable[[Image.Image], Tensor]) -> None:
+        self.photos = photos
+        self.preprocess = preprocess
+
+    def __getitem__(self, index: int) -> tuple[Tensor | Skipped, int]:
+        path, label = self.photos.samples[index]
+        try:
+            photo = read_photo(path)
+        except (ValueError, OSError) as cause:
+            name = Path(path).relative_to(self.photos.folder).as_posix()
+            return Skipped(name, " ".join(str(cause).split())), label
+        return self.preprocess(photo), label
+
+
+def collate(items: list[tuple[Tensor | Skipped, int]]) -> Batch:
+    """Join photos that were read to a batch."""
+    good = [(item, label) for item, label in items if isinstance(item, Tensor)]
+    return Batch(
+        inputs=torch.cat([image for image, _ in good]) if good else None,
+        labels=torch.tensor([label for _, label in good], dtype=torch.long),
+        skipped=[item for item, _ in items if isinstance(item, Skipped)],
+    )

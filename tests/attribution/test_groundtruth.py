@@ -1,0 +1,487 @@
+"""Relevance against known answers: wired networks, turned networks, and the measures of benchmarks/groundtruth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from scipy import stats
+from torch import nn
+from torch.testing import assert_close
+
+import edgefilter as ef
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+from groundtruth import (  # noqa: E402
+    data,
+    equivariance,
+    frontier,
+    jobs,
+    measures,
+    methods,
+    networks,
+    photos,
+    report,
+)
+from pages import write  # noqa: E402
+
+COLORS, WIRED = 3, 1
+LAYERS = [("robinson", 1, 1), ("kirsch", 2, 0), ("edges", 3, 2), ("complete", 2, 1)]
+
+
+# --- exact: what the network does not read gets nothing ----------------------------------------------------------
+
+
+def bank_named(name):
+    return ef.complete_bank(3) if name == "complete" else ef.get_bank(name)
+
+
+def wired_network(name, stride, padding):
+    """Logit 0 reads filters 0 and 1 of one color, logit 1 filters 1 and 2 of it; nothing else is read."""
+    bank = bank_named(name)
+    cells = torch.zeros(3, COLORS, len(bank), dtype=torch.float64)
+    cells[0, WIRED, :2], cells[1, WIRED, 1:3] = torch.tensor([1.0, -0.5]), torch.tensor([-0.7, 1.0])
+    reader = nn.Conv2d(COLORS * len(bank), 3, 1, bias=False)
+    reader.weight.data = cells.flatten(1)[..., None, None].float()
+    front = ef.EdgeFilterBank2d(bank, COLORS, stride=stride, padding=padding)
+    net = nn.Sequential(front, nn.ReLU(), reader, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return net.double().eval(), cells != 0
+
+
+def outside(response, wired):
+    """Return the largest relevance at cells that are not wired: response (N, C, K, H, W), wired (C, K)."""
+    return float(response.abs().amax((0, 3, 4))[~wired].max())
+
+
+@pytest.mark.parametrize("start", ["target", "contrast"])
+@pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
+@pytest.mark.parametrize("composite", [None, *ef.composite_names()])
+def test_cells_that_the_output_does_not_read_get_exactly_nothing(
+    composite, name, stride, padding, start, generator
+):
+    net, wired = wired_network(name, stride, padding)
+    images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64)
+    explanation = ef.EdgeFilterAttribution(net, composite, start=start).explain(images, [0, 0, 0])
+    read = wired[0] if start == "target" else wired.any(0)
+    assert outside(explanation.response, read) == 0
+    assert torch.count_nonzero(explanation.color[:, [0, 2]]) == 0
+    assert torch.count_nonzero(explanation.pixel[:, [0, 2]]) == 0
+    assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
+
+
+@pytest.mark.parametrize("composite", [None, *ef.composite_names()])
+def test_a_resnet_stem_that_reads_three_cells_gives_nothing_to_others(composite, generator):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        net = ef.replace_stem(torchvision.models.resnet18(num_classes=3).double().eval())
+    wired = torch.zeros(COLORS, len(net.conv1.bank), dtype=torch.bool)
+    wired[0, 3] = wired[0, 11] = wired[2, 30] = True
+    net.conv1.mixing.weight.data[:, ~wired.flatten()] = 0
+    images = torch.randn(1, COLORS, 40, 40, generator=generator, dtype=torch.float64)
+    response = ef.EdgeFilterAttribution(net, composite).attribute(images, 1, score="response")
+    assert outside(response, wired) == 0
+    assert (response.abs().amax((0, 3, 4))[wired] > 0).all()
+
+
+def test_a_wrong_order_of_channels_would_be_seen(generator):
+    """The twin: filters counted before colors leave relevance outside."""
+    net, wired = wired_network("kirsch", 1, 0)
+    images = torch.randn(2, COLORS, 9, 9, generator=generator, dtype=torch.float64)
+    response = ef.EdgeFilterAttribution(net).attribute(images, 0, score="response")
+    mistaken = response.transpose(1, 2).reshape(response.shape)
+    assert outside(response, wired[0]) == 0
+    assert outside(mistaken, wired[0]) > 1e-3
+
+
+# --- exact: scores turn with colors and places --------------------------------------------------------------------
+
+
+def turned_case(architecture, generator):
+    net = networks.build(architecture, 4, seed=11).double().eval()
+    images = torch.randn(2, 3, data.SIZE, data.SIZE, generator=generator, dtype=torch.float64)
+    return net, images, torch.tensor([0, 2])
+
+
+@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name",
+    ["default, contrast", "default, target", "zplus, contrast", "epsilon_gamma, target", "epsilon, target"],
+)
+def test_scores_turn_with_the_images_and_the_network(name, architecture, generator):
+    explain = methods.ours()[f"edgefilter {name}"].explain
+    gaps = equivariance.gaps(explain, *turned_case(architecture, generator))
+    assert set(gaps) == {"color_gap", "filter_gap"}
+    assert max(gaps.values()) < 1e-11
+
+
+@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+def test_turned_networks_give_the_same_outputs_and_others_do_not(architecture, generator):
+    net, images, _ = turned_case(architecture, generator)
+    bank = next(m.bank for m in net.modules() if isinstance(m, ef.EdgeFilterBank2d))
+    with torch.no_grad():
+        wanted = net(images)
+        assert_close(equivariance.colors_turned(net, 3)(images.roll(1, 1)), wanted, rtol=0, atol=1e-12)
+        for turn, back in equivariance.TURNS.values():
+            order = equivariance.exchanged(bank, back)
+            assert_close(
+                equivariance.places_turned(net, turn, order)(turn(images)), wanted, rtol=0, atol=1e-12
+            )
+            same = torch.arange(len(order))
+            wrong = equivariance.places_turned(net, turn, same)(turn(images))
+            assert float((wrong - wanted).abs().max()) > 1e-6
+
+
+def test_a_method_that_ignores_the_network_does_not_turn(generator):
+    def first_color(model, images, targets):
+        return methods.Scores(torch.ones(len(images), 3, 8, 1, 1) * torch.arange(24.0).view(3, 8, 1, 1))
+
+    gaps = equivariance.gaps(first_color, *turned_case("plain", generator))
+    assert min(gaps.values()) > 0.1
+
+
+def test_a_bank_without_its_turned_kernels_is_refused():
+    with pytest.raises(ValueError, match="bank must hold each kernel's turned one once"):
+        equivariance.exchanged(ef.FilterBank(["sobel_x"], size=3), lambda x: x.flip(-1))
+
+
+# --- data and gates -----------------------------------------------------------------------------------------------
+
+
+def test_seeds_of_tuning_and_report_do_not_meet():
+    assert not set(networks.TUNING_SEEDS) & set(networks.REPORT_SEEDS)
+    every = [
+        networks.seed_of(seed, test, purpose, attempt)
+        for seed in networks.TUNING_SEEDS + networks.REPORT_SEEDS
+        for test in networks.TESTS
+        for purpose in networks.PURPOSES
+        for attempt in range(networks.TRIES)
+    ]
+    assert len(set(every)) == len(every)
+
+
+@pytest.mark.parametrize("test", networks.TESTS)
+def test_data_depends_on_its_seed_only(test):
+    _, draw = networks.TESTS[test]
+    first, again, other = draw(5, 3, 1), draw(5, 3, 1), draw(5, 4, 1)
+    assert torch.equal(first.images, again.images)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.images, other.images)
+
+
+@pytest.mark.parametrize("color", range(3))
+def test_labels_are_what_the_relevant_color_shows(color):
+    for draw in (data.gratings, data.shapes):
+        samples = draw(40, 1, color)
+        assert torch.equal(samples.labels, samples.parts[:, color])
+        assert samples.labels.unique().tolist() == [0, 1, 2, 3]
+    assert ((samples.parts >= 0).sum(1) == 2).all()
+
+
+def test_gratings_are_strongest_at_the_kernels_of_their_orientation():
+    samples, bank = data.gratings(200, 2, 0), networks.bank("l2")
+    energy = ef.EdgeFilterBank2d(bank, 3)(samples.images).unflatten(1, (3, -1)).square().sum((3, 4))
+    oriented = measures.by_orientation(energy[:, 0], measures.orientations(bank))
+    assert measures.mean(oriented.argmax(1) == samples.labels) > 0.95
+
+
+def test_the_decoy_is_stronger_than_the_stamp_and_apart_from_it():
+    samples = data.stamps(50, 3)
+    drawn = (samples.images - samples.clean).abs().amax(1)
+    assert not (samples.stamp & samples.decoy).any()
+    assert not drawn[~(samples.stamp | samples.decoy)].any()
+    assert ((drawn * samples.decoy).amax((1, 2)) > (drawn * samples.stamp).amax((1, 2))).all()
+    assert (samples.stamp.sum((1, 2)) == 49).all()
+
+
+def test_swapping_and_painting_change_only_their_part():
+    samples = data.gratings(30, 4, 1)
+    changed = data.swapped(samples, [0, 2], seed=0).images
+    assert torch.equal(changed[:, 1], samples.images[:, 1])
+    assert_close(changed[:, 0].sum(0), samples.images[:, 0].sum(0))
+    assert not torch.equal(changed[:, 0], samples.images[:, 0])
+    stamped = data.stamps(10, 5)
+    painted = data.painted(stamped, stamped.stamp).images
+    rest = ~stamped.stamp[:, None].expand_as(painted)
+    assert torch.equal(painted[rest], stamped.images[rest])
+    assert torch.equal(painted[~rest], stamped.clean[~rest])
+
+
+class _ByColor(nn.Module):
+    """Know the label of gratings from the images of one color: by heart."""
+
+    def __init__(self, samples, color):
+        super().__init__()
+        self.known, self.color = samples, color
+
+    def forward(self, images):
+        same = (images[:, None, self.color] == self.known.images[None, :, self.color]).flatten(2).all(2)
+        return nn.functional.one_hot(self.known.labels[same.double().argmax(1)], 4).double()
+
+
+def test_the_gate_passes_what_reads_the_relevant_color_and_no_other():
+    samples = data.gratings(100, 6, 1)
+    passed = networks.gate(_ByColor(samples, 1), samples, 4, seed=0)
+    assert passed.failure is None
+    assert passed[:2] == (1.0, 1.0)
+    assert "without the irrelevant part" in networks.gate(_ByColor(samples, 0), samples, 4, seed=0).failure
+    assert "without the relevant part" in networks.Gate(1.0, 1.0, 0.5, 0.25).failure
+    assert networks.Gate(1.0, 0.96, 0.3, 0.25).failure is not None
+
+
+def test_a_network_that_never_passes_is_an_error_with_its_reasons(monkeypatch):
+    monkeypatch.setattr(networks, "TRIES", 2)
+    with pytest.raises(RuntimeError, match="no network of 2 passed the gate of gratings") as caught:
+        networks.trained("gratings", "plain", 1, 5, epochs=1, training=100)
+    assert len(caught.value.void) == 2
+
+
+def test_redrawing_keeps_the_bank_and_a_constant_network_is_constant(generator):
+    net, images, _ = turned_case("residual", generator)
+    other = networks.redrawn(net, seed=1)
+    assert torch.equal(other[0].filters.conv.weight, net[0].filters.conv.weight)
+    assert not torch.equal(other[0].mixing.weight, net[0].mixing.weight)
+    assert not torch.equal(other[-1].weight, net[-1].weight)
+    outputs = networks.constant(net)(images)
+    assert torch.equal(outputs[0], outputs[1])
+
+
+# --- measures, by hand ---------------------------------------------------------------------------------------------
+
+
+def test_color_metrics_by_hand():
+    scores = torch.tensor([[1.0, 3.0, -2.0], [2.0, 1.0, 1.0]])
+    assert measures.color_metrics(scores, 1) == {
+        "color_hit": 0.5,
+        "color_mass": pytest.approx((0.75 + 0.25) / 2),
+    }
+
+
+def test_filter_metrics_by_hand():
+    """Image 0: right, beats its one distractor. Image 1: wrong, beats one of two."""
+    parts = torch.tensor([[0, 0, 1], [2, 1, 3]])
+    samples = data.Samples(torch.zeros(2, 3, 1, 1), parts[:, 0], 0, parts)
+    directions = torch.tensor([0, 1, 2, 3, 0])
+    edge = torch.tensor([[1.0, 2.0, 0.0, 0.0, 1.5], [0.0, 3.0, 2.0, 1.0, 0.0]])
+    found = measures.filter_metrics(edge, samples, directions)
+    assert found == {"filter_hit": 0.5, "filter_disc": pytest.approx(2 / 3)}
+
+
+def test_place_metrics_by_hand():
+    stamp, decoy = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
+    stamp[0, 0, 0] = decoy[0, 1, 1] = True
+    samples = data.Samples(torch.zeros(1, 3, 2, 2), torch.zeros(1), stamp=stamp, decoy=decoy)
+    found = measures.place_metrics(torch.tensor([[[3.0, 2.0], [-9.0, 1.0]]]), samples)
+    assert found == {"stamp_mass": 0.5, "decoy_share": 0.75}
+
+
+def test_steepness_of_ramps_and_flat_images():
+    across, down = torch.arange(6.0).repeat(6, 1), torch.arange(6.0).repeat(6, 1).T
+    images = torch.stack([across, 3 * across + 4 * down, torch.full((6, 6), 7.0)])[:, None].repeat(1, 3, 1, 1)
+    found = measures.steepness(images)[:, 1:-1, 1:-1]
+    assert_close(found, torch.tensor([8.0, 40.0, 0.0])[:, None, None].expand(3, 4, 4))
+
+
+def test_randomisation_metrics_by_hand(generator):
+    """The redrawn map has the opposite sign: correlation -1, and 1 without signs; the map is the image's edges."""
+    images = torch.randn(2, 3, 8, 8, generator=generator)
+    edges = measures.steepness(images)
+    found = measures.randomisation_metrics(edges, -edges, images)
+    wanted = {"redrawn_signed": -1.0, "redrawn_abs": 1.0, "sobel_signed": 1.0, "sobel_abs": 1.0}
+    assert found == {key: pytest.approx(value) for key, value in wanted.items()}
+
+
+def test_spearman_equals_scipy(generator):
+    first, second = torch.randint(5, (2, 4, 9), generator=generator).double()
+    wanted = [stats.spearmanr(a, b).statistic for a, b in zip(first, second, strict=True)]
+    assert_close(measures.spearman(first, second), torch.tensor(wanted, dtype=torch.float64))
+    assert measures.spearman(torch.ones(1, 5), torch.arange(5.0)[None]).item() == 0
+
+
+def test_orientations_of_the_compass():
+    names = ["robinson_e", "robinson_w", "robinson_n", "robinson_s"]
+    found = measures.orientations(
+        ef.FilterBank([n for n in ef.get_bank("robinson").names if n in names], size=3)
+    )
+    assert sorted(found.tolist()) == [0, 0, 2, 2]
+    assert sorted(measures.orientations(ef.get_bank("robinson")).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.fixture
+def linear_case(generator):
+    """The margin is the sum over colors and filters of weight times the mean response."""
+    front = ef.EdgeFilterBank2d(ef.get_bank("sobel"), 2)
+    head = nn.Linear(4, 2, bias=False)
+    head.weight.data = torch.tensor([[4.0, 3.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    net = nn.Sequential(front, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
+    ramp = torch.arange(5.0) / 8
+    images = torch.stack([ramp + ramp[:, None], 2 * ramp + ramp[:, None]])[None]
+    return measures.Case.of(net, images, torch.tensor([0]))
+
+
+def test_effects_of_silencing_by_hand(linear_case):
+    """Responses: sobel of slopes 1/8 is 1, so they are 1, 1, 2, 1."""
+    assert_close(linear_case.responses.mean((3, 4)), torch.tensor([[[1.0, 1.0], [2.0, 1.0]]]))
+    found = measures.effects(linear_case)
+    assert_close(found["color_edge"], torch.tensor([[4.0, 3.0, 4.0, 1.0]]))
+    assert_close(found["color"], torch.tensor([[7.0, 5.0]]))
+    assert_close(found["edge"], torch.tensor([[8.0, 4.0]]))
+
+
+def test_areas_below_deletion_curves_by_hand(linear_case):
+    """Margins: 12, 5, 0 when the strong color goes first, 12, 7, 0 when the weak one does."""
+    best, worst = torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 2.0]])
+    assert measures.deletion_area(linear_case, "color", best).item() == pytest.approx(5.5)
+    assert measures.deletion_area(linear_case, "color", worst).item() == pytest.approx(6.5)
+    assert 5.5 <= measures.random_area(linear_case, "color", 0).item() <= 6.5
+
+
+def test_what_was_silenced_once_is_known(linear_case):
+    """Only for the image in which it was: the second image, twice as strong, runs though the first one did with that mask."""
+    images = torch.cat([linear_case.images, 2 * linear_case.images])
+    case, sizes = measures.Case.of(linear_case.network, images, torch.tensor([0, 0])), []
+    case.tail.register_forward_hook(lambda _, __, output: sizes.append(len(output)))
+    red, green = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]])
+    assert_close(case.margins(torch.stack([red, green])), torch.tensor([7.0, 10.0]))
+    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
+    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
+    assert sizes == [2, 1]
+
+
+def test_many_parts_are_silenced_some_at_a_time(linear_case, monkeypatch):
+    """Four pairs of effects 4, 3, 4, 1 in two steps: margins 12, 4, 0 after 0, 2, 4 pairs."""
+    monkeypatch.setattr(measures, "DELETIONS", 2)
+    area = measures.deletion_area(linear_case, "color_edge", torch.tensor([[4.0, 3.0, 4.0, 1.0]]))
+    assert area.item() == pytest.approx((2 * 8 + 2 * 2) / 4)
+
+
+def test_margins_are_outputs_minus_the_mean_of_the_others(generator):
+    outputs, targets = torch.randn(6, 4, generator=generator), torch.tensor([0, 1, 2, 3, 0, 1])
+    by_hand = torch.stack(
+        [o[t] - o[[i for i in range(4) if i != t]].mean() for o, t in zip(outputs, targets, strict=True)]
+    )
+    assert_close(measures.margin(outputs, targets), by_hand)
+    wrapped = methods.Margin(nn.Identity())(outputs)
+    assert_close(wrapped.gather(1, targets[:, None])[:, 0], by_hand)
+
+
+def test_scores_know_their_levels():
+    response = torch.arange(12.0).view(1, 2, 3, 1, 2)
+    scores = methods.Scores(response, pixel=torch.ones(1, 2, 2, 2))
+    assert scores.level("color").tolist() == [[15, 51]]
+    assert scores.level("edge").tolist() == [[14, 22, 30]]
+    assert scores.level("color_edge").tolist() == [[1, 5, 9, 13, 17, 21]]
+    assert methods.Scores(pixel=torch.ones(1, 2, 2, 2)).level("color").tolist() == [[4, 4]]
+    assert methods.Scores(pixel=torch.ones(1, 2, 2, 2)).level("edge") is None
+    assert methods.Scores(only_place=torch.ones(1, 2, 2)).level("color") is None
+
+
+def test_intervals_equal_scipy():
+    values = [0.1, 0.5, 0.7, 0.9]
+    center, half = report.estimate(values)
+    wanted = stats.t.interval(0.95, 3, loc=center, scale=stats.sem(values))
+    assert_close(torch.tensor([center - half, center + half]), torch.tensor(wanted, dtype=torch.float32))
+
+
+def test_values_of_images_are_summed_up_with_deletion_as_a_share_of_the_margin():
+    pieces = [
+        {
+            "base": torch.tensor([1.0, 3.0]),
+            "rho_color": torch.tensor([0.0, 1.0]),
+            "saved_color": torch.ones(2),
+        },
+        {"base": torch.tensor([5.0]), "rho_color": torch.tensor([0.5]), "saved_color": torch.tensor([4.0])},
+    ]
+    found = photos.summary(pieces)
+    assert found["rho_color"] == pytest.approx([0.5, 1.96 * 0.5 / 3**0.5])
+    assert found["deletion_color"][0] == pytest.approx(2 / 3)
+
+
+def test_tables_and_figure_say_what_the_records_say(tmp_path):
+    shared = {"architecture": "plain", "test": "gratings"}
+    records = [
+        {**shared, "seed": seed, "method": "edgefilter default, contrast", "values": {"color_hit": hit}}
+        for seed, hit in ((1, 0.5), (2, 0.9))
+    ]
+    image = {"test": "lite0", "method": "random", "values": {"rho_color": [0.25, 0.125]}}
+    results = {
+        "networks": records,
+        "void": ["gratings plain 3: no"],
+        "cost": {"edgefilter default, contrast": 2.04},
+        "photos": {"lite0": {"count": 7, "records": [image]}},
+    }
+    text = report.tables(results)
+    row = next(line for line in text.splitlines() if line.startswith("| edgefilter default, contrast"))
+    assert row.split(" | ")[1] == "0.70 ± 2.54"
+    assert row.endswith("| 2.0 |")
+    assert "left out: 1" in text
+    assert "- gratings plain 3: no" in text
+    assert "| random | 0.25 ± 0.12 | - |" in text
+    report.figure(results, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_frontier_names_every_setting_and_scores_what_the_default_scores(linear_case):
+    """The setting of the default gives the scores of the default."""
+    scores = dict(frontier.scored(linear_case))
+    assert len(scores) == 1 + len(frontier.WEIGHTS) + 2 * (len(frontier.STEPS) - 1)
+    default = ef.EdgeFilterAttribution(linear_case.network, start="contrast")
+    expected = default.explain(linear_case.images, linear_case.targets).color_edge
+    assert_close(scores["gradient at 0.3, weight 0.4"], expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_frontier_is_averaged_over_all_networks_and_by_architecture():
+    values = {"color_mass": 1.0, "filter_hit": 0.5, "filter_disc": 0.25, "rho": 0.0}
+    doubled = {name: 0.5 * value for name, value in values.items()}
+    photos = [("digits", {"a": {frontier.RANKS: 0.6}})]
+    text = frontier.table([("plain", {"a": values}), ("residual", {"a": doubled})], photos)
+    row = "| a | 0.75 | 0.38 | 0.19 | 0.00 | 0.60 | 0.50 / 0.25 / 0.00 | 0.25 / 0.12 / 0.00 |"
+    assert text.splitlines()[-1] == row
+
+
+def test_a_part_of_a_page_is_exchanged_and_the_words_around_it_stay(tmp_path):
+    path = tmp_path / "page.md"
+    write(path, "new", "first")
+    assert path.read_text(encoding="utf-8") == "first\n"
+    path.write_text(
+        "before\n<!-- t: generated, do not edit -->\nold\n<!-- end of t -->\nafter\n", encoding="utf-8"
+    )
+    for text in ("one", "two"):
+        write(path, "t", text)
+        page = path.read_text(encoding="utf-8")
+        assert (
+            page.split()
+            == f"before <!-- t: generated, do not edit --> {text} <!-- end of t --> after".split()
+        )
+
+
+def test_a_job_runs_again_only_when_its_settings_change(tmp_path):
+    runs = []
+
+    def work():
+        runs.append(1)
+        return {"records": len(runs)}
+
+    path = tmp_path / "jobs" / "a.json"
+    assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
+    assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
+    assert jobs.resumed(path, {"images": 2}, work)["records"] == 2
+
+
+@pytest.mark.extended
+def test_everything_runs_and_resumes(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "groundtruth" / "run.py"), "--quick", "--out", str(tmp_path)]
+    subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=1500)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    found = {record["method"] for record in results["networks"]}
+    assert set(methods.methods()) <= found
+    assert "| edgefilter default, contrast |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=120)
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results

