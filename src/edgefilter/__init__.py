@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .banks.catalogue import get_kernel, kernel_names
     from .banks.kernel import Kernel
     from .banks.presets import bank_names, complete_bank, get_bank
-    from .errors import UnsupportedModelError, UntraceableModelError
+    from .errors import UnsupportedModelError
     from .evaluation.comparing import compare
     from .evaluation.comparison import Comparison
     from .lrp.composites import composite_names, get_composite
@@ -50,7 +50,6 @@ __all__ = [
     "LayerEdgeFilterAttribution",
     "Report",
     "UnsupportedModelError",
-    "UntraceableModelError",
     "bank_names",
     "causal_check",
     "check",
@@ -88,7 +87,6 @@ __getattr__, __dir__ = lazy(
         "complete_bank": ".banks.presets",
         "get_bank": ".banks.presets",
         "UnsupportedModelError": ".errors",
-        "UntraceableModelError": ".errors",
         "compare": ".evaluation.comparing",
         "Comparison": ".evaluation.comparison",
         "composite_names": ".lrp.composites",

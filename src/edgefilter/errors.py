@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["UnknownNameError", "UnsupportedModelError", "UntraceableModelError"]
-
-
-class UntraceableModelError(RuntimeError):
-    """The operations of a model cannot be recorded, because they depend on the data or are compiled."""
+__all__ = ["UnknownNameError", "UnsupportedModelError"]
 
 
 class UnsupportedModelError(NotImplementedError):
-    """A model holds operations for which no relevance rule is known, or was not copied faithfully."""
+    """A model holds operations for which no relevance rule is known."""
 
 
 class UnknownNameError(KeyError, ValueError):

@@ -20,7 +20,7 @@ from zennit.core import Composite
 from edgefilter._checks import closest
 from edgefilter.attribution.attribution import SCORE_NAMES, EdgeFilterAttribution
 from edgefilter.banks.presets import complete_bank
-from edgefilter.lrp.composites import composite_names, fresh_composite, get_composite
+from edgefilter.lrp.composites import as_composite, composite_names, get_composite
 from edgefilter.stems.finding import bank_path
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.splitting import split
@@ -48,7 +48,7 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
     Parameters
     ----------
     model : nn.Module
-        With one edge-filter layer, in evaluation mode. Rules are registered on a private copy, never on it.
+        In evaluation mode. It runs as it is, and is left as it is.
     composite : str or zennit.core.Composite, optional
         As in :class:`edgefilter.EdgeFilterAttribution`.
     attr_output : Tensor or callable, optional
@@ -88,7 +88,7 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         layer: str | nn.Module | None = None,
         start: Start = "target",
     ) -> None:
-        super().__init__(model, fresh_composite(composite), attr_output)
+        super().__init__(model, as_composite(composite), attr_output)
         _check_score(score, SCORE_NAMES)
         self.attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
         self.score = score

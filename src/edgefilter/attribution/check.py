@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from zennit.core import Composite
 
-from edgefilter.errors import UnsupportedModelError, UntraceableModelError
-from edgefilter.lrp.composites import fresh_composite
-from edgefilter.lrp.graph import own_modes
-from edgefilter.lrp.operations import Addition, Passing, Spread, Unsteady
+from edgefilter.errors import UnsupportedModelError
 
 from .attribution import EdgeFilterAttribution, Target
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from edgefilter.banks.bank import FilterBank
 
 __all__ = ["Operation", "Report", "check"]
 
@@ -55,7 +54,7 @@ class Report:
     operations : tuple of Operation
         In the order of execution; empty if the model is not supported.
     explained, conserved : float
-        The explained output, and the relevance that reached the filter bank; sums over the batch.
+        The explained output without its base, and the relevance that reached the filter bank; sums over the batch.
     unsupported : str
         What is not supported and why; empty if all is.
 
@@ -116,6 +115,7 @@ def check(
     target: Target = None,
     *,
     composite: Composite | str | None = None,
+    bank: FilterBank | str | None = None,
     layer: str | nn.Module | None = None,
 ) -> Report:
     """Run a model once and say of each operation which rule it gets and how much relevance it hands on.
@@ -123,11 +123,11 @@ def check(
     Parameters
     ----------
     model : nn.Module
-        With an edge-filter layer, in evaluation mode; left as it is.
+        In evaluation mode; left as it is.
     inputs : Tensor, shape (N, C, H, W)
     target : int, tuple, Tensor or list, optional
         As in :meth:`EdgeFilterAttribution.explain`.
-    composite, layer : optional
+    composite, bank, layer : optional
         As in :class:`EdgeFilterAttribution`.
 
     Returns
@@ -143,88 +143,13 @@ def check(
     >>> [(operation.kind, operation.rule) for operation in report.operations]
     [('FilterBankConv2d', 'WSquare'), ('Conv2d', 'ConservingAlphaBeta'), ('ReLU', 'Pass')]
     """
-    run = _DryRun(model, composite, layer=layer)
+    attribution = EdgeFilterAttribution(model, composite, bank=bank, layer=layer)
     try:
-        return run.report(inputs, target)
-    except (UnsupportedModelError, UntraceableModelError) as reason:
+        found = attribution.dry_run(inputs, target)
+    except UnsupportedModelError as reason:
         return Report(type(model).__name__, (), 0.0, 0.0, str(reason))
-
-
-class _DryRun(EdgeFilterAttribution):
-    """One relevance pass that looks at every operation."""
-
-    def report(self, inputs: Tensor, target: Target) -> Report:
-        """Return what the pass gave."""
-        self._check((inputs,))
-        with own_modes(inputs, grad=True):
-            leaf = inputs.detach().clone().requires_grad_()
-            rewritten = self._prepare((leaf,))
-            composite = fresh_composite(self.composite)
-            rules = _rules(composite, rewritten.module)
-            with composite.context(rewritten.module):
-                probe = _Probe(rewritten.module)
-                output, responses = probe.run(leaf)
-                rewritten.verify(output)
-                start = self._start(output, self._default(output, target))
-                wanted = [tensor for seen in probe.seen for tensor in (seen.output, *seen.sources)]
-                relevance = torch.autograd.grad(output, [responses, *wanted], start, allow_unused=True)
-            rewritten.release()
-        conserved, *totals = (0.0 if part is None else float(part.sum()) for part in relevance)
-        following = iter(totals)
-        operations = tuple(
-            Operation(
-                seen.name,
-                seen.kind,
-                rules[seen.name],
-                next(following),
-                sum(next(following) for _ in seen.sources),
-            )
-            for seen in probe.seen
-        )
-        return Report(type(self.model).__name__, operations, float(start.sum()), conserved, "")
-
-
-class _Seen(NamedTuple):
-    name: str
-    kind: str
-    sources: tuple[Tensor, ...]
-    output: Tensor
-
-
-class _Probe(fx.Interpreter):
-    """Run the rewritten copy and keep what goes into and comes out of each of its modules."""
-
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module)
-        self.seen: list[_Seen] = []
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not isinstance(args[0], Tensor) or not args[0].requires_grad:
-            return super().call_module(target, args, kwargs)
-        sources = tuple(given.view_as(given) for given in args)
-        output = super().call_module(target, sources, kwargs)
-        self.seen.append(_Seen(str(target), _kind(self.module.get_submodule(str(target))), sources, output))
-        return output
-
-
-def _kind(module: nn.Module) -> str:
-    if isinstance(module, Addition):
-        return "UnsteadySum" if isinstance(module.sum, Unsteady) else "Sum"
-    function = getattr(module, "function", None)
-    if function is None:
-        return type(module).__name__
-    return str(getattr(function, "__name__", type(function).__name__))
-
-
-def _rules(composite: Composite, module: nn.Module) -> dict[str, str]:
-    """Return the name of the rule that each module gets."""
-    context: dict[str, Any] = {}
-    hooks = {name: composite.module_map(context, name, child) for name, child in module.named_modules()}
-    for name, child in module.named_modules():
-        if isinstance(child, Addition):
-            hooks[name] = hooks[f"{name}.sum"]
-    built_in = {name: isinstance(child, (Passing, Spread)) for name, child in module.named_modules()}
-    return {
-        name: type(hook).__name__ if hook is not None else "Pass" if built_in[name] else "gradient"
-        for name, hook in hooks.items()
-    }
+    operations = tuple(
+        Operation(step.name, step.kind, step.rule, step.received, step.handed_on) for step in found.steps
+    )
+    explained = float((found.explained - found.base).sum())
+    return Report(type(model).__name__, operations, explained, float(found.response.sum()), "")

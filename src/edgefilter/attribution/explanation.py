@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation"]
 
-TENSORS = ("response", "pixel", "output")
+TENSORS = ("response", "pixel", "output", "base")
 FORMAT = "edgefilter explanation 1"
 
 # Attributions without a negative one that add up to more than so many times the output look like absolute values.
@@ -54,11 +54,16 @@ class Explanation:
         Names of the ``C`` colors and ``K`` filters.
     filter_labels : tuple of str
         The filters' names as words, such as ``edge_x`` for ``dx1_dy0``.
+    base : Tensor, shape (N,), optional
+        What of the explained output no score carries: the constant of the model's last affine map. Default: 0.
+    left_out : str, default: ""
+        Name of the monotone function at the model's end (``"sigmoid"``, ``"softmax"``, ...) whose argument is explained
+        in place of its value.
 
     Notes
     -----
     ``color.sum(1) == edge.sum(1) == color_edge.sum((1, 2)) == response.sum((1, 2, 3, 4))``, whatever the rules. These
-    equal ``output`` when the composite conserves relevance; ``delta`` says by how much they do not.
+    and ``base`` add up to ``output`` when the composite conserves relevance; ``delta`` says by how much they do not.
 
     Examples
     --------
@@ -75,10 +80,14 @@ class Explanation:
     colors: tuple[str, ...]
     filters: tuple[str, ...]
     filter_labels: tuple[str, ...] = ()
+    base: Tensor = None  # type: ignore[assignment] - zeros
+    left_out: str = ""
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
             object.__setattr__(self, "filter_labels", self.filters)
+        if self.base is None:
+            object.__setattr__(self, "base", torch.zeros_like(self.output))
         images, names = len(self.target), (len(self.colors), len(self.filters))
         if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
             raise ValueError(
@@ -196,6 +205,7 @@ class Explanation:
             response=self.response[index],
             pixel=pixel,
             output=self.output[index],
+            base=self.base[index],
             target=self.target[index],
         )
 
@@ -228,13 +238,13 @@ class Explanation:
 
     @property
     def delta(self) -> Tensor:
-        """Total relevance minus explained output, shape (N,): 0 where relevance is conserved, NaN where it is unknown."""
-        return self.total - self.output
+        """Base plus total relevance minus explained output, shape (N,): 0 if relevance is conserved, NaN if unknown."""
+        return self.base + self.total - self.output
 
     @property
     def conserved_share(self) -> Tensor:
-        """Total relevance divided by explained output, shape (N,): 1 where relevance is conserved."""
-        return self.total / self.output
+        """Total relevance divided by what the scores should add up to, shape (N,): 1 if relevance is conserved."""
+        return self.total / (self.output - self.base)
 
     def edge_map(self, name: str) -> Tensor:
         """Return where a filter's relevance lies: shape (N, H', W'), summed over the colors.
@@ -304,6 +314,7 @@ class Explanation:
             response=self.response / scale[:, None, None, None, None],
             pixel=None if self.pixel is None else self.pixel / scale[:, None, None, None],
             output=self.output / scale,
+            base=self.base / scale,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -314,6 +325,8 @@ class Explanation:
         return {
             "target": list(self.target),
             "output": [None if math.isnan(value) else value for value in self.output.tolist()],
+            "base": self.base.tolist(),
+            "left_out": self.left_out,
             "delta": [None if math.isnan(value) else value for value in self.delta.tolist()],
             "colors": list(self.colors),
             "filters": list(self.filters),
@@ -371,6 +384,7 @@ class Explanation:
             if t is not None
         }
         names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
+        names["left_out"] = [self.left_out]
         return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names)
 
     @classmethod
@@ -387,7 +401,10 @@ class Explanation:
         tensors, about = read_tagged(path, FORMAT, cls.__name__)
         names = {name: tuple(value) for name, value in about["names"].items()}
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
-        return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
+        left_out = names.pop("left_out", ("",))[0]
+        return cls(
+            tensors["response"], tensors.get("pixel"), tensors["output"], base=tensors.get("base"), left_out=left_out, **names
+        )
 
     def plot(
         self,

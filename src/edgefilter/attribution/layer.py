@@ -26,7 +26,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
     layer : nn.Module or str, optional
         The filter bank (``layer.filters``), the edge-filter layer that holds it, or the path of one. Default: the
         only one of the model.
-    composite, start, fast
+    composite, start
         As in :class:`EdgeFilterAttribution`.
     device_ids : list of int, optional
         Taken for the sake of Captum's signature; without effect.
@@ -64,10 +64,9 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         composite: Composite | str | None = None,
         *,
         start: Literal["target", "contrast"] = "target",
-        fast: bool = True,
         device_ids: list[int] | None = None,
     ) -> None:
-        self._attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start, fast=fast)
+        self._attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
         model = self._attribution.model
         self._path = bank_path(model, layer)
         module = model.get_submodule(layer) if isinstance(layer, str) else layer
@@ -136,6 +135,6 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
             old = self._attribution
             self._path, self._attribution = (
                 path,
-                EdgeFilterAttribution(self.model, old.composite, layer=path, start=old.start, fast=old.fast),
+                EdgeFilterAttribution(self.model, old.composite, layer=path, start=old.start),
             )
         return self._attribution

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefilter.lrp.composites import DEFAULT, get_composite
-from edgefilter.lrp.graph import own_modes
-from edgefilter.lrp.twins import twin_of
+from edgefilter.lrp.linear_maps import linear_map
+from edgefilter.lrp.rules import Rule
+from edgefilter.lrp.standins import FilterBankConv2d, layer_like
 from edgefilter.stems.layers import EdgeFilterBank2d
 
 __all__ = ["to_pixels"]
@@ -38,20 +39,25 @@ def to_pixels(response: Tensor, bank: EdgeFilterBank2d, inputs: Tensor) -> Tenso
     >>> to_pixels(torch.ones(1, 3, 2, 4, 4), bank, torch.rand(1, 3, 6, 6)).sum()
     tensor(96.)
     """
-    twin = twin_of(bank)
+    relevance = response.detach().flatten(1, 2)
     weight = bank.kernels(response.dtype).to(response.device)
-    twin._parameters["weight"] = nn.Parameter(weight, requires_grad=False)  # noqa: SLF001 - typed as a module
-    with own_modes(response, grad=True):
-        relevance = response.detach().clone().flatten(1, 2)
+    settings = {name: value for name, value in vars(bank.conv).items() if not name.startswith("_")}
+    module = layer_like(FilterBankConv2d, weight, None, **settings)
+    with torch.enable_grad():
         images = _blank(inputs, bank, relevance).requires_grad_()
-        with get_composite(DEFAULT).context(nn.Sequential(twin)):
-            made = twin(images)
-            if made.shape != relevance.shape:
-                raise ValueError(
-                    f"inputs must be the images that were attributed; got {tuple(inputs.shape)}, which the bank turns "
-                    f"into responses of {tuple(made.shape[2:])} places, not {tuple(relevance.shape[2:])}. Pass the same batch."
-                )
-            (pixel,) = torch.autograd.grad(made, images, relevance)
+        padded = bank.pad_all(images)
+    module.__dict__.update(present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros")
+    layer = linear_map(module)
+    made = layer.run(padded.detach())
+    if made.shape != relevance.shape:
+        raise ValueError(
+            f"inputs must be the images that were attributed; got {tuple(inputs.shape)}, which the bank turns "
+            f"into responses of {tuple(made.shape[2:])} places, not {tuple(relevance.shape[2:])}. Pass the same batch."
+        )
+    rule = get_composite(DEFAULT).module_map({}, "", module)
+    assert isinstance(rule, Rule)
+    shares = rule.relevance(layer, padded.detach(), relevance)
+    (pixel,) = torch.autograd.grad(padded, images, shares)
     return pixel.contiguous()
 
 

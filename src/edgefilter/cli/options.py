@@ -33,9 +33,8 @@ __all__ = [
 ]
 
 DEMO = "efficientnet_lite0"
-COMPOSITE = "calibrated"
+COMPOSITE = "epsilon_plus"
 COMPOSITES = (
-    "calibrated",
     "epsilon_plus",
     "epsilon_plus_flat",
     "epsilon_gamma",

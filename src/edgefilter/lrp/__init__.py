@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
-    from .composites import composite_names, fresh_composite, get_composite
+    from .composites import composite_names, get_composite
 
 __all__ = [
     "composite_names",
-    "fresh_composite",
     "get_composite",
 ]
 
@@ -22,7 +21,6 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "composite_names": ".composites",
-        "fresh_composite": ".composites",
         "get_composite": ".composites",
     },
 )

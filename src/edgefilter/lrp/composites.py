@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from torch import nn
 from zennit.composites import LayerMapComposite
-from zennit.core import Composite, Hook, RemovableHandleList
+from zennit.core import Composite, Hook
 from zennit.layer import Sum
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
@@ -21,18 +19,16 @@ from .conserving import (
     ConservingEpsilon,
     ConservingGamma,
     ConservingNorm,
-    ConservingPositive,
-    EpsilonAffine,
 )
-from .operations import Affine, Spread, TokenLinear, Unsteady
-from .rules import Epsilon, Flat, Norm, Pass, WSquare, accelerated
-from .twins import FilterBankConv2d
+from .rules import Epsilon, Flat, Norm, Pass, WSquare
+from .standins import Affine, FilterBankConv2d, FullConv2d, TokenLinear
 
-__all__ = ["DEFAULT", "composite_names", "fresh_composite", "get_composite"]
+__all__ = ["DEFAULT", "NamedComposite", "as_composite", "composite_names", "get_composite"]
 
-DEFAULT = "calibrated"
+DEFAULT = "epsilon_plus"
 STABILIZER = 1e-12
 EPSILON = 1e-15  # so small that it only guards divisions by zero
+ATTENTIONS = ("constant", "attnlrp")
 
 
 class _Recipe(NamedTuple):
@@ -72,7 +68,6 @@ def _alpha15_beta05() -> Hook:
 
 
 RECIPES = {
-    "calibrated": _Recipe(_wsquare, _zplus, ConservingEpsilon),
     "epsilon_plus": _Recipe(_wsquare, _zplus, ConservingEpsilon),
     "epsilon_plus_flat": _Recipe(_flat, _zplus, ConservingEpsilon),
     "epsilon_gamma": _Recipe(_wsquare, _gamma, ConservingEpsilon),
@@ -87,22 +82,25 @@ RECIPES = {
 }
 
 
-def _keeping() -> list[tuple[Any, Hook]]:
-    """Return the rules of the other operations where biases and shifts keep their share."""
-    norm = Norm(EPSILON)
-    return [
-        (Affine, EpsilonAffine(EPSILON)),
-        (BatchNorm, EpsilonAffine(EPSILON)),
-        (Spread, Pass()),
-        (Sum, norm),
-        (AvgPool, norm),
-    ]
+class NamedComposite(LayerMapComposite):  # type: ignore[misc]
+    """A composite of this library.
 
+    It also knows operations that are no modules of torch.nn, and keeps the constant of the last affine map out of the
+    scores.
 
-def _conserving() -> list[tuple[Any, Hook]]:
-    """Return the rules of the other operations where biases and shifts get none."""
-    norm = ConservingNorm()
-    return [(BatchNorm, Pass()), (Unsteady, ConservingPositive()), (Sum, norm), (AvgPool, norm)]
+    Attributes
+    ----------
+    attention : {"constant", "attnlrp"}
+        What attention weights are: constants, or functions of the image with the rules of Achtibat et al.
+    conserves : bool
+        Whether constants among the values get no relevance.
+    """
+
+    def __init__(
+        self, layer_map: list[tuple[Any, Hook]], attention: Literal["constant", "attnlrp"], *, conserves: bool
+    ) -> None:
+        super().__init__(layer_map)
+        self.attention, self.conserves = attention, conserves
 
 
 def composite_names() -> list[str]:
@@ -111,25 +109,29 @@ def composite_names() -> list[str]:
     Examples
     --------
     >>> composite_names()[:2]
-    ['calibrated', 'epsilon_plus']
+    ['epsilon_plus', 'epsilon_plus_flat']
     """
     return list(RECIPES)
 
 
-def get_composite(name: str, **options: Any) -> Composite:
+def get_composite(
+    name: str, *, attention: Literal["constant", "attnlrp"] = "constant", **options: Any
+) -> Composite:
     """Return a new Zennit composite by its name.
 
     Parameters
     ----------
     name : str
-        One of :func:`composite_names`. ``calibrated`` (default): the rules of ``epsilon_plus``, to which
-        :class:`edgefilter.EdgeFilterAttribution` adds measurements. ``epsilon_plus``: z+ on convolutions, epsilon on
+        One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon on
         linear layers, the w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support
         share equally. ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the
         bank. ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions; ``epsilon_alpha15_beta05``: alpha 1.5, beta 0.5,
         the best of one pass at filters. ``zplus``, ``alpha2_beta1`` and ``alpha15_beta05``: on linear layers too.
-        ``epsilon``: epsilon everywhere, also on the bank. All but ``epsilon`` leave the biases out of the rules, so that
-        the relevance adds up to the explained output.
+        ``epsilon``: epsilon everywhere, also on the bank. All except ``epsilon`` leave the biases out of the rules, so
+        that the relevance adds up to the explained output.
+    attention : {"constant", "attnlrp"}, default: "constant"
+        ``"constant"``: attention weights are held constant, and the values they average get the relevance.
+        ``"attnlrp"``: products of queries, keys and values share equally, and the softmax gets its own rule.
     **options
         ``low`` and ``high`` for ``epsilon_gamma_box``: bounds of the pixels, numbers or tensors (1, C, 1, 1).
         Default: the smallest and largest value of each image and color.
@@ -145,20 +147,28 @@ def get_composite(name: str, **options: Any) -> Composite:
         If the name is unknown.
     TypeError
         If the composite has no such option.
+    ValueError
+        If ``attention`` is unknown.
 
     References
     ----------
     Bach et al., PLOS ONE 10(7), 2015 (epsilon, alpha-beta); Montavon et al., Pattern Recognition 65, 2017 (z+,
-    w-square, z-box); Montavon et al., in Explainable AI, 2019 (gamma, composites); Lapuschkin et al., 2019 (flat).
+    w-square, z-box); Montavon et al., in Explainable AI, 2019 (gamma, composites); Lapuschkin et al., 2019 (flat);
+    Achtibat et al., "AttnLRP", ICML 2024.
 
     Examples
     --------
     >>> type(get_composite("epsilon_plus")).__name__
-    'LayerMapComposite'
+    'NamedComposite'
     """
     if name not in RECIPES:
         raise UnknownNameError(
             f"unknown composite {name!r}{closest(name, RECIPES)} composite_names() lists all {len(RECIPES)}."
+        )
+    if attention not in ATTENTIONS:
+        raise ValueError(
+            f"attention must be one of {', '.join(ATTENTIONS)}; got {attention!r}"
+            f"{closest(str(attention), ATTENTIONS)}"
         )
     recipe = RECIPES[name]
     if options and (recipe.bank is not ConservingBox or set(options) - {"low", "high"}):
@@ -166,26 +176,32 @@ def get_composite(name: str, **options: Any) -> Composite:
             f"composite {name!r} must get options it has; got {', '.join(options)}. "
             "Only epsilon_gamma_box has any: low and high."
         )
-    return LayerMapComposite(
+    return NamedComposite(
         [
             (FilterBankConv2d, recipe.bank(**options)),
-            (Convolution, recipe.convolution()),
-            (TokenLinear, recipe.convolution()),
+            (FullConv2d, recipe.linear()),
+            ((Convolution, TokenLinear), recipe.convolution()),
             (Linear, recipe.linear()),
             (Activation, Pass()),
             *(_keeping() if name == "epsilon" else _conserving()),
-        ]
+        ],
+        attention,
+        conserves=name != "epsilon",
     )
 
 
-def fresh_composite(composite: Composite | str | None, *, fast: bool = True) -> Composite:
-    """Return a composite that is registered nowhere, so that one given by the user can serve several calls at once.
+def _keeping() -> list[tuple[Any, Hook]]:
+    """Return the rules of the other operations where biases and shifts keep their share."""
+    return [((Affine, BatchNorm), Epsilon(EPSILON)), ((Sum, AvgPool), Norm(EPSILON))]
 
-    Parameters
-    ----------
-    composite : zennit.core.Composite or str, optional
-    fast : bool, default: True
-        Whether Zennit's rules in it are replaced by ours that give the same numbers faster.
+
+def _conserving() -> list[tuple[Any, Hook]]:
+    """Return the rules of the other operations where biases and shifts get none."""
+    return [((Affine, BatchNorm), Pass()), ((Sum, AvgPool), ConservingNorm())]
+
+
+def as_composite(composite: Composite | str | None) -> Composite:
+    """Return a composite given by itself, by its name, or by None for the default.
 
     Raises
     ------
@@ -195,23 +211,10 @@ def fresh_composite(composite: Composite | str | None, *, fast: bool = True) -> 
         If it is neither a composite nor a name.
     """
     if composite is None or isinstance(composite, str):
-        return get_composite(composite or DEFAULT)
+        return get_composite(DEFAULT if composite is None else composite)
     if not isinstance(composite, Composite):
         raise TypeError(
             f"composite must be a Zennit composite, a name or None; got {type(composite).__name__}. "
             "composite_names() lists the names."
         )
-    fresh = copy.copy(composite)
-    fresh.handles = RemovableHandleList()
-    fresh.hook_refs = type(composite.hook_refs)()
-    if fast:
-        fresh.module_map = _accelerating(composite.module_map)
-    return fresh
-
-
-def _accelerating(module_map: Callable[..., Hook | None]) -> Callable[..., Hook | None]:
-    def fast_map(ctx: dict[str, Any], name: str, module: nn.Module) -> Hook | None:
-        template = module_map(ctx, name, module)
-        return None if template is None else accelerated(template, module)
-
-    return fast_map
+    return composite

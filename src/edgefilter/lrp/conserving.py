@@ -1,34 +1,19 @@
-"""Relevance rules, as Zennit hooks, that lose nothing where Zennit's have nothing to divide by.
+"""Relevance rules that lose nothing where the textbook rules have nothing to divide by.
 
-Without biases a unit can be active although no input speaks for it: its bias alone made it so. Zennit's rules drop the
-relevance of such units; in networks of depthwise convolutions and merged BatchNorms that is most of it. Here it
+Without biases a unit can be active although no input speaks for it: its bias alone made it so. The textbook rules drop
+the relevance of such units; in networks of depthwise convolutions and merged BatchNorms that is most of it. Here it
 is shared among the inputs by the size of their contributions, and where these are all zero, by the squared weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
-from zennit.core import stabilize
-from zennit.layer import Sum
 
-from .linear_maps import (
-    Favour,
-    LinearMap,
-    Part,
-    flat,
-    in_blocks,
-    is_zero,
-    linear_map,
-    negative,
-    positive,
-    signed,
-)
-from .operations import Affine, batch_gain
+from .linear_maps import Favour, LinearMap, Part, is_zero, negative, positive, signed
 from .rules import Rule
 
 __all__ = [
@@ -37,8 +22,6 @@ __all__ = [
     "ConservingEpsilon",
     "ConservingGamma",
     "ConservingNorm",
-    "ConservingPositive",
-    "EpsilonAffine",
 ]
 
 Bound = float | Tensor
@@ -103,7 +86,7 @@ def _added(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None
     if rest is None:
         return result
     weight = layer.weight
-    part = Part(layer, [(inputs.abs(), None if weight is None else weight.abs(), None)])
+    part = Part(layer, [(inputs.abs(), None if weight is None else weight.abs())])
     total = part.total()
     ratio, rest = _divide(rest, total, _least(total), spare=layer.is_operator)
     return _added_by_weight(result + part.pull(ratio), layer, inputs, rest)
@@ -114,29 +97,17 @@ def _added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Ten
     if rest is None:
         return result
     weight = None if layer.weight is None else layer.weight.square()
-    part = Part(layer, [(torch.ones_like(inputs), weight, None)])
+    present: Tensor | None = getattr(layer.module, "present", None)
+    part = Part(
+        layer, [(torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs), weight)]
+    )
     total = part.total()
     return result + part.pull(
         _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator).ratio
     )
 
 
-class _WithoutBias(Rule):
-    """A rule that keeps a layer's output without its bias, if it is an operator of one input."""
-
-    spares_output = False
-
-    def run(
-        self, layer: LinearMap, inputs: tuple[Tensor, ...], options: dict[str, Any]
-    ) -> tuple[Tensor, Any]:
-        """Return the output, and the output without the bias."""
-        if options or len(inputs) != 1 or layer.weight is None:
-            return super().run(layer, inputs, options)[0], None
-        total = layer.forward(inputs[0], layer.weight)
-        return layer.with_bias(total) if layer.is_operator else layer.run(*inputs), total
-
-
-class ConservingEpsilon(_WithoutBias):
+class ConservingEpsilon(Rule):
     """The epsilon rule without biases and with an epsilon of zero: shares are contributions over their sum.
 
     Notes
@@ -149,15 +120,11 @@ class ConservingEpsilon(_WithoutBias):
     Bach et al., PLOS ONE 10(7), 2015, eq. 58.
     """
 
-    def copy(self) -> ConservingEpsilon:
-        """Return a new hook."""
-        return type(self)()
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        total = layer.forward(inputs, layer.weight) if kept is None else kept
+        total = layer.forward(inputs, layer.weight)
         least = _least(total, signs=True)
-        ratio, rest = _divide(relevance, total, least, signs=True, spare=kept is None and layer.is_operator)
+        ratio, rest = _divide(relevance, total, least, signs=True, spare=layer.is_operator)
         return _added(layer.pull(ratio, layer.weight, inputs), layer, inputs, rest)
 
 
@@ -194,11 +161,7 @@ class ConservingAlphaBeta(Rule):
             )
         self.alpha, self.beta = alpha, beta
 
-    def copy(self) -> ConservingAlphaBeta:
-        """Return a new hook with the same settings."""
-        return type(self)(self.alpha, self.beta)
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         for_it = signed(layer, inputs, +1)
         total = for_it.total()
@@ -215,7 +178,7 @@ class ConservingAlphaBeta(Rule):
         return _added(for_it.pull(ratio) + against.pull(doubt), layer, inputs, rest)
 
 
-class ConservingGamma(_WithoutBias):
+class ConservingGamma(Rule):
     """The generalised gamma rule without biases.
 
     Parameters
@@ -245,15 +208,11 @@ class ConservingGamma(_WithoutBias):
             raise ValueError(f"gamma must be at least 0; got {gamma}. Pass for example gamma=0.25.")
         self.gamma = gamma
 
-    def copy(self) -> ConservingGamma:
-        """Return a new hook with the same settings."""
-        return type(self)(self.gamma)
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        total = layer.forward(inputs, layer.weight) if kept is None else kept
+        total = layer.forward(inputs, layer.weight)
         favour = Favour(layer, inputs, self.gamma)
-        divisor = favour.excess(total).copysign_(total).add_(total, alpha=favour.common)
+        divisor = favour.excess().copysign_(total).add_(total, alpha=favour.common)
         size = divisor.abs()
         towards, rest = _divide(relevance, size, _least(size), spare=True)
         return _added(favour.pull(divisor.sign_().mul_(towards), towards), layer, inputs, rest)
@@ -291,21 +250,17 @@ class ConservingBox(Rule):
             )
         self.low, self.high = low, high
 
-    def copy(self) -> ConservingBox:
-        """Return a new hook with the same settings."""
-        return type(self)(self.low, self.high)
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        low = inputs.amin((2, 3), keepdim=True) if self.low is None else self.low
-        high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
         weight = layer.weight
         assert weight is not None
-        terms: list[tuple[Tensor, Tensor | None, Tensor | None]] = [
-            (inputs - torch.as_tensor(bound).to(inputs), change(weight), None)
-            for bound, change in ((low, positive), (high, negative))
-        ]
-        part = Part(layer, terms)
+        present: Tensor | None = getattr(layer.module, "present", None)
+        low = inputs.amin((2, 3), keepdim=True) if self.low is None else self.low
+        high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
+        bounds = [inputs - torch.as_tensor(bound).to(inputs) for bound in (low, high)]
+        if present is not None:
+            bounds = [bound * present.to(inputs) for bound in bounds]
+        part = Part(layer, list(zip(bounds, (positive(weight), negative(weight)), strict=True)))
         total = part.total()
         signs = self.low is not None
         ratio, rest = _divide(
@@ -314,129 +269,53 @@ class ConservingBox(Rule):
         return _added_by_weight(part.pull(ratio), layer, inputs, rest)
 
 
-class _Sharing(Rule):
-    """A rule of operations without weights, which also shares relevance between the two summands of a sum."""
-
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor) -> tuple[Tensor, ...]:
-        """Return the relevance of the summands of a sum."""
-        tensors = [*inputs, relevance]
-        if flat(*tensors) is None:
-            tensors = [values.contiguous() for values in tensors]
-        shares = tuple(torch.empty_like(given) for given in tensors[:2])
-        vectors = flat(*tensors, *shares)
-        assert vectors is not None
-        for block in in_blocks(*vectors):
-            self._share(*block)
-        return shares
-
-    def _share(self, first: Tensor, second: Tensor, relevance: Tensor, *shares: Tensor) -> None:
-        """Write the shares of some values of two summands."""
-        one, other = self._summand(first), self._summand(second)
-        ratio = one + other
-        margin = ratio.abs().sub_(one.abs().add_(other.abs()), alpha=ROUNDING * _precision(ratio))
-        tiny = _tiny(ratio)
-        doubtful = (
-            (margin <= tiny).nonzero()[:, 0] if bool((margin.amin(0, keepdim=True) <= tiny).any()) else ()
-        )
-        torch.div(relevance, ratio, out=ratio)
-        torch.mul(one, ratio, out=shares[0])
-        torch.mul(other, ratio, out=shares[1])
-        if len(doubtful):
-            given = torch.stack((first[doubtful], second[doubtful]), -1)[:, None]
-            exact = self.relevance(linear_map(Sum(-1)), given, relevance[doubtful, None], None)
-            for share, part in zip(shares, exact[:, 0].unbind(-1), strict=True):
-                share[doubtful] = part
-
-    def _summand(self, values: Tensor) -> Tensor:
-        return values
-
-
-class ConservingNorm(_Sharing):
-    """Zennit's Norm, which shares relevance by the summands, and by their size where they cancel.
+class ConservingNorm(Rule):
+    """Share relevance by the summands of a sum or an average, and by their size where they cancel.
 
     Notes
     -----
     ``R_i = x_i / sum_i x_i R``. Where the sum is no more than rounding, ``|x_i|`` takes the place of ``x_i``, and where
-    all summands are zero they share equally.
+    all summands are zero they share equally. Where the relevance is not proportional to the sum, the positive
+    summands take all, for signed shares would blow up.
     """
 
-    def copy(self) -> ConservingNorm:
-        """Return a new hook."""
-        return type(self)()
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        total, size = _run(layer, inputs), _run(layer, inputs.abs())
+        if not getattr(layer.module, "steady", True):
+            start = torch.zeros_like(inputs)
+            return _equally(start, layer, (positive(inputs), inputs.abs()), relevance)
+        total, size = layer.forward(inputs, None), layer.forward(inputs.abs(), None)
         least = (ROUNDING * _precision(inputs) * size).clamp(min=_tiny(inputs))
         ratio, rest = _divide(relevance, total, least, signs=True, spare=False)
         return _equally(layer.pull(ratio, None, inputs), layer, (inputs.abs(),), rest)
 
-
-class ConservingPositive(_Sharing):
-    """Share relevance by the positive summands, for sums whose relevance is not proportional to their value.
-
-    Notes
-    -----
-    ``R_i = max(x_i, 0) / sum_i max(x_i, 0) R``; by size where no summand is positive, equally where all are zero.
-    """
-
-    def copy(self) -> ConservingPositive:
-        """Return a new hook."""
-        return type(self)()
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        return _equally(torch.zeros_like(inputs), layer, (positive(inputs), inputs.abs()), relevance)
-
-    def _summand(self, values: Tensor) -> Tensor:
-        return positive(values)
-
-
-def _run(layer: LinearMap, inputs: Tensor) -> Tensor:
-    return layer.forward(inputs, None)
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
+        """Return the relevance of the summands of a sum."""
+        parts = inputs if steady else tuple(positive(values) for values in inputs)
+        total = sum(parts[1:], start=parts[0])
+        size = sum((values.abs() for values in parts[1:]), start=parts[0].abs())
+        dead = total.abs() <= size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
+        if not bool(dead.any()):
+            ratio = relevance / total
+            return tuple(values * ratio for values in parts)
+        ratio = relevance / torch.where(dead, torch.inf, total)
+        shares = [values * ratio for values in parts]
+        rest = torch.where(dead, relevance, 0)
+        sizes = [values.abs() for values in inputs]
+        size = sum(sizes[1:], start=sizes[0])
+        empty = size <= _tiny(total)
+        ratio = rest / torch.where(empty, torch.inf, size)
+        equal = torch.where(empty, rest / len(inputs), 0)
+        return tuple(
+            share.addcmul_(values, ratio).add_(equal) for share, values in zip(shares, sizes, strict=True)
+        )
 
 
 def _equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Tensor | None) -> Tensor:
     """Add shares by the first of the sizes that are not all zero, and equal ones where all are."""
     for size in (*sizes, torch.ones_like(result)):
         if rest is not None:
-            total = _run(layer, size)
+            total = layer.forward(size, None)
             ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=False)
             result = result + layer.pull(ratio, None, size)
     return result
-
-
-class EpsilonAffine(Rule):
-    """The epsilon rule of a gain and a shift, which keeps the shift's share.
-
-    Parameters
-    ----------
-    epsilon : float
-
-    Notes
-    -----
-    ``R_i = g_i x_i / y_i R`` with ``y_i = g_i x_i + s_i`` and the gain held constant.
-    """
-
-    def __init__(self, epsilon: float) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-
-    def copy(self) -> EpsilonAffine:
-        """Return a new hook with the same settings."""
-        return type(self)(self.epsilon)
-
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor, kept: Tensor | None) -> Tensor:
-        """Return the relevance of the inputs, shaped as they are."""
-        module = layer.module
-        if isinstance(module, _BatchNorm):
-            gain = batch_gain(inputs, *_statistics(module))
-        else:
-            assert isinstance(module, Affine)
-            gain = module.gain(inputs)
-        output: Tensor = stabilize(layer.forward(inputs, layer.weight, layer.bias), self.epsilon)
-        return gain * inputs * relevance / output
-
-
-def _statistics(norm: _BatchNorm) -> tuple[Any, ...]:
-    return norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps

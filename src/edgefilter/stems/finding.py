@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from edgefilter._checks import closest
-from edgefilter.errors import UnknownNameError, UntraceableModelError
+from edgefilter.errors import UnknownNameError
 
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d
-from .tracing import trace
+from .reading import RunningModules, StemReader
 
-__all__ = ["bank_path", "check_module", "find_stem", "has_bank", "submodule"]
+PROBES = (224, 64, 32, 299, 28, 16)  # usual sizes of images, the most usual first
+
+__all__ = ["bank_of_model", "bank_path", "check_module", "find_stem", "has_bank", "probes", "submodule"]
 
 
-def find_stem(model: nn.Module) -> str:
-    """Return the path of the first convolution that the data meets.
+def find_stem(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> str:
+    """Return the path of the convolution that reads the image first.
 
     Parameters
     ----------
     model : nn.Module
-        Any model; it is not run. Where its operations cannot be traced, the first registered convolution is
-        taken, which is not the first executed one in every model.
+        Any model; it runs up to that convolution and is left as it is.
+    inputs : Tensor or tuple, optional
+        Arguments to run it with. Default: one gray image of a likely size. If the model runs with none of these, the
+        first registered convolution is returned.
 
     Returns
     -------
@@ -37,7 +43,7 @@ def find_stem(model: nn.Module) -> str:
     TypeError
         If ``model`` is not an ``nn.Module``.
     ValueError
-        If it holds no convolution.
+        If it holds no convolution, or none that reads the image.
 
     Examples
     --------
@@ -46,15 +52,26 @@ def find_stem(model: nn.Module) -> str:
     'features.0.0'
     """
     check_module(model)
-    for path, module in _modules_in_order(model):
-        if isinstance(module, EdgeFilterBank2d):
-            return _holder(model, path)
-        if isinstance(module, _ConvNd):
-            return path
-    raise ValueError(
-        f"model must hold a convolution of torch.nn; got {type(model).__name__} without one. "
-        "Edge filters explain convolutional stems only."
-    )
+    names = {id(module): name for name, module in model.named_modules()}
+    if inputs is not None:
+        found = _first_reader(model, inputs if isinstance(inputs, tuple) else (inputs,))
+        if found is None:
+            raise ValueError(
+                f"model must read the image by a convolution; got {type(model).__name__}, which does not for these inputs. "
+                "Edge filters explain convolutional stems only."
+            )
+    else:
+        found = _probed(model)
+    if found is None:
+        found = next((m for m in model.modules() if isinstance(m, (_ConvNd, EdgeFilterBank2d))), None)
+    if found is None:
+        raise ValueError(
+            f"model must hold a convolution of torch.nn; got {type(model).__name__} without one. "
+            "Edge filters explain convolutional stems only."
+        )
+    path = names[id(found)]
+    bank = next((m for m in model.modules() if isinstance(m, EdgeFilterBank2d) and m.conv is found), None)
+    return _holder(model, path if bank is None else names[id(bank)])
 
 
 def check_module(model: object) -> None:
@@ -66,6 +83,26 @@ def check_module(model: object) -> None:
             f"model must be an ordinary nn.Module; got a {type(model).__name__}, whose parts cannot be exchanged. "
             "Pass the model it was made from."
         )
+
+
+def bank_of_model(model: nn.Module, layer: str | nn.Module | None = None) -> EdgeFilterBank2d | None:
+    """Return the one filter bank of a model, or of the part ``layer``; None if there is none.
+
+    Raises
+    ------
+    ValueError
+        If there are several and none is chosen.
+    KeyError
+        If ``layer`` names no module of the model.
+    """
+    check_module(model)
+    if layer is not None:
+        _path_of(model, layer)
+    if not has_bank(model):
+        return None
+    found = model.get_submodule(bank_path(model, layer))
+    assert isinstance(found, EdgeFilterBank2d)
+    return found
 
 
 def bank_path(model: nn.Module, layer: str | nn.Module | None = None) -> str:
@@ -126,21 +163,50 @@ def submodule(model: nn.Module, path: str, argument: str) -> nn.Module:
     return modules[path]
 
 
-def _modules_in_order(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules in the order of execution, or of registration where that is not to be had."""
-    if isinstance(model, (EdgeFilterBank2d, _ConvNd)):
-        yield "", model
+class _FoundError(Exception):
+    """Ends a run at the convolution that reads the image."""
+
+
+def _first_reader(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module | None:
+    """Run a model up to the first convolution that reads the image, and return that."""
+    running = RunningModules(model)
+    found: list[nn.Module | str] = []
+
+    def read(weight: Tensor, _: object) -> Tensor:
+        owner = running.owner((_ConvNd,), weight)
+        found.append(running.name if owner is None else owner)
+        raise _FoundError
+
+    with torch.no_grad(), running, StemReader(inputs, read) as reader, contextlib.suppress(_FoundError):
+        model(*reader.images)
+    if found and isinstance(found[0], str):
+        raise ValueError(
+            f"the convolution that reads the image must be a layer of torch.nn; got a function called in {found[0]!r}. It can "
+            "be explained as it is, without replacing it."
+        )
+    return found[0] if found else None  # type: ignore[return-value]
+
+
+def _probed(model: nn.Module) -> nn.Module | None:
+    """Return the first reader for images of likely sizes."""
+    for probe in probes(model):
+        with contextlib.suppress(Exception):
+            found = _first_reader(model, (probe,))
+            if found is not None:
+                return found
+    return None
+
+
+def probes(model: nn.Module) -> Iterator[Tensor]:
+    """Yield gray images of likely sizes and numbers of channels, as a model's weights are."""
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weight is None or weight.is_meta:
         return
-    modules = dict(model.named_modules())
-    if len(modules) == 1 and type(model).__module__.startswith("torch.nn.modules"):
-        yield "", model
-        return
-    try:
-        nodes = trace(model).nodes
-    except UntraceableModelError:
-        yield from modules.items()
-        return
-    yield from ((str(n.target), modules[str(n.target)]) for n in nodes if n.op == "call_module")
+    first = next((m for m in model.modules() if isinstance(m, _ConvNd)), None)
+    channels = dict.fromkeys((3 if first is None else first.in_channels, 3, 1))
+    for size in PROBES:
+        for channel in channels:
+            yield torch.full((1, channel, size, size), 0.5, dtype=weight.dtype, device=weight.device)
 
 
 def _holder(model: nn.Module, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,13 @@ class EdgeFilterBank2d(nn.Module):
         responses: Tensor = self.conv(images if self.pad is None else self.pad(images))
         return responses
 
+    def pad_all(self, images: Tensor) -> Tensor:
+        """Return images with all the borders that the layer puts around them, of whatever kind."""
+        images = images if self.pad is None else self.pad(images)
+        padding = self.conv._reversed_padding_repeated_twice
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return nn.functional.pad(images, padding, mode=mode)
+
     def kernels(self, dtype: torch.dtype) -> Tensor:
         """Return the bank's weights as the layer holds them, shape (C*K, 1, h, w)."""
         weight = torch.from_numpy(self.bank.weight.copy()).to(dtype)
@@ -112,8 +120,7 @@ class EdgeFilterBank2d(nn.Module):
         RuntimeError
             After a training step that unfroze them, or after loading the weights of another bank.
         """
-        weight = self.conv.weight.detach()
-        if not torch.equal(weight, self.kernels(weight.dtype).to(weight.device)):
+        if not self._holds_kernels():
             raise RuntimeError(
                 f"the kernels of {self.bank!r} must stay as they are; got changed ones in conv.weight. Keep them "
                 "out of training (requires_grad_(False)) and out of load_state_dict of another bank, or build the "
@@ -121,10 +128,16 @@ class EdgeFilterBank2d(nn.Module):
             )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EdgeFilterBank2d:
-        """Convert the layer; the kernels are exact again afterwards, however coarse the dtype was before."""
+        """Convert the layer; exact kernels are exact again afterwards, and changed ones stay changed."""
+        exact = self.conv.weight.is_meta or self._holds_kernels()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._restore_kernels()
+        if exact:
+            self._restore_kernels()
         return self
+
+    def _holds_kernels(self) -> bool:
+        weight = self.conv.weight.detach()
+        return torch.equal(weight, self.kernels(weight.dtype).to(weight.device))
 
     def _restore_kernels(self) -> None:
         with torch.no_grad():
@@ -185,14 +198,72 @@ class EdgeFilterConv2d(nn.Module):
         self.mixing = nn.Conv2d(responses, _positive(out_channels, "out_channels"), 1, bias=bias)
         self.lost_energy: float | None = None
 
+    # torch.jit.script would compile properties; forward needs none of them.
+    __jit_unused_properties__: ClassVar[list[str]] = [
+        "bank", "weight", "bias", "in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
+        "padding_mode",
+    ]  # fmt: skip
+
     @property
     def bank(self) -> FilterBank:
         """The bank of the fixed filters."""
         return self.filters.bank
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def weight(self) -> Tensor:
+        """The weights of the convolution that the layer computes, shape (out_channels, C, h, w)."""
+        shares = self.mixing.weight.flatten(1).unflatten(1, (self.filters.in_channels, -1))
+        kernels = torch.from_numpy(self.bank.weight.copy()).to(shares)
+        return torch.einsum("ock,khw->ochw", shares, kernels)
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """The bias of the mixing."""
+        return self.mixing.bias
+
+    @property
+    def in_channels(self) -> int:
+        """Number of color channels."""
+        return self.filters.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Number of output channels."""
+        return self.mixing.out_channels
+
+    @property
+    def kernel_size(self) -> tuple[int, int]:
+        """Height and width of the kernels."""
+        return self.bank.shape
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """Vertical and horizontal stride."""
+        return self.filters.stride
+
+    @property
+    def padding(self) -> Padding:
+        """Padding, as in ``nn.Conv2d``; four numbers for the left, right, top and bottom side."""
+        return self.filters.padding
+
+    @property
+    def dilation(self) -> tuple[int, int]:
+        """Vertical and horizontal dilation."""
+        return self.filters.dilation
+
+    @property
+    def groups(self) -> int:
+        """1: every output channel reads every color."""
+        return 1
+
+    @property
+    def padding_mode(self) -> str:
+        """How borders are padded."""
+        return self.filters.padding_mode
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch.nn's own name
         """Filter and mix images of shape (N, C, H, W) to (N, out_channels, H', W')."""
-        mixed: Tensor = self.mixing(self.filters(images))
+        mixed: Tensor = self.mixing(self.filters(input))
         return mixed
 
     def fold(self) -> nn.Conv2d:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,14 @@ from edgefilter.banks.presets import complete_bank
 
 from .finding import check_module, find_stem, submodule
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d, as_bank, copy_bias
+from .reading import tensors_in
 from .padding import Padding, convolution
+from .support import TOLERANCE, fitted, lost_share
 
 __all__ = ["fold_stem", "replace_stem"]
 
 Module = TypeVar("Module", bound=nn.Module)
 
-TOLERANCE = 1e-9
 INITS = ("exact", "project", "random")
 
 WEIGHT_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
@@ -48,6 +49,7 @@ def replace_stem(
     *,
     stem: str | None = None,
     init: Literal["exact", "project", "random"] = "exact",
+    inputs: Tensor | tuple[Any, ...] | None = None,
 ) -> nn.Module:
     """Return a copy of a model whose first convolution is a bank of edge filters followed by a mixing.
 
@@ -64,6 +66,8 @@ def replace_stem(
         ``"exact"``: same outputs, an error if the bank cannot give them. ``"project"``: the nearest weights in
         least squares; what is lost stands in the layer's ``lost_energy``. ``"random"``: PyTorch's initialisation of
         the mixing, for training from scratch.
+    inputs : Tensor or tuple, optional
+        Arguments to run the model with, to find the stem; as in :func:`find_stem`.
 
     Returns
     -------
@@ -90,12 +94,12 @@ def replace_stem(
     check_module(model)
     if init not in INITS:
         raise ValueError(f"init must be one of {', '.join(INITS)}; got {init!r}{closest(init, INITS)}")
-    path = find_stem(model) if stem is None else stem
+    path = find_stem(model, inputs) if stem is None else stem
     conv = _convolution(model, path)
     chosen = complete_bank(_two(conv.kernel_size)) if bank is None else as_bank(bank)
     keeps_weights = init != "random"  # which new layers draw nevertheless
     with torch.random.fork_rng(devices=(), enabled=keeps_weights):
-        layer = _express(_at_rest(conv), _fit(chosen, conv, path), init, path)
+        layer = _express(_at_rest(conv), fitted(chosen, _two(conv.kernel_size), path), init, path)
     return _with_module(model, path, layer.train(conv.training))
 
 
@@ -172,19 +176,6 @@ def _weight_hooks(module: nn.Module) -> dict[int, Callable[..., object]]:
     return {key: hook for key, hook in hooks.items() if isinstance(hook, WEIGHT_HOOKS)}
 
 
-def _fit(bank: FilterBank, conv: nn.Conv2d, path: str) -> FilterBank:
-    """Bring a bank to the support of a convolution."""
-    height, width = conv.kernel_size
-    if bank.shape == (height, width):
-        return bank
-    if bank.shape[0] > height or bank.shape[1] > width:
-        raise ValueError(
-            f"bank {bank.name!r} must fit into the {height}x{width} support of stem {path!r}; got "
-            f"{bank.shape[0]}x{bank.shape[1]}. Use complete_bank(({height}, {width})) or a smaller bank."
-        )
-    return FilterBank(list(bank.kernels), size=(height, width), normalize=bank.normalize, name=bank.name)
-
-
 def _express(conv: nn.Conv2d, bank: FilterBank, init: str, path: str) -> EdgeFilterConv2d:
     """Build the layer that takes the place of a convolution."""
     if not conv.weight.is_floating_point():
@@ -211,10 +202,7 @@ def _express(conv: nn.Conv2d, bank: FilterBank, init: str, path: str) -> EdgeFil
 
 def _initialise(layer: EdgeFilterConv2d, conv: nn.Conv2d, init: str, path: str) -> None:
     weight = _values(conv, path)
-    coefficients, residual = layer.bank.project(weight.numpy())
-    energy = float(weight.square().sum())
-    layer.lost_energy = float((residual**2).sum()) / energy if energy else 0.0
-    worst = float(abs(residual).max()) / max(float(weight.abs().max()), torch.finfo(torch.float64).tiny)
+    coefficients, layer.lost_energy, worst = lost_share(weight, layer.bank)
     if init == "exact" and worst > TOLERANCE:
         raise ValueError(
             f"bank {layer.bank.name!r} spans {layer.bank.rank} of the {weight[0, 0].numel()} dimensions of stem "
@@ -222,7 +210,7 @@ def _initialise(layer: EdgeFilterConv2d, conv: nn.Conv2d, init: str, path: str) 
             "weight). Use complete_bank(...) or bank=None for the same output, or init='project' for the nearest one."
         )
     with torch.no_grad():
-        layer.mixing.weight.copy_(torch.from_numpy(coefficients).flatten(1)[:, :, None, None])
+        layer.mixing.weight.copy_(coefficients.flatten(1)[:, :, None, None])
     copy_bias(conv, layer.mixing)
 
 
@@ -312,6 +300,6 @@ def _with_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 def _copied(model: Module, memo: dict[int, object]) -> Module:
     """Copy deeply, also where results with a gradient are kept, which deepcopy alone refuses."""
     for module in model.modules():
-        kept = (value for value in vars(module).values() if isinstance(value, Tensor))
-        memo |= {id(value): value.detach().clone() for value in kept if value.grad_fn is not None}
+        kept = {name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")}
+        memo |= {id(value): value.detach().clone() for value in tensors_in(kept) if value.grad_fn is not None}
     return copy.deepcopy(model, memo)

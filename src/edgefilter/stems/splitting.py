@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-from typing import TypeAlias
+import torch
+from torch import Tensor, nn
 
-from torch import fx, nn
-
-from .finding import bank_path
-from .tracing import trace
+from .finding import bank_path, probes
+from .layers import EdgeFilterBank2d
+from .reading import Convolve, StemReader
 
 __all__ = ["split"]
-
-Call: TypeAlias = tuple[str, Callable[..., object] | str, int | str]
 
 
 def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
@@ -29,23 +25,16 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     front : nn.Module
         Images (N, C, H, W) to responses (N, C*K, H', W').
     tail : nn.Module
-        Responses to the model's output. Both share the model's modules and parameters.
-
-    Notes
-    -----
-    Operations are recorded in the model's present mode: call ``model.eval()`` first to evaluate the parts.
+        Responses to the model's output. Both run the model itself, whose modules and parameters they share.
 
     Raises
     ------
     ValueError
-        Without an edge-filter layer or with two, or if the image reaches the output past the bank.
-    UntraceableModelError
-        If the model's operations cannot be recorded.
+        Without an edge-filter layer or with two, if the model does not run it, or if the image reaches the output past
+        the bank.
 
     Examples
     --------
-    >>> import torch
-    >>> from edgefilter import replace_stem
     >>> model = replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
     >>> front, tail = split(model)
     >>> images = torch.rand(1, 3, 6, 6)
@@ -53,78 +42,102 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     (torch.Size([1, 27, 4, 4]), True)
     """
     path = bank_path(model)
-    root = model if path else nn.Sequential(model)
-    graph = trace(root)
-    bank = next((n for n in graph.nodes if n.op == "call_module" and n.target == (path or "0")), None)
-    if bank is None:
-        raise ValueError(
-            f"model must run its filter bank; got {path!r}, which its forward does not reach. "
-            "Name the stem that is used with replace_stem(model, stem=...)."
-        )
-    front, tail = fx.GraphModule(root, _front(graph, bank)), fx.GraphModule(root, _tail(graph, bank))
+    bank = model.get_submodule(path)
+    assert isinstance(bank, EdgeFilterBank2d)
+    front, tail = _Front(model, path), _Tail(model, path)
+    _compare(model, front, tail)
     return front.train(model.training), tail.train(model.training)
 
 
-def _front(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
-    front, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    needed = _ancestors(bank, set())
-    for node in graph.nodes:
-        if node in needed or node.op == "placeholder":
-            copies[node] = front.node_copy(node, copies.__getitem__)
-    front.output(copies[bank])
-    return front
+class _FoundError(Exception):
+    """Ends a run at the bank."""
 
 
-def _tail(graph: fx.Graph, bank: fx.Node) -> fx.Graph:
-    tail, copies = fx.Graph(), dict[fx.Node, fx.Node]()
-    copies[bank] = responses = tail.placeholder("responses")
-    image = bank.all_input_nodes[0]
-    told = {node: call for node in graph.nodes if (call := _told_by_responses(node, image))}
-    needed = _ancestors(next(iter(reversed(graph.nodes))), {bank, *told})
-    for node in (n for n in graph.nodes if n in needed and n is not bank):
-        if node in told:
-            copies[node] = tail.create_node(*told[node][:2], (responses, told[node][2]))
-        elif node.op == "placeholder":
-            reader = next(user for user in node.users if user in needed)
-            raise ValueError(
-                f"model must send the image to its output through the filter bank only; got {reader.name!r} "
-                f"({reader.op} {reader.target}), which reads the image as well. Such a model cannot be split."
-            )
-        else:
-            copies[node] = tail.node_copy(node, copies.__getitem__)
-    tail.lint()
-    return tail
+class _Part(nn.Module):
+    def __init__(self, model: nn.Module, path: str) -> None:
+        super().__init__()
+        self.model = model
+        self._path = path
+
+    @property
+    def bank(self) -> EdgeFilterBank2d:
+        """The filter bank of the model."""
+        bank = self.model.get_submodule(self._path)
+        assert isinstance(bank, EdgeFilterBank2d)
+        return bank
 
 
-def _ancestors(node: fx.Node, given: set[fx.Node]) -> set[fx.Node]:
-    """Return the nodes that a node needs, itself included, once the values of others are given."""
-    needed, pending = set[fx.Node](), [node]
-    while pending:
-        current = pending.pop()
-        if current not in needed:
-            needed.add(current)
-            pending += [] if current in given else current.all_input_nodes
-    return needed
+class _Front(_Part):
+    """A model up to its bank."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the responses of the bank."""
+        responses: list[Tensor] = []
+
+        def read(weight: Tensor, convolve: Convolve) -> Tensor:
+            result = convolve()
+            if weight is self.bank.conv.weight:
+                responses.append(result)
+                raise _FoundError
+            return result
+
+        try:
+            with StemReader((images,), read) as reader:
+                self.model(*reader.images)
+        except _FoundError:
+            return responses[0]
+        raise ValueError(
+            f"model must run its filter bank; got {self._path!r}, which its forward does not reach. "
+            "Name the stem that is used with replace_stem(model, stem=...)."
+        )
 
 
-def _told_by_responses(node: fx.Node, image: fx.Node) -> Call | None:
-    """Return the call by which the responses tell what a node asks the image: batch size, device or dtype."""
-    arguments: tuple[object, ...] = (*node.args, *node.kwargs.values(), None, None)
-    source, asked = arguments[:2]
-    sizes = (node.op == "call_method" and node.target == "size" and source is image) or (
-        node.target is operator.getitem and _is_shape(source, image)
-    )
-    if sizes and asked == 0:
-        return "call_method", "size", 0
-    if node.target is getattr and source is image and asked in ("device", "dtype"):
-        return "call_function", getattr, str(asked)
-    return None
+class _Tail(_Part):
+    """A model from its bank on: it runs on a blank image, and the bank's output is replaced."""
+
+    def forward(self, responses: Tensor) -> Tensor:
+        """Return the output of the model for these responses."""
+
+        def read(weight: Tensor, convolve: Convolve) -> Tensor:
+            return responses if weight is self.bank.conv.weight else convolve()
+
+        with StemReader((self._blank(responses),), read) as reader:
+            output: Tensor = self.model(*reader.images)
+        return output
+
+    def _blank(self, responses: Tensor) -> Tensor:
+        """Return images of a size that gives responses of this shape."""
+        conv = self.bank.conv
+        places = zip(responses.shape[2:], conv.stride, conv.dilation, conv.kernel_size, strict=True)
+        reach = [(size - 1) * stride + dilation * (kernel - 1) + 1 for size, stride, dilation, kernel in places]
+        with torch.no_grad():
+            spare = self.bank.pad_all(responses.new_zeros(1, 1, *reach)).shape[2:]
+        sides = [max(2 * whole - int(padded), 1) for whole, padded in zip(reach, spare, strict=True)]
+        if self.bank.pad is not None and self.bank.pad.sides == "same":
+            sides = [size * stride for size, stride in zip(responses.shape[2:], conv.stride, strict=True)]
+        return responses.new_zeros(len(responses), self.bank.in_channels, *sides)
 
 
-def _is_shape(node: object, image: fx.Node) -> bool:
-    if not isinstance(node, fx.Node) or image not in node.args[:1]:
-        return False
-    return node.args[1:] == (() if node.op == "call_method" else ("shape",)) and node.target in (
-        "size",
-        getattr,
-    )
+def _compare(model: nn.Module, front: nn.Module, tail: nn.Module) -> None:
+    """Raise if the parts give another output than the model, on the first probing image that the model takes."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        for probe in probes(model):
+            generator = torch.Generator().manual_seed(0)
+            image = torch.rand(probe.shape, generator=generator, dtype=torch.float64).to(probe)
+            with torch.no_grad():
+                try:
+                    expected = model(image)
+                except Exception:  # noqa: BLE001, S112 - whatever a model raises for images of another size
+                    continue
+                got = tail(front(image))
+            if isinstance(expected, Tensor) and not torch.allclose(expected, got, rtol=1e-3, atol=1e-5):
+                raise ValueError(
+                    "model must send the image to its output through the filter bank only; got another output from the "
+                    "responses alone, for something else reads the image as well. Such a model cannot be split."
+                )
+            return
+    finally:
+        for module, mode in training.items():
+            module.training = mode

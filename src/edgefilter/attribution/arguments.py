@@ -1,0 +1,249 @@
+"""Arguments of an attribution: images, further inputs, targets, batch sizes; checked before a model sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from captum._utils.common import _format_additional_forward_args, _select_targets
+from torch import Tensor, nn
+
+from edgefilter._checks import closest
+
+__all__ = [
+    "STARTS",
+    "Target",
+    "as_extra",
+    "as_target",
+    "check_images",
+    "check_mode",
+    "check_output",
+    "output_weights",
+    "piece_of",
+    "target_of",
+    "unwrapped",
+    "whole_batch",
+]
+
+STARTS = ("target", "contrast")
+
+Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside ``DataParallel`` and ``torch.compile``, which compute what it computes."""
+    while True:
+        inside = vars(model).get("_modules", {}) if isinstance(model, nn.Module) else {}
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = inside["module"]
+        elif set(inside) == {"_orig_mod"}:
+            model = inside["_orig_mod"]
+        else:
+            return model
+
+
+def check_mode(model: nn.Module) -> None:
+    """Raise unless a model is in evaluation mode and holds layers that can be explained."""
+    training: list[str] = []
+    for name, module in model.named_modules():
+        if ".quantized" in type(module).__module__:
+            raise ValueError(
+                f"model must have floating-point layers; got the quantized {type(module).__name__} {name!r}. Explain the model "
+                "before quantization."
+            )
+        if module.training:
+            training.append(name)
+    if training:
+        layer = next((f"layer {name!r}" for name in training if name), type(model).__name__)
+        raise ValueError(
+            f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
+        )
+
+
+def check_images(images: tuple[Any, ...], weight: Tensor | None) -> None:
+    """Raise unless inputs are finite floating-point tensors that fit the weights of the model."""
+    for image in images:
+        if not isinstance(image, Tensor):
+            raise TypeError(
+                f"inputs must be a tensor or a tuple of tensors; got {type(image).__name__}. Preprocess the image as in "
+                "training, for example with torchvision.transforms."
+            )
+        if not image.is_floating_point():
+            raise TypeError(
+                f"inputs must be floating point; got {image.dtype}. "
+                "Scale and normalise as in training, for example images.float() / 255."
+            )
+        if image.numel() == 0:
+            raise ValueError(f"inputs must hold at least one image; got shape {tuple(image.shape)}.")
+    if len(images) == 1:
+        _check_image(images[0], weight)
+    if not all(torch.isfinite(image).all() for image in images):
+        raise ValueError(
+            "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
+        )
+
+
+def _check_image(images: Tensor, weight: Tensor | None) -> None:
+    if images.dim() != 4:
+        advice = "Add a batch axis with images[None]." if images.dim() == 3 else "Pass a batch of images."
+        raise ValueError(
+            f"inputs must have shape (batch, channel, height, width); got {tuple(images.shape)}. {advice}"
+        )
+    if weight is not None and (images.dtype != weight.dtype or images.device != weight.device):
+        raise ValueError(
+            f"inputs must be {weight.dtype} on {weight.device}, as the model; got {images.dtype} on {images.device}. "
+            "Call inputs.to(...) or model.to(...)."
+        )
+
+
+def whole_batch(internal: int | None, count: int) -> int:
+    """Return how many images to explain at a time."""
+    if internal is None:
+        return count
+    if not isinstance(internal, int) or isinstance(internal, bool) or internal < 1:
+        raise ValueError(
+            f"internal_batch_size must be a whole number of at least 1; got {internal!r}. Pass for example 16, or None."
+        )
+    return internal
+
+
+def piece_of(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, ...]:
+    """Return some samples of those arguments that have one entry for each."""
+    return tuple(
+        value[piece] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
+        for value in arguments
+    )
+
+
+def target_of(target: Target, piece: slice, count: int) -> Target:
+    """Return the targets of some samples; a wrong number of them as it is, for Captum to refuse."""
+    several = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
+    return target[piece] if several and len(target) == count else target  # type: ignore[index, arg-type]
+
+
+def as_extra(arguments: Any) -> tuple[Any, ...]:
+    """Return additional arguments as a tuple, tensors made fit for a backward pass."""
+    extra = _format_additional_forward_args(arguments) or ()
+    return tuple(x.clone() if isinstance(x, Tensor) and x.is_inference() else x for x in extra)
+
+
+def as_target(target: Any) -> Target:
+    """Return a target in one of Captum's forms; NumPy's numbers and arrays become Python's and torch's.
+
+    Raises
+    ------
+    TypeError
+        If it is no target: a float, a truth value, a slice.
+    ValueError
+        If it is a tensor of more than one axis.
+    """
+    if isinstance(target, np.ndarray):
+        target = torch.from_numpy(target)
+    if isinstance(target, Tensor):
+        if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+            raise TypeError(
+                f"target must hold whole numbers (integers); got a tensor of {target.dtype}. Pass target.long(), or the argmax of "
+                "one-hot labels."
+            )
+        if target.numel() > 1 and target.dim() > 1:
+            raise ValueError(
+                f"target must have shape (N,), one index per image; got {tuple(target.shape)}. Pass target.squeeze(1), or a "
+                "list of tuples for outputs of more axes."
+            )
+        return target.clone() if target.is_inference() else target
+    if isinstance(target, list):
+        return [_index(item) for item in target]  # type: ignore[return-value]
+    return None if target is None else _index(target)  # type: ignore[return-value]
+
+
+def _index(item: Any) -> int | tuple[int, ...]:
+    if isinstance(item, tuple):
+        return tuple(_whole(part) for part in item)
+    return _whole(item)
+
+
+def _whole(item: Any) -> int:
+    if isinstance(item, Tensor) and item.numel() == 1 and not item.is_floating_point() and item.dtype != torch.bool:
+        return int(item)
+    if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)):
+        raise TypeError(
+            f"target must be an integer index, a tuple of them, a tensor or a list; got {item!r}. Pass for example target=3."
+        )
+    return int(item)
+
+
+def check_output(output: Any, count: int) -> Tensor:
+    """Return the output of a model, or the logits in it; raise unless it has one row for each image."""
+    logits = getattr(output, "logits", None)
+    output = logits if isinstance(logits, Tensor) else output
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"model must return one tensor; got {type(output).__name__}. "
+            "Wrap it in a module that returns the tensor to explain."
+        )
+    if output.dim() == 0 or len(output) != count or not output.is_floating_point():
+        raise ValueError(
+            f"model must return floating-point outputs of shape (batch, ...), one row for each of the {count} inputs; "
+            f"got {output.dtype} of shape {tuple(output.shape)}. Explain a model that does."
+        )
+    return output
+
+
+def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
+    """Return the factors of the outputs in what is explained, shaped as the output."""
+    leaf = output.detach().requires_grad_()
+    _check_target(leaf, target)
+    with torch.enable_grad():
+        chosen = _select_targets(leaf, target)
+        if chosen.numel() != len(leaf):
+            raise ValueError(
+                f"target must pick exactly one output of each image; got {target!r} for an output of shape "
+                f"{tuple(output.shape)}, which picks {tuple(chosen.shape[1:])} values. Pass a tuple of "
+                f"{output.dim() - 1} indices."
+            )
+        (weights,) = torch.autograd.grad(chosen.sum(), leaf)
+    if start == "contrast":
+        if output.dim() != 2 or output.shape[1] < 2:
+            raise ValueError(
+                f"start='contrast' must have an output of shape (N, classes) with two classes or more; got "
+                f"{tuple(output.shape)}. Use start='target'."
+            )
+        weights = weights - (1 - weights) / (output.shape[1] - 1)
+    return weights
+
+
+def check_start(start: str) -> None:
+    """Raise unless a start is known."""
+    if start not in STARTS:
+        raise ValueError(
+            f"start must be one of {', '.join(STARTS)}; got {start!r}{closest(str(start), STARTS)}"
+        )
+
+
+def _check_target(output: Tensor, target: Target) -> None:
+    """Raise before Captum does, in words that name the range."""
+    if target is None:
+        if output.numel() != len(output):
+            raise AssertionError(
+                "Target not provided when necessary, cannot take gradient with respect to multiple outputs. "
+                f"target must be given for an output of shape {tuple(output.shape)}; got None. "
+                "Pass the index of a class."
+            )
+        return
+    given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
+    given = given if isinstance(given, list) else [given]
+    sizes = output.shape[1:]
+    for item in given:
+        indices = item if isinstance(item, tuple) else (item,)
+        if len(indices) > len(sizes):
+            raise IndexError(
+                f"target must have at most {len(sizes)} indices, as the output has axes beside the batch; got {item!r}. The "
+                f"output has shape {tuple(output.shape)}: a model of one output takes target=None."
+            )
+        for index, size in zip(indices, sizes, strict=False):
+            if not -size <= index < size:
+                single = " The model has one output: pass target=None." if size == 1 else ""
+                raise IndexError(
+                    f"target must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
+                )

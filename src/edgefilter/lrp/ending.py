@@ -1,0 +1,126 @@
+"""The end of a model: what is explained, and the constant that no score carries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .rules import Pass
+from .standins import Affine
+from .values import Recipe, replaced, tensors_in
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["Ending", "ending"]
+
+
+class Ending(NamedTuple):
+    """What is explained of a model's output.
+
+    Attributes
+    ----------
+    output : Tensor
+        The model's output, without a monotone function at its very end.
+    constant : Tensor
+        What the last affine map adds to it, shaped as it is.
+    left_out : str
+        Name of that function, or "".
+    """
+
+    output: Tensor
+    constant: Tensor
+    left_out: str
+
+
+def ending(run: Engine, output: Tensor) -> Ending:
+    """Return what is explained of the output of a run."""
+    squashed = _squashed(run, output)
+    name = ""
+    if squashed is not None:
+        value = run.value(squashed)
+        assert value is not None
+        assert value.squashes is not None
+        argument, name = value.squashes
+        output = _remade(run, output, {id(squashed): argument})
+    constant = _constant(run, output, {}) if run.keeps_constant else None
+    return Ending(output, torch.zeros_like(output) if constant is None else constant.detach(), name)
+
+
+def _squashed(run: Engine, output: Tensor) -> Tensor | None:
+    """Return the tensor that a monotone function gave, if nothing but scales, shifts and rearrangements follow it."""
+    while True:
+        value = run.value(output)
+        if value is None:
+            return None
+        if value.squashes is not None:
+            return output
+        sources = [] if value.recipe is None else _sources(run, value.recipe)
+        if len(sources) != 1 or value.linear is not None or (value.step is not None and not isinstance(value.step.module, Affine)):
+            return None
+        output = sources[0]
+
+
+def _sources(run: Engine, recipe: Recipe) -> list[Tensor]:
+    found = {id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None}
+    return list(found.values())
+
+
+def _remade(run: Engine, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
+    """Return a tensor made again under the rules from other tensors."""
+    if id(tensor) in known:
+        return known[id(tensor)]
+    value = run.value(tensor)
+    if value is None or value.recipe is None:
+        return tensor
+    result = run.again(value.recipe, lambda given: _remade(run, given, known))
+    known[id(tensor)] = result
+    return result
+
+
+def _constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
+    """Return the part of an affine end that does not depend on the image, and take it out of the rules; None for zero."""
+    if id(tensor) not in known:
+        known[id(tensor)] = _made_constant(run, tensor, known)
+    return known[id(tensor)]
+
+
+def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
+    value = run.value(tensor)
+    if value is None:
+        return tensor.detach()
+    step = value.step
+    if value.linear is not None:
+        assert step is not None
+        bias = value.linear.module._parameters.get("bias")
+        step.keeps_bias = False
+        if bias is None:
+            return None
+        shape = [1] * tensor.dim()
+        shape[value.linear.axis] = -1
+        return bias.detach().reshape(shape).expand(tensor.shape)
+    if value.recipe is None:
+        return None
+    sources = _sources(run, value.recipe)
+    parts = {id(source): _constant(run, source, known) for source in sources}
+    shifts = step is not None and isinstance(step.module, Affine)
+    if all(part is None for part in parts.values()) and not shifts and len(sources) == len(_floats(value.recipe)):
+        return None
+    if step is not None and isinstance(step.module, Affine):
+        step.hook = Pass()
+
+    def change(given: Tensor) -> Tensor:
+        if id(given) not in parts:
+            return given.detach()
+        part = parts[id(given)]
+        return torch.zeros_like(given).detach() if part is None else part
+
+    with torch.no_grad():
+        result = value.recipe.function(*replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change))
+    return result if value.recipe.part is None else result[value.recipe.part]  # type: ignore[no-any-return]
+
+
+def _floats(recipe: Recipe) -> list[Tensor]:
+    return [given for given in tensors_in((recipe.args, recipe.kwargs)) if given.is_floating_point()]

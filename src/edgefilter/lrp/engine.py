@@ -1,0 +1,332 @@
+"""Run a user's model as it is, and give every function call that touches the image its relevance rule."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from zennit.core import Composite, Hook
+
+from edgefilter.errors import UnsupportedModelError
+from .composites import NamedComposite
+from .functions import INPLACE, NATIVE, TABLE, Call
+from .modules import RuledModules
+from .rules import Pass
+from .standins import Passing, of_function
+from .steps import Refused, Step, node
+from .stem import Stem
+from .values import Recipe, Value, replaced, tensors_in
+
+__all__ = ["Engine"]
+
+TAG = "_edgefilter"  # the attribute of a tensor that says what is known about it
+
+
+class Engine(TorchFunctionMode):
+    """One run of a model under a composite.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Left as it is.
+    composite : Composite
+    stem : Stem
+        Expresses the convolutions that read the image by a bank, and keeps their responses.
+    watched : bool, default: False
+        Whether the steps note the relevance that they receive and hand on.
+
+    Attributes
+    ----------
+    steps : list of Step
+        In the order of execution.
+    doubtful : bool
+        Whether the run may differ from the model's own: something was overwritten that shares its memory.
+    """
+
+    def __init__(self, model: nn.Module, composite: Composite, stem: Stem, *, watched: bool = False) -> None:
+        super().__init__()
+        self.model, self.composite, self.stem = model, composite, stem
+        self.modules = RuledModules(
+            model, composite, stem.spare(model), opaque=self._enter_whole, transparent=self._leave_whole
+        )
+        self.attention = getattr(composite, "attention", "constant")
+        self.conserves = getattr(composite, "conserves", False)
+        self.keeps_constant = isinstance(composite, NamedComposite)
+        self.steps: list[Step] = []
+        self.doubtful = False
+        self._watched = watched
+        self._values: list[Value] = []
+        self._now: dict[int, tuple[Tensor, Tensor]] = {}
+        self._foreign: dict[int, tuple[Tensor, Value | None]] = {}
+        self._leaves: tuple[Tensor, ...] = ()
+        self._whole: list[tuple[nn.Module, Hook, tuple[Tensor, ...]]] = []
+
+    # Running.
+
+    def __call__(self, images: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Any:
+        """Return what the model returns, with an autograd graph of rules."""
+        leaves = tuple(self.tag(image.view_as(image), from_image=True) for image in images)
+        self._leaves = leaves
+        with self.modules, _eager(), self:
+            output = self.model(*leaves, *extra)
+        return replaced(output, self.now)
+
+    def again(self, recipe: Recipe, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return the result of a call with other tensors."""
+        args, kwargs = replaced(recipe.args, change), replaced(recipe.kwargs, change)
+        with self:
+            result = recipe.function(*args, **kwargs)
+        return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Let go of all tensors, so that a graph that somebody else keeps does not keep the run."""
+        for value in self._values:
+            value.forget()
+        for step in self.steps:
+            step.forget()
+        self._values, self._now, self._foreign, self._leaves = [], {}, {}, ()
+
+    # Knowing tensors.
+
+    def tag(self, tensor: Tensor, **known: Any) -> Tensor:
+        """Note that a tensor depends on the image."""
+        value = Value(self, **known)
+        self._values.append(value)
+        setattr(tensor, TAG, value)
+        return tensor
+
+    def value(self, tensor: Any) -> Value | None:
+        """Return what is known about a tensor that depends on the image; None for others."""
+        if not isinstance(tensor, Tensor):
+            return None
+        value: Value | None = getattr(tensor, TAG, None)
+        if value is not None and value.run is self:
+            return value
+        if tensor.grad_fn is None or not tensor.is_floating_point():
+            return None
+        if id(tensor) not in self._foreign:  # computed where no torch function was seen, or before this run
+            known = Value(self) if _reaches(tensor.grad_fn, self) else None
+            self._foreign[id(tensor)] = (tensor, known)
+        return self._foreign[id(tensor)][1]
+
+    def now(self, tensor: Tensor) -> Tensor:
+        """Return the tensor that has taken the place of one that was changed in place."""
+        while id(tensor) in self._now:
+            tensor = self._now[id(tensor)][1]
+        return tensor
+
+    def constant(self, value: Any) -> Any:
+        """Return an argument with its tensors detached."""
+        return replaced(value, Tensor.detach)
+
+    def place_of(self, tensor: Tensor) -> int:
+        """Return which of the inputs a tensor is made of."""
+        for place, leaf in enumerate(self._leaves):
+            if tensor is leaf:
+                return place
+        found = torch.autograd.grad(
+            tensor, self._leaves, torch.ones_like(tensor), retain_graph=True, allow_unused=True
+        )
+        return next((place for place, part in enumerate(found) if part is not None), 0)
+
+    def leaf_of(self, tensor: Tensor) -> Tensor:
+        """Return the input that a tensor is made of."""
+        return self._leaves[self.place_of(tensor)]
+
+    # Making results.
+
+    def step(
+        self,
+        kind: type[Step],
+        module: nn.Module,
+        inputs: tuple[Tensor, ...],
+        value: Tensor,
+        *,
+        hook: Hook | None,
+        reader: bool | None = None,
+        gate: int = 0,
+        from_image: bool | None = None,
+    ) -> Tensor:
+        """Return a value as the result of a step.
+
+        ``reader`` says whether the step reads its inputs steadily; None: as steadily as its result is read.
+        """
+        known = [found for given in inputs if (found := self.value(given)) is not None]
+        if any(value is given for given in inputs):
+            value = value.view_as(value)
+        step = kind(self.modules.name, module, hook, tuple(given.detach() for given in inputs), Value(self))
+        step.watched = self._watched
+        result = node(step, value, inputs)
+        near = all(found.from_image for found in known) if from_image is None else from_image
+        self.tag(result, gate=gate, from_image=near)
+        made: Value = getattr(result, TAG)
+        made.step = step
+        step.value = made
+        self.steps.append(step)
+        for found in known:
+            found.readers.append(made if reader is None else reader)
+        return result
+
+    def passing(
+        self, call: Call, signal: Tensor, value: Tensor, *, gate: int = 0, kind: type[nn.Module] = Passing, **settings: Any
+    ) -> Tensor:
+        """Return a value whose relevance goes to one of the operands unchanged."""
+        module = of_function(kind, call.of(signal))
+        module.function.__name__ = call.name  # type: ignore[union-attr]
+        hook = self.modules.hook(module) if kind is not Passing else None
+        if signal.shape != value.shape:
+            signal = self.rearranged(call._replace(function=Tensor.expand, args=(signal, value.shape), kwargs={}))
+        return self.step(Step, module, (signal,), value, hook=hook or PASS, gate=gate, **settings)
+
+    def rearranged(self, call: Call, result: Any = None) -> Any:
+        """Return the result of a function whose gradient hands relevance where it belongs."""
+        known = [found for given in tensors_in((call.args, call.kwargs)) if (found := self.value(given)) is not None]
+        if result is None:
+            args, kwargs = (replaced(part, self._own) for part in (call.args, call.kwargs))
+            with torch.enable_grad():
+                result = call.function(*args, **kwargs)
+        several = not isinstance(result, Tensor)
+        near = all(found.from_image for found in known)
+        for part, tensor in enumerate(result if several else (result,)):
+            if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+                continue
+            self.tag(tensor, gate=min(found.gate for found in known), from_image=near)
+            made: Value = getattr(tensor, TAG)
+            made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
+            for found in known:
+                found.readers.append(made)
+                found.viewed = found.viewed or tensor._is_view()  # noqa: SLF001
+        return result
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        return tensor if self.value(tensor) is not None else tensor.detach()
+
+    def refused(self, call: Call) -> Any:
+        """Return the results of a function without a rule: as constants they will do."""
+        if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
+            raise UnsupportedModelError(self._no_rule(call))
+        inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
+        near = all(self.value(given).from_image for given in inputs)  # type: ignore[union-attr]
+        with torch.no_grad():
+            result = call.function(*self.constant(call.args), **self.constant(call.kwargs))
+
+        def mark(tensor: Tensor) -> Tensor:
+            if not (tensor.is_floating_point() or tensor.is_complex()):
+                return tensor
+            return self.tag(Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near)
+
+        return replaced(result, mark)
+
+    def _described(self, call: Call) -> str:
+        where = self.modules.name
+        return f"{call.name} (in {where!r})" if where else call.name
+
+    def _no_rule(self, call: Call) -> str:
+        return (
+            f"model must consist of operations with a known relevance rule; got {self._described(call)}. Its scores would "
+            "be wrong, so none are given. Replace this operation, or explain a part of the model without it."
+        )
+
+    # Seeing functions.
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201
+        kwargs = kwargs or {}
+        if self._now:
+            args, kwargs = replaced(args, self.now), replaced(kwargs, self.now)
+        if self._whole or func in NATIVE:
+            return func(*args, **kwargs)
+        given = list(tensors_in(args)) + (list(tensors_in(kwargs)) if kwargs else [])
+        if not given:
+            return func(*args, **kwargs)
+        if func in INPLACE or kwargs.get("inplace"):
+            return self._in_place(func, args, dict(kwargs))
+        if not any(self.value(tensor) is not None for tensor in given):
+            with torch.no_grad():
+                return func(*args, **kwargs)
+        handler = TABLE.get(func)
+        call = Call(self, func, args, kwargs)
+        if handler is None:
+            return self.refused(call)
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            raise UnsupportedModelError(
+                f"model must not switch gradients off inside forward; got {call.name} under torch.no_grad or "
+                f"inference_mode{f' in {self.modules.name!r}' if self.modules.name else ''}, which would cut the relevance "
+                "off. Move no_grad out of forward, or use detach() on what is meant to be constant."
+            )
+        return handler(call)
+
+    def _in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute an in-place function out of place, and let the result take the place of its first argument."""
+        kwargs.pop("inplace", None)
+        target = args[0] if args else kwargs["input"]
+        others = tensors_in((args[1:], kwargs))
+        known = self.value(target)
+        if known is None and not any(self.value(tensor) is not None for tensor in others):
+            with torch.no_grad():
+                return func(*args, **kwargs)
+        if target._is_view() or (known is not None and known.viewed):  # noqa: SLF001
+            self.doubtful = True
+        result = INPLACE.get(func, func)
+        with self:
+            result = result(*args, **kwargs)
+        if isinstance(result, Tensor) and result is not target:
+            self._now[id(target)] = (target, result)
+        return result
+
+    # Modules that a composite has a hook for as a whole.
+
+    def _enter_whole(self, module: nn.Module, hook: Hook, inputs: Any) -> Any:
+        known = tuple(given for given in inputs if self.value(given) is not None)
+        if self._whole or not known:
+            return None
+        self._whole.append((module, hook, inputs))
+        return replaced(inputs, Tensor.detach)
+
+    def _leave_whole(self, module: nn.Module, output: Any) -> Any:
+        if not self._whole or self._whole[-1][0] is not module:
+            return None
+        _, hook, inputs = self._whole.pop()
+        (first, *_) = inputs
+        if not isinstance(output, Tensor) or len(inputs) != 1:
+            raise UnsupportedModelError(
+                f"module {self.modules.names[id(module)]!r} must take and return one tensor, for the composite has a hook for "
+                f"it; got {len(inputs)} inputs and a {type(output).__name__}. Map the modules inside it instead."
+            )
+        twin = module.__class__.__new__(module.__class__)
+        twin.__dict__ = dict(module.__dict__)
+        for place in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            twin.__dict__[place] = type(module.__dict__[place])()
+        return self.step(Step, twin, (first,), output.detach(), hook=hook)
+
+
+def _reaches(grad_fn: Any, run: Engine) -> bool:
+    """Return whether a graph reaches a step of this run."""
+    pending, seen = [grad_fn], set()
+    while pending:
+        found = pending.pop()
+        if found is None or found in seen:
+            continue
+        seen.add(found)
+        step = getattr(found, "step", None)
+        if isinstance(step, Step) and step.value.run is run:
+            return True
+        pending += [before for before, _ in found.next_functions]
+    return False
+
+
+@contextlib.contextmanager
+def _eager() -> Iterator[None]:
+    """Let compiled parts run as they were written."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+PASS = Pass()

@@ -1,0 +1,343 @@
+"""Convolutions, linear layers and products with constant weights; scales and shifts behind them are merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from zennit import types
+
+from edgefilter.lrp.linear_maps import linear_map
+from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
+from edgefilter.lrp.stem import mixed
+from edgefilter.lrp.steps import Bilinear, Step
+from edgefilter.lrp.standins import Passing, of_function
+from edgefilter.lrp.values import Linear
+from .table import Call, rule_for
+
+__all__ = ["linear_step", "merged"]
+
+CONVOLUTIONS: dict[Any, tuple[type[nn.Module], int]] = {
+    F.conv1d: (nn.Conv1d, 1),
+    F.conv2d: (nn.Conv2d, 2),
+    F.conv3d: (nn.Conv3d, 3),
+}
+TRANSPOSED: dict[Any, tuple[type[nn.Module], int]] = {
+    F.conv_transpose1d: (nn.ConvTranspose1d, 1),
+    F.conv_transpose2d: (nn.ConvTranspose2d, 2),
+    F.conv_transpose3d: (nn.ConvTranspose3d, 3),
+}
+
+
+@rule_for(*CONVOLUTIONS)
+def convolution(call: Call) -> Any:
+    """Convolve with constant weights. The convolution that reads the image is the stem."""
+    given = call.bound("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+    inputs, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+    if call.is_signal(weight) or call.is_signal(bias):
+        return call.run.refused(call)
+    kind, axes = CONVOLUTIONS[call.function]
+    groups = given.get("groups", 1)
+    padding = given.get("padding", 0)
+    module = layer_like(
+        kind,
+        weight,
+        bias,
+        in_channels=weight.shape[1] * groups,
+        out_channels=len(weight),
+        kernel_size=tuple(weight.shape[2:]),
+        stride=_tuple(given.get("stride", 1), axes),
+        padding=padding if isinstance(padding, str) else _tuple(padding, axes),
+        dilation=_tuple(given.get("dilation", 1), axes),
+        groups=groups,
+        padding_mode="zeros",
+        transposed=False,
+        output_padding=(0,) * axes,
+    )
+    owner = call.run.modules.owner((types.Convolution,), weight)
+    known = call.run.value(inputs)
+    if known is not None and known.parts is not None and groups == 1 and set(weight.shape[2:]) == {1}:
+        return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
+    if axes == 2 and known is not None and known.from_image:
+        return call.run.stem.convolved(call.run, module, inputs, owner)
+    batched = inputs.dim() == axes + 2
+    if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
+        module.__class__ = FullConv2d
+    return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
+
+
+def _pads(module: nn.Module) -> bool:
+    padding: Any = module.padding
+    return padding == "same" if isinstance(padding, str) else any(padding)
+
+
+@rule_for(*TRANSPOSED)
+def transposed_convolution(call: Call) -> Any:
+    """Convolve the transposed way with constant weights."""
+    given = call.bound("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+    inputs, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+    if call.is_signal(weight) or call.is_signal(bias):
+        return call.run.refused(call)
+    kind, axes = TRANSPOSED[call.function]
+    groups = given.get("groups", 1)
+    module = layer_like(
+        kind,
+        weight,
+        bias,
+        in_channels=len(weight),
+        out_channels=weight.shape[1] * groups,
+        kernel_size=tuple(weight.shape[2:]),
+        stride=_tuple(given.get("stride", 1), axes),
+        padding=_tuple(given.get("padding", 0), axes),
+        output_padding=_tuple(given.get("output_padding", 0), axes),
+        dilation=_tuple(given.get("dilation", 1), axes),
+        groups=groups,
+        padding_mode="zeros",
+        transposed=True,
+    )
+    owner = call.run.modules.owner((types.Convolution,), weight)
+    return linear_step(call.run, module, inputs, 1 if inputs.dim() == axes + 2 else 0, owner)
+
+
+def _tuple(value: Any, axes: int) -> tuple[int, ...]:
+    return tuple(int(part) for part in value) * (axes if len(value) == 1 else 1) if isinstance(
+        value, (tuple, list)
+    ) else (int(value),) * axes
+
+
+@rule_for(F.linear)
+def linear(call: Call) -> Any:
+    """Multiply by a constant weight matrix."""
+    given = call.bound("input", "weight", "bias")
+    inputs, weight, bias = given["input"], given["weight"], given.get("bias")
+    if call.is_signal(weight) or call.is_signal(bias) or not call.is_signal(inputs):
+        return call.run.refused(call)
+    owner = call.run.modules.owner((nn.Linear,), weight)
+    return _linear(call.run, inputs, weight, bias, owner)
+
+
+def _linear(run: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
+    kind = TokenLinear if _has_places(inputs) else nn.Linear
+    module = layer_like(kind, weight, bias, in_features=weight.shape[1], out_features=len(weight))
+    return linear_step(run, module, inputs, -1, owner)
+
+
+def _has_places(inputs: Tensor) -> bool:
+    """Return whether a layer over the last axis is applied at several places of a sample."""
+    return inputs.dim() > 2 and math.prod(inputs.shape[1:-1]) > 1
+
+
+def linear_step(
+    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, value: Tensor | None = None
+) -> Tensor:
+    """Return the result of a layer with constant weights, as a step that later scales can be merged with."""
+    if value is None:
+        with torch.no_grad():
+            value = linear_map(module).run(inputs.detach())
+    asked = owner
+    result: Tensor = run.step(
+        Step, module, (inputs,), value, hook=run.modules.hook(module, asked), reader=True, from_image=False
+    )
+    run.value(result).linear = Linear(module, inputs, axis % result.dim(), owner)
+    return result
+
+
+def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor | None:
+    """Return ``gain * signal + shift`` as the result of the linear map that gave the signal, if it did.
+
+    Gain and shift must be constants that only differ from channel to channel.
+    """
+    known = run.value(signal)
+    if known is None or known.linear is None or signal.shape != value.shape:
+        return None
+    old, inputs, axis, owner = known.linear
+    channels = signal.shape[axis]
+    gains, shifts = (_by_channel(part, signal, axis, channels) for part in (gain, shift))
+    if gains is None or shifts is None:
+        return None
+    module = old.__class__.__new__(old.__class__)
+    module.__dict__ = {**old.__dict__, "_parameters": dict(old._parameters)}
+    weight, bias = old._parameters["weight"], old._parameters.get("bias")
+    assert weight is not None
+    bias = shifts if bias is None else bias.detach() * gains + shifts
+    if isinstance(old, nn.modules.conv._ConvTransposeNd):
+        groups: Any = old.groups
+        spread = gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
+    else:
+        spread = gains[:, None]
+    if isinstance(old, MatrixProduct):
+        return None if module.scaled is None else _merged_product(run, module, inputs, axis, owner, gains, bias, value)  # type: ignore[operator]
+    weight = weight.detach() * spread.reshape(*spread.shape, *[1] * (weight.dim() - 2))
+    weight = _in_layout(weight) if weight.dim() == 4 else weight
+    module._parameters.update(
+        weight=nn.Parameter(weight, requires_grad=False),
+        bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
+    )
+    return linear_step(run, module, inputs, axis, owner, value)
+
+
+def _in_layout(weight: Tensor) -> Tensor:
+    fast = weight.device.type == "cpu" and weight.dtype != torch.float64
+    return weight.contiguous(memory_format=torch.channels_last) if fast else weight
+
+
+def _by_channel(part: Tensor | float, signal: Tensor, axis: int, channels: int) -> Tensor | None:
+    """Return a constant as one number for each channel; None if it differs within a channel."""
+    if not isinstance(part, Tensor):
+        return signal.new_full((channels,), float(part)).detach()
+    part = part.detach().to(signal)
+    if part.dim() > signal.dim() or (part.dim() and part.requires_grad):
+        return None
+    shape = (1,) * (signal.dim() - part.dim()) + tuple(part.shape)
+    if any(size != 1 for place, size in enumerate(shape) if place != axis):
+        return None
+    return part.reshape(shape[axis]).expand(channels)
+
+
+# Matrix products.
+
+
+@rule_for(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm, torch.mv, Tensor.mv)
+def matrix_product(call: Call) -> Any:
+    """Multiply by a constant from either side, or two signals of which one is a softmax."""
+    first, second = call.bound("input", "other").values()
+    if call.is_signal(first) and not call.is_signal(second) and second.dim() == 2:
+        return _linear(call.run, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second)))
+    return _product(call, (first, second), lambda a, b: torch.matmul(a, b))
+
+
+@rule_for(Tensor.__rmatmul__)
+def reflected_matrix_product(call: Call) -> Any:
+    """Multiply with the operands the other way round."""
+    return call.other(torch.matmul, call.args[1], call.args[0])
+
+
+@rule_for(torch.bmm, Tensor.bmm)
+def batched_matrix_product(call: Call) -> Any:
+    """Multiply matrices one by one."""
+    first, second = call.bound("input", "mat2").values()
+    return _product(call, (first, second), lambda a, b: torch.matmul(a, b))
+
+
+@rule_for(torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm, torch.addmv, Tensor.addmv)
+def added_matrix_product(call: Call) -> Any:
+    """Multiply matrices and add something."""
+    given = call.bound("input", "one", "two")
+    names = [name for name in given if name not in ("input", "beta", "alpha")]
+    first, second = (given[name] for name in names[:2])
+    beta, alpha = given.get("beta", 1), given.get("alpha", 1)
+
+    def spelled() -> Any:
+        product = torch.matmul(first, second)
+        product = product if alpha == 1 else product * alpha
+        return product if beta == 0 else product + (given["input"] if beta == 1 else given["input"] * beta)
+
+    return call.other(spelled)
+
+
+@rule_for(torch.einsum)
+def einstein_sum(call: Call) -> Any:
+    """Multiply and sum by Einstein's notation."""
+    equation, *operands = call.args
+    if not isinstance(equation, str):
+        return call.run.refused(call)
+    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    if len(operands) == 1:
+        from .averages import averaged
+
+        return averaged(call, operands[0], lambda inputs: torch.einsum(equation, inputs))
+    if len(operands) != 2:
+        return call.run.refused(call)
+    terms, _, result = equation.replace(" ", "").partition("->")
+    if result and terms.count(",") == 1 and "." not in equation and not call.is_signal(operands[1]):
+        found = _as_linear(call, *terms.split(","), result, *operands)
+        if found is not None:
+            return found
+    return _product(call, tuple(operands), lambda a, b: torch.einsum(equation, a, b))
+
+
+def _as_linear(call: Call, left: str, right: str, result: str, inputs: Tensor, weight: Tensor) -> Tensor | None:
+    """Spell a product with a constant as a linear layer over the last axis, if it is one."""
+    summed = [axis for axis in right if axis in left and axis not in result]
+    new = [axis for axis in right if axis not in left]
+    kept = [axis for axis in left if axis not in summed]
+    if set(right) != set(summed) | set(new) or set(result) != set(kept) | set(new) or len(new) != 1 or not summed:
+        return None
+    if len(set(left)) < len(left) or len(set(right)) < len(right):
+        return None
+    matrix = torch.einsum(f"{right}->{''.join(new + summed)}", weight.detach()).flatten(1)
+
+    def spelled() -> Tensor:
+        ordered = inputs.permute([left.index(axis) for axis in kept + summed]).flatten(len(kept))
+        product = F.linear(ordered, matrix)
+        order = kept + new
+        return product.permute([order.index(axis) for axis in result])
+
+    return call.other(spelled)  # type: ignore[no-any-return]
+
+
+@rule_for(torch.tensordot, torch.inner, Tensor.inner)
+def tensor_product(call: Call) -> Any:
+    """Contract two tensors."""
+    first, second = call.args[:2]
+    others, options = call.args[2:], dict(call.kwargs)
+    return _product(call, (first, second), lambda a, b: call.function(a, b, *others, **options))
+
+
+def _base(weight: Tensor) -> Tensor:
+    """Return the parameter that a transposed weight is a view of."""
+    return weight if weight._base is None else weight._base
+
+
+def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Tensor, Tensor], Tensor]) -> Any:
+    """Multiply two factors: by a constant, by attention weights, or two signals."""
+    run = call.run
+    signals = [factor for factor in factors if call.is_signal(factor)]
+    with torch.no_grad():
+        value = function(*(factor.detach() for factor in factors))
+    if len(signals) == 1:
+        place = 0 if factors[0] is signals[0] else 1
+        return _by_constant(run, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
+    if run.attention == "attnlrp":
+        return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
+    weights = [factor for factor in factors if run.value(factor).gate == 3]
+    if len(weights) != 1:
+        return run.refused(call)
+    from .averages import average_step
+
+    place = 0 if factors[1] is weights[0] else 1
+    held = weights[0].detach()
+    run.value(weights[0]).readers.append(True)
+    one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
+    return average_step(run, factors[place], one, value, steady=False)
+
+
+def _by_constant(
+    run: Any, signal: Tensor, weight: Tensor, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, *, flipped: bool
+) -> Tensor:
+    """Multiply by a constant in an unusual place."""
+    places = signal[0].numel() > 0 and value.dim() > 2 and math.prod(value.shape[1:-1]) > 1
+    module = layer_like(TokenMatrixProduct if places else MatrixProduct, weight, None)
+    module.__dict__["function"] = (lambda a, b: function(b, a)) if flipped else function
+    module.__dict__["scaled"] = None
+    hook = run.modules.hook(module)
+    result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True, from_image=False)
+    last = value.dim() - 1
+    if not flipped and weight.dim() >= 2 and weight.shape[-1] == value.shape[-1]:
+        module.__dict__["scaled"] = True
+        run.value(result).linear = Linear(module, signal, last, None)
+    return result
+
+
+def _merged_product(
+    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, gains: Tensor, bias: Tensor, value: Tensor
+) -> Tensor:
+    weight = module._parameters["weight"]
+    assert weight is not None
+    module._parameters["weight"] = nn.Parameter(weight.detach() * gains, requires_grad=False)
+    module._parameters["bias"] = nn.Parameter(bias, requires_grad=False)
+    return linear_step(run, module, inputs, axis, owner, value)

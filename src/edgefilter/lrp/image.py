@@ -1,0 +1,121 @@
+"""What lies between the image and the stem: which colors a channel shows, and which of its places depend on the image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .values import Recipe, replaced, tensors_in
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+__all__ = ["by_color", "colors", "present", "replayed"]
+
+
+def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
+    """Return how much each channel of a tensor depends on each color of the image, and the axis of the colors.
+
+    Returns
+    -------
+    shares : Tensor, shape (channels, C), float64
+        Not negative; 0 where a channel does not show a color.
+    axis : int
+        1, or the last axis of an image whose channels come last.
+    """
+    leaf = run.leaf_of(inputs)
+    if inputs is leaf:
+        return torch.eye(inputs.shape[1], dtype=torch.float64), 1
+    found = []
+    for channel in range(inputs.shape[1]):
+        start = torch.zeros_like(inputs)
+        start[:, channel] = 1
+        (gradient,) = torch.autograd.grad(inputs, leaf, start, retain_graph=True, allow_unused=True)
+        found.append(torch.zeros_like(leaf) if gradient is None else gradient.detach().abs())
+    sizes = torch.stack(found).double().sum(1)  # (channels, *image)
+    if leaf.dim() != 4:
+        return sizes.flatten(2).sum(2) if sizes.dim() > 2 else sizes, 1
+    first, last = sizes.sum((2, 3)), sizes.sum((1, 2))
+    if _spread(last) < _spread(first) or (_spread(last) == _spread(first) and leaf.shape[3] <= 4 < leaf.shape[1]):
+        return last, 3
+    return first, 1
+
+
+def _spread(shares: Tensor) -> float:
+    """Return the largest part of the indices that a channel depends on."""
+    return float((shares != 0).double().mean(1).max())
+
+
+def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
+    """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
+    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
+
+    def made(given: Tensor) -> Tensor | None:
+        if id(given) in known:
+            return known[id(given)]
+        value = run.value(given)
+        if value is None:
+            return given.detach()
+        known[id(given)] = None if value.recipe is None else call(value.recipe)
+        return known[id(given)]
+
+    def call(recipe: Recipe) -> Tensor | None:
+        sources = {id(source): made(source) for source in tensors_in((recipe.args, recipe.kwargs))}
+        if any(source is None for source in sources.values()):
+            return None
+        args, kwargs = (replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs))
+        result = recipe.function(*args, **kwargs)
+        return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        return made(tensor)
+
+
+def present(run: Engine, inputs: Tensor) -> Tensor | None:
+    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told."""
+    leaf = run.leaf_of(inputs)
+    if inputs is leaf:
+        return None
+    generator = torch.Generator().manual_seed(0)
+    other = (torch.rand(leaf.shape, generator=generator, dtype=torch.float64) + 0.5).to(leaf)
+    one, none = replayed(run, inputs, other), replayed(run, inputs, torch.zeros_like(leaf).detach())
+    if one is None or none is None:
+        return None
+    mask = one != none
+    return None if bool(mask.all()) else mask.to(inputs.dtype)
+
+
+def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
+    """Return what each color of the image alone gives, under the rules; None if that does not add up."""
+    leaf = run.leaf_of(inputs)
+    nothing = replayed(run, inputs, torch.zeros_like(leaf).detach())
+    if nothing is None:
+        return None
+    parts = []
+    for color in range(leaf.shape[axis]):
+        shape = [1] * leaf.dim()
+        shape[axis] = leaf.shape[axis]
+        keep = torch.zeros(shape, dtype=leaf.dtype, device=leaf.device)
+        keep.select(axis, color).fill_(1)
+        with run:
+            alone = leaf * keep
+        known = {id(leaf): alone}
+        with run:
+            parts.append(_remade(run, inputs, known) - nothing)
+    whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
+    scale = float(inputs.detach().abs().max())
+    if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
+        return None
+    return parts
+
+
+def _remade(run: Engine, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
+    if id(tensor) not in known:
+        value = run.value(tensor)
+        if value is None:
+            return tensor
+        assert value.recipe is not None
+        known[id(tensor)] = run.again(value.recipe, lambda given: _remade(run, given, known))
+    return known[id(tensor)]

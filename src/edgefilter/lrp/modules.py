@@ -1,0 +1,68 @@
+"""Which rule a composite gives a function call, by the module that the call belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+from zennit import types
+from zennit.core import Composite, Hook
+
+from edgefilter.stems.reading import RunningModules
+
+from .composites import NamedComposite
+
+__all__ = ["RuledModules"]
+
+PRIMITIVE = (types.Convolution, types.Linear, types.BatchNorm, types.AvgPool, types.MaxPool, types.Activation)
+
+
+class RuledModules(RunningModules):
+    """Know the running module and the rule that a composite has for it.
+
+    Parameters
+    ----------
+    model : nn.Module
+    composite : Composite
+    spare : set of int
+        Ids of modules that no rule takes as a whole.
+    opaque : callable
+        Called as ``opaque(module, hook, inputs)`` when a module starts that holds others and that the composite has a
+        hook for; returns other inputs or None.
+    transparent : callable
+        Called as ``transparent(module, output)`` when a module ends.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        composite: Composite,
+        spare: set[int],
+        opaque: Callable[[nn.Module, Hook, Any], Any],
+        transparent: Callable[[nn.Module, Any], Any],
+    ) -> None:
+        super().__init__(model)
+        self._composite = composite
+        self._is_named = isinstance(composite, NamedComposite)
+        self._spare, self._opaque, self._transparent = spare, opaque, transparent
+        self._context: dict[str, Any] = {}
+
+    def entered(self, module: nn.Module, inputs: Any) -> Any:
+        """Take a module as a whole if the composite has a hook for it."""
+        name = self.names.get(id(module))
+        if self._is_named or name is None or isinstance(module, PRIMITIVE) or id(module) in self._spare:
+            return None
+        hook = self._composite.module_map(self._context, name, module)
+        return None if hook is None else self._opaque(module, hook, inputs)
+
+    def left(self, module: nn.Module, output: Any) -> Any:
+        """End what :meth:`entered` began."""
+        return None if self._is_named else self._transparent(module, output)
+
+    def hook(self, standin: nn.Module, owner: nn.Module | None = None) -> Hook | None:
+        """Return the rule that the composite has for a function call."""
+        name = self.name if owner is None else self.names.get(id(owner), self.name)
+        asked = standin if owner is None or self._is_named else owner
+        found: Hook | None = self._composite.module_map(self._context, name, asked)
+        return found

@@ -1,0 +1,140 @@
+"""Stand-in modules: what composites are asked about, and what rules run, for one function call of a model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zennit.layer import Sum
+
+__all__ = [
+    "Affine",
+    "Average",
+    "FilterBankConv2d",
+    "FullConv2d",
+    "MatrixProduct",
+    "Passing",
+    "TokenLinear",
+    "TokenMatrixProduct",
+    "activation",
+    "layer_like",
+]
+
+Function = Callable[[Tensor], Tensor]
+
+
+class FilterBankConv2d(nn.Conv2d):
+    """The filter bank of the stem, which composites can tell from other convolutions.
+
+    Attributes
+    ----------
+    present : Tensor or None
+        1 where its input depends on the image, 0 elsewhere; None if all of it does.
+    """
+
+    present: Tensor | None = None
+
+
+class FullConv2d(nn.Conv2d):
+    """A convolution that sees its whole input at its only place: a fully connected layer."""
+
+
+class TokenLinear(nn.Linear):
+    """A linear layer that is applied at every place of a map: a 1x1 convolution in another layout."""
+
+
+class MatrixProduct(nn.Linear):
+    """A product with constant weights in any spelling, such as ``einsum``."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Multiply, and add the bias."""
+        product = self.function(input, self.weight)
+        return product if self.bias is None else product + self.bias
+
+
+class TokenMatrixProduct(MatrixProduct, TokenLinear):
+    """A product with constant weights at every place of a map."""
+
+
+class _OfFunction(nn.Module):
+    """A module that computes a function of its input; other arguments are held constant."""
+
+    function: Function
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        """Compute the function."""
+        return self.function(input)
+
+
+class Average(_OfFunction, Sum):  # type: ignore[misc]
+    """A weighted sum of the inputs with held weights: means, attention, resizing. Composites treat it as a sum.
+
+    Attributes
+    ----------
+    steady : bool
+        Whether the relevance of its output is proportional to its value.
+    """
+
+    steady: bool = True
+
+
+class AveragePool(_OfFunction, nn.AvgPool2d):  # type: ignore[misc]
+    """An average over windows."""
+
+    steady: bool = True
+
+
+class Passing(_OfFunction):
+    """Something that hands relevance through unchanged: gates, squashing, scaling by what is held."""
+
+
+class Affine(_OfFunction):
+    """A gain and a shift, both held constant: normalization layers, added positions, image normalization."""
+
+
+def _empty(kind: type[nn.Module]) -> Any:
+    """Return a module of a class without running its constructor, which would draw weights."""
+    module = kind.__new__(kind)
+    nn.Module.__init__(module)
+    module.eval()
+    return module
+
+
+def layer_like(
+    kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **settings: Any
+) -> nn.Module:
+    """Return a layer of a class with these weights and settings."""
+    module = _empty(kind)
+    module.__dict__.update(settings)
+    for name, value in (("weight", weight), ("bias", bias)):
+        parameter = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
+        module.register_parameter(name, parameter)
+    return module  # type: ignore[no-any-return]
+
+
+def of_function(kind: type[nn.Module], function: Function, **settings: Any) -> nn.Module:
+    """Return a stand-in of a class that computes a function."""
+    module = _empty(kind)
+    module.__dict__.update(settings, function=function)
+    return module  # type: ignore[no-any-return]
+
+
+def activation(kind: type[nn.Module], function: Function) -> nn.Module:
+    """Return a stand-in that is an activation of a class and computes a function."""
+    return of_function(_activation_class(kind), function)
+
+
+@functools.cache
+def _activation_class(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(kind.__name__, (_OfFunction, kind), {"inplace": False})
+
+
+def sum_of() -> nn.Module:
+    """Return Zennit's sum along the last axis, for composites to map and their hooks to run."""
+    module: nn.Module = Sum(-1)
+    return module

@@ -1,0 +1,178 @@
+"""One step of a run: a function call as an autograd node whose backward pass is its relevance rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zennit.core import Hook
+
+from .linear_maps import linear_map
+from .rules import Rule
+from .values import Value
+
+__all__ = ["Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+
+
+class Step:
+    """A function call on the way of the relevance.
+
+    Parameters
+    ----------
+    name : str
+        Where it happened: a module path, or "".
+    module : nn.Module
+        Stands for the call; rules run it.
+    hook : Hook or None
+        The rule; None for the gradient.
+    inputs : Tensor
+        Detached.
+    value : Value
+        Of the result.
+
+    Attributes
+    ----------
+    received, handed_on : float
+        Total relevance at its output and what it gave to its inputs, if ``watched``.
+    keeps_bias : bool
+        Whether the bias takes part in the rule. It does not if it belongs to the base.
+    """
+
+    watched = False
+
+    def __init__(self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value) -> None:
+        self.name, self.module, self.hook = name, module, hook
+        self.inputs, self.value = inputs, value
+        self.keeps_bias = True
+        self.received = self.handed_on = 0.0
+
+    @property
+    def kind(self) -> str:
+        """What the step computes."""
+        function = getattr(self.module, "function", None)
+        name: str = getattr(function, "__name__", "")
+        kind = type(self.module).__name__
+        return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
+
+    @property
+    def rule(self) -> str:
+        """The name of the rule."""
+        return "gradient" if self.hook is None else type(self.hook).__name__
+
+    def backward(self, relevance: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the relevance of the inputs."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph must be False: relevance rules are no operations that PyTorch could differentiate. "
+                "Take gradients of relevance with Zennit's own hooks."
+            )
+        shares = self.hand_back(relevance)
+        if self.watched:
+            self.received += float(relevance.sum())
+            self.handed_on += sum(float(share.sum()) for share in shares)
+        return shares
+
+    def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of the inputs by the rule."""
+        (inputs,) = self.inputs
+        self.module.__dict__["steady"] = self.value.is_steady()
+        if not isinstance(self.hook, Rule):
+            return (by_module(self.module, self.hook, inputs, relevance),)
+        layer = linear_map(self.module)
+        if not self.keeps_bias:
+            layer.bias = None
+        return (self.hook.relevance(layer, inputs, relevance),)
+
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.inputs = ()
+        self.module = nn.Identity()
+
+
+class Summing(Step):
+    """The sum of two signals."""
+
+    def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of the summands."""
+        if isinstance(self.hook, Rule):
+            return self.hook.shared(self.inputs, relevance, steady=self.value.is_steady())
+        stacked = by_module(self.module, self.hook, torch.stack(self.inputs, -1), relevance)
+        return tuple(stacked.unbind(-1))
+
+
+class Softmax(Step):
+    """A softmax that is not held constant, by the rule of AttnLRP (Achtibat et al. 2024, eq. 13)."""
+
+    rule = "Softmax"  # type: ignore[assignment]
+
+    def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return ``R_i = x_i (R_i - s_i sum_j R_j)``."""
+        (inputs,) = self.inputs
+        dim: int = self.module.dim  # type: ignore[assignment]
+        shares = inputs.softmax(dim)
+        result = inputs * (relevance - shares * relevance.sum(dim, keepdim=True))
+        return (torch.where(inputs.isfinite(), result, 0),)
+
+
+class Bilinear(Step):
+    """A product of two signals, which get half of the relevance each (AttnLRP, eq. 15)."""
+
+    rule = "Bilinear"  # type: ignore[assignment]
+
+    def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
+        """Return the relevance of both factors, shared by their contributions."""
+        leaves = [given.detach().requires_grad_() for given in self.inputs]
+        with torch.enable_grad():
+            output = self.module.function(*leaves)  # type: ignore[operator]
+        ratio = torch.where(output == 0, 0, relevance / torch.where(output == 0, 1, output)) / 2
+        gradients = torch.autograd.grad(output, leaves, ratio.detach())
+        return tuple(given * gradient for given, gradient in zip(self.inputs, gradients, strict=True))
+
+
+def by_module(module: nn.Module, hook: Hook | None, inputs: Tensor, relevance: Tensor) -> Tensor:
+    """Return what a hook of Zennit's protocol, or the gradient, hands back to the input of a module."""
+    with torch.enable_grad():
+        leaf = inputs.detach().clone().requires_grad_()
+        if hook is None:
+            return torch.autograd.grad(module(leaf), leaf, relevance)[0]
+        own = hook.copy()
+        handles = own.register(module)
+        try:
+            output = module(leaf)
+            (found,) = torch.autograd.grad(output, leaf, relevance, allow_unused=True)
+        finally:
+            handles.remove()
+            own.remove()
+    return torch.zeros_like(inputs) if found is None else found.detach()
+
+
+class _Node(torch.autograd.Function):
+    """A value going forward; the rule of its step going back."""
+
+    @staticmethod
+    def forward(ctx: Any, step: Step, value: list[Tensor], *inputs: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.step = step
+        return value.pop()
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *ctx.step.backward(relevance))
+
+
+class Refused(torch.autograd.Function):
+    """A value that no rule is known for: the walk over the graph names it if relevance would reach it."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, value: list[Tensor], *inputs: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.refusal = name
+        return value.pop()
+
+    @staticmethod
+    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
+        raise NotImplementedError(f"{ctx.refusal} has no relevance rule")
+
+
+def node(step: Step, value: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the value as the result of a step."""
+    return _Node.apply(step, [value], *inputs)  # type: ignore[no-any-return]

@@ -1,0 +1,108 @@
+"""What is known about the tensors of a run that depend on the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from edgefilter.stems.reading import tensors_in
+
+if TYPE_CHECKING:
+    from .steps import Step
+
+__all__ = ["Linear", "Recipe", "Value", "replaced", "tensors_in"]
+
+
+class Recipe(NamedTuple):
+    """The call that gave a tensor, so that it can be made again from other tensors."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    part: int | None  # which of several results
+
+
+class Linear(NamedTuple):
+    """A linear map whose result a constant scale and shift can be merged with."""
+
+    module: nn.Module
+    inputs: Tensor
+    axis: int  # of the output channels
+    owner: nn.Module | None
+
+
+class Value:
+    """What is known about a tensor that depends on the image.
+
+    Attributes
+    ----------
+    run : object
+        The engine's run it belongs to.
+    gate : int
+        How much the tensor looks like a gate, for products: 0 not at all, 1 clipped, 2 squashed, 3 a softmax.
+    from_image : bool
+        Whether no convolution lies between it and the image.
+    linear : Linear or None
+        The linear map that gave it.
+    recipe : Recipe or None
+        The call that gave it, if that is affine in every tensor that depends on the image.
+    squashes : (Tensor, str) or None
+        The argument and the name of the monotone function that gave it.
+    step : Step or None
+        The step that gave it.
+    parts : Tensor or None
+        The responses of a bank by color, where it is their sum.
+    viewed : bool
+        Whether another tensor shares its memory.
+    """
+
+    __slots__ = ("from_image", "gate", "linear", "parts", "readers", "recipe", "run", "squashes", "step", "viewed")
+
+    def __init__(self, run: object, *, gate: int = 0, from_image: bool = False) -> None:
+        self.run, self.gate, self.from_image = run, gate, from_image
+        self.linear: Linear | None = None
+        self.recipe: Recipe | None = None
+        self.squashes: tuple[Tensor, str] | None = None
+        self.step: Step | None = None
+        self.parts: Tensor | None = None
+        self.viewed = False
+        self.readers: list[bool | Value] = []
+
+    def is_steady(self) -> bool:
+        """Return whether its relevance is proportional to it: not if a normalization with a shift reads it."""
+        pending, seen = [self], set[int]()
+        while pending:
+            value = pending.pop()
+            for reader in value.readers:
+                if reader is False:
+                    return False
+                if isinstance(reader, Value) and id(reader) not in seen:
+                    seen.add(id(reader))
+                    pending.append(reader)
+        return True
+
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.linear = self.recipe = self.squashes = self.step = self.parts = None
+        self.readers = []
+
+
+def replaced(value: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Return an argument with its tensors replaced, also inside lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        parts = [replaced(part, change) for part in value]
+        if hasattr(value, "_fields"):
+            return type(value)(*parts)
+        return type(value)(parts) if type(value) in (list, tuple) else _like(value, parts)
+    if isinstance(value, dict):
+        return {key: replaced(part, change) for key, part in value.items()}
+    return value
+
+
+def _like(value: Any, parts: list[Any]) -> Any:
+    """Return a list, or what torch returns for several results, with other parts."""
+    return list(parts) if isinstance(value, list) else type(value)(parts)
