@@ -17,8 +17,8 @@ __all__ = ["rearrangement"]
 NAMES = (
     "flatten", "ravel", "reshape", "permute", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze", "chunk", "split",
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "roll", "flip", "fliplr", "flipud", "rot90",
-    "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand", "expand_as",
-    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16", "type_as", "view_as", "reshape_as",
+    "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand",
+    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16", 
     "gather", "take_along_dim", "broadcast_to", "masked_fill", "where", "cpu", "cuda", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "native_channel_shuffle", "unfold", "diagonal", "tril", "triu", "adjoint", "pin_memory", "type",
     "broadcast_tensors", "atleast_1d", "atleast_2d", "atleast_3d", "masked_select", "as_subclass", "masked_scatter",
@@ -45,10 +45,14 @@ def view(call: Call) -> Any:
     return call.run.rearranged(call._replace(function=Tensor.reshape))
 
 
-@rule_for(Tensor.view_as)
-def view_as(call: Call) -> Any:
-    """Reshape as another tensor."""
-    return call.run.rearranged(call._replace(function=Tensor.reshape_as))
+@rule_for(Tensor.view_as, Tensor.reshape_as, Tensor.expand_as, Tensor.type_as)
+def like_another(call: Call) -> Any:
+    """Take the shape or the type of another tensor, of which nothing else counts."""
+    signal, other = call.bound("input", "other").values()
+    if not call.is_signal(signal):
+        return call.function(signal, other.detach())
+    function = Tensor.reshape_as if call.function is Tensor.view_as else call.function
+    return call.run.rearranged(call._replace(function=function, args=(signal, other.detach()), kwargs={}))
 
 
 @rule_for(torch.detach, Tensor.detach, Tensor.data.__get__, torch.zeros_like, torch.ones_like)
