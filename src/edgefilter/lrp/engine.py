@@ -206,7 +206,7 @@ class Engine(TorchFunctionMode):
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor if self.value(tensor) is not None else tensor.detach()
 
-    def refused(self, call: Call) -> Any:
+    def refused(self, call: Call, *, gate: int = 0) -> Any:
         """Return the results of a function without a rule: as constants they will do."""
         if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
             raise UnsupportedModelError(self._no_rule(call))
@@ -218,7 +218,7 @@ class Engine(TorchFunctionMode):
         def mark(tensor: Tensor) -> Tensor:
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 return tensor
-            return self.tag(Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near)
+            return self.tag(Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near, gate=gate)
 
         return replaced(result, mark)
 

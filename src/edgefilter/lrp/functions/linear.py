@@ -17,7 +17,7 @@ from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
 from edgefilter.lrp.standins import Passing, of_function
 from edgefilter.lrp.values import Linear
-from .table import Call, rule_for
+from .table import Call, rule_for, stronger
 
 __all__ = ["linear_step", "merged"]
 
@@ -294,7 +294,7 @@ def _base(weight: Tensor) -> Tensor:
 
 
 def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    """Multiply two factors: by a constant, by attention weights, or two signals."""
+    """Multiply two factors: by a constant, or by the weights of an attention, which are squashed or at least activated."""
     run = call.run
     signals = [factor for factor in factors if call.is_signal(factor)]
     with torch.no_grad():
@@ -304,14 +304,14 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
         return _by_constant(run, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
     if run.attention == "attnlrp":
         return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
-    weights = [factor for factor in factors if run.value(factor).gate == 3]
-    if len(weights) != 1:
+    weights = stronger(run, *factors)
+    if weights is None:
         return run.refused(call)
     from .averages import average_step
 
-    place = 0 if factors[1] is weights[0] else 1
-    held = weights[0].detach()
-    run.value(weights[0]).readers.append(True)
+    place = 0 if factors[1] is weights else 1
+    held = weights.detach()
+    run.value(weights).readers.append(True)
     one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
     return average_step(run, factors[place], one, value, steady=False)
 

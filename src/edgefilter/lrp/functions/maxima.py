@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgefilter.lrp.standins import Passing
-from .table import Call, methods, rule_for
+from .table import CLIPPED, Call, methods, rule_for
 
 __all__ = ["pooling"]
 
@@ -79,4 +79,4 @@ def extreme_of_two(call: Call) -> Any:
     if call.is_signal(first) and call.is_signal(second):
         return _without_recipe(call)
     signal = first if call.is_signal(first) else second
-    return call.run.passing(call, signal, call.value(), gate=1, kind=Passing)
+    return call.run.passing(call, signal, call.value(), gate=CLIPPED, kind=Passing)

@@ -12,7 +12,7 @@ from edgefilter.lrp.standins import Affine, Passing, of_function
 from edgefilter.lrp.steps import Bilinear
 from edgefilter.lrp.values import Recipe
 from .linear import merged
-from .table import Call, rule_for
+from .table import SQUASHED, Call, methods, rule_for, stronger
 
 __all__ = ["scaled"]
 
@@ -43,21 +43,21 @@ def product(call: Call) -> Any:
 
 
 def _gate(run: Any, first: Tensor, second: Tensor) -> Tensor | None:
-    """Return the factor that is a gate: the more squashed one, or else the smaller one; None if it cannot be told."""
-    strengths = [run.value(factor).gate for factor in (first, second)]
-    if strengths[0] != strengths[1]:
-        return first if strengths[0] > strengths[1] else second
-    if first.numel() != second.numel():
+    """Return the factor that is a gate: the squashed one, or the smaller one, or that of a gated unit; None if none is."""
+    squashed = stronger(run, first, second, least=SQUASHED)
+    if squashed is None and first.numel() != second.numel():
         return first if first.numel() < second.numel() else second
-    return None
+    return stronger(run, first, second) if squashed is None else squashed
 
 
 @rule_for(torch.div, Tensor.div, Tensor.__truediv__, torch.divide, Tensor.divide, torch.true_divide)
 def quotient(call: Call) -> Any:
     """Divide a signal by a constant or by a deviation, which is held constant."""
     given = call.bound("input", "other")
-    if given.get("rounding_mode") or not call.is_signal(given["input"]):
+    if given.get("rounding_mode"):
         return call.run.refused(call)
+    if not call.is_signal(given["input"]):
+        return divisor(call)
     signal, other = given["input"], given["other"]
     if not call.is_signal(other):
         return scaled(call, signal, other, torch.div)
@@ -65,7 +65,13 @@ def quotient(call: Call) -> Any:
     with torch.no_grad():
         value = signal.detach() / other.detach()
     plain = call._replace(function=torch.div, args=(signal, other.detach()), kwargs={})
-    return call.run.passing(plain, signal, value)
+    return call.run.passing(plain, signal, value, gate=call.run.value(signal).gate)
+
+
+@rule_for(Tensor.__rtruediv__, *methods("rsqrt", "reciprocal"))
+def divisor(call: Call) -> Any:
+    """Divide something by a signal: as a factor it is held constant, and nothing else can be done with it."""
+    return call.run.refused(call, gate=SQUASHED)
 
 
 @rule_for(torch.neg, Tensor.neg, Tensor.__neg__, torch.negative, Tensor.negative)
