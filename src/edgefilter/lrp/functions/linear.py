@@ -16,7 +16,7 @@ from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, Toke
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
 from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Linear
+from edgefilter.lrp.values import Linear, replaced
 from .table import Call, rule_for, stronger
 
 __all__ = ["linear_step", "merged"]
@@ -60,6 +60,7 @@ def convolution(call: Call) -> Any:
     )
     owner = call.run.modules.owner((types.Convolution,), weight)
     known = call.run.value(inputs)
+    module.__dict__["present"] = _present(call.run, inputs)
     if known is not None and known.parts is not None and groups == 1 and set(weight.shape[2:]) == {1}:
         return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
     if axes == 2 and known is not None and known.from_image:
@@ -68,6 +69,20 @@ def convolution(call: Call) -> Any:
     if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
         module.__class__ = FullConv2d
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
+
+
+def _present(run: Any, inputs: Tensor) -> Tensor | None:
+    """Return 1 for the values of a padded tensor and 0 for its constant border; None if it is not padded."""
+    known = run.value(inputs)
+    recipe = None if known is None else known.recipe
+    if recipe is None or recipe.function not in (F.pad, torch.constant_pad_nd):
+        return None
+    with torch.no_grad():
+        one, none = (
+            recipe.function(*replaced(recipe.args, like), **replaced(recipe.kwargs, like))
+            for like in (torch.ones_like, torch.zeros_like)
+        )
+    return (one != none).to(inputs.dtype)
 
 
 def _pads(module: nn.Module) -> bool:
