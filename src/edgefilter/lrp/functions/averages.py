@@ -13,7 +13,7 @@ from zennit import types
 from edgefilter.lrp.standins import Average, AveragePool, of_function
 from edgefilter.lrp.steps import Step
 from edgefilter.lrp.values import Recipe
-from .table import Call, methods, rule_for
+from .table import SQUASHED, Call, methods, rule_for
 
 __all__ = ["average_step", "averaged"]
 
@@ -82,7 +82,10 @@ def average_step(
 ) -> Tensor:
     """Return a weighted sum as a step; an unsteady one shares by the positive summands."""
     module = of_function(kind, function)
-    result: Tensor = run.step(Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True)
+    gate = run.value(signal).gate
+    result: Tensor = run.step(
+        Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True, gate=gate if gate >= SQUASHED else 0
+    )
     if not steady:
         run.value(result).readers.append(False)
     return result
