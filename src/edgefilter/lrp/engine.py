@@ -14,7 +14,7 @@ from zennit.core import Composite, Hook
 
 from edgefilter.errors import UnsupportedModelError
 from .composites import NamedComposite
-from .functions import INPLACE, NATIVE, TABLE, Call
+from .functions import ACTIVATED, INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function
@@ -185,7 +185,8 @@ class Engine(TorchFunctionMode):
 
     def rearranged(self, call: Call, result: Any = None) -> Any:
         """Return the result of a function whose gradient hands relevance where it belongs."""
-        known = [found for given in tensors_in((call.args, call.kwargs)) if (found := self.value(given)) is not None]
+        signals = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
+        known = [found for given in signals if (found := self.value(given)) is not None]
         if result is None:
             args, kwargs = (replaced(part, self._own) for part in (call.args, call.kwargs))
             with torch.enable_grad():
@@ -195,7 +196,9 @@ class Engine(TorchFunctionMode):
         for part, tensor in enumerate(result if several else (result,)):
             if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
                 continue
-            self.tag(tensor, gate=min(found.gate for found in known), from_image=near)
+            gate = min(found.gate for found in known)
+            is_cut = several or tensor.numel() < max(given.numel() for given in signals)
+            self.tag(tensor, gate=0 if is_cut and gate == ACTIVATED else gate, from_image=near)
             made: Value = getattr(tensor, TAG)
             made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
             for found in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -45,9 +46,15 @@ def product(call: Call) -> Any:
 def _gate(run: Any, first: Tensor, second: Tensor) -> Tensor | None:
     """Return the factor that is a gate: the squashed one, or the smaller one, or that of a gated unit; None if none is."""
     squashed = stronger(run, first, second, least=SQUASHED)
-    if squashed is None and first.numel() != second.numel():
-        return first if first.numel() < second.numel() else second
+    sizes = [_values(factor) for factor in (first, second)]
+    if squashed is None and sizes[0] != sizes[1]:
+        return first if sizes[0] < sizes[1] else second
     return stronger(run, first, second) if squashed is None else squashed
+
+
+def _values(tensor: Tensor) -> int:
+    """Return how many values a tensor holds, those that were expanded counted once."""
+    return math.prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
 
 
 @rule_for(torch.div, Tensor.div, Tensor.__truediv__, torch.divide, Tensor.divide, torch.true_divide)
