@@ -16,8 +16,9 @@ from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, Toke
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
 from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Linear, replaced
-from .table import Call, rule_for, stronger
+from edgefilter.lrp.values import Linear
+from .rearrangements import border
+from .table import SOFTMAX, Call, rule_for, stronger
 
 __all__ = ["linear_step", "merged"]
 
@@ -77,12 +78,7 @@ def _present(run: Any, inputs: Tensor) -> Tensor | None:
     recipe = None if known is None else known.recipe
     if recipe is None or recipe.function not in (F.pad, torch.constant_pad_nd):
         return None
-    with torch.no_grad():
-        one, none = (
-            recipe.function(*replaced(recipe.args, like), **replaced(recipe.kwargs, like))
-            for like in (torch.ones_like, torch.zeros_like)
-        )
-    return (one != none).to(inputs.dtype)
+    return border(recipe).to(inputs.dtype)
 
 
 def _pads(module: nn.Module) -> bool:
@@ -155,7 +151,14 @@ def linear_step(
             value = linear_map(module).run(inputs.detach())
     asked = owner
     result: Tensor = run.step(
-        Step, module, (inputs,), value, hook=run.modules.hook(module, asked), reader=True, from_image=False
+        Step,
+        module,
+        (inputs,),
+        value,
+        hook=run.modules.hook(module, asked),
+        reader=True,
+        from_image=False,
+        gate=SOFTMAX if run.value(inputs).gate == SOFTMAX else 0,  # attention weights that are mixed from head to head
     )
     run.value(result).linear = Linear(module, inputs, axis % result.dim(), owner)
     return result
@@ -327,6 +330,8 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
     place = 0 if factors[1] is weights else 1
     held = weights.detach()
     run.value(weights).readers.append(True)
+    if bool((held < 0).any()):
+        return _by_constant(run, factors[place], held, function, value, flipped=place == 1)
     one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
     return average_step(run, factors[place], one, value, steady=False)
 
