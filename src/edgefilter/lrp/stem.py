@@ -124,6 +124,12 @@ class Stem:
             return self._of_layer(run, module, inputs, name)
         if self.path is not None and not _belongs(name, self.path):
             return linear_step(run, module, inputs, 1, owner)
+        images = run.leaf_of(inputs)
+        if len(inputs) != len(images) and inputs.dim() == images.dim():
+            raise UnsupportedModelError(
+                f"stem {name!r} must read whole images to be seen as a bank of filters; got {len(inputs)} pieces of "
+                f"{len(images)} images. Name another layer with layer=..."
+            )
         if module.groups != 1:
             raise UnsupportedModelError(
                 f"stem {name!r} must be a Conv2d with groups=1 to be seen as a bank of filters and a mixing; got "
