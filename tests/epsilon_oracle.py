@@ -8,6 +8,8 @@ original model under a torch function mode: no graph, no rule, nothing of edgefi
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -173,6 +175,11 @@ def _scaled(function, signal, other, **kwargs):
     return result
 
 
+def _values(x):
+    """Count the values that lie in memory: those that were expanded once."""
+    return math.prod(size for size, step in zip(x.shape, x.stride(), strict=True) if step)
+
+
 def _product(function, first, second):
     if not _is_signal(first) or not _is_signal(second):
         signal = first if _is_signal(first) else second
@@ -182,8 +189,8 @@ def _product(function, first, second):
     if first is second:
         return function(first, second.detach())
     gates = [getattr(factor, "gate", 0) for factor in (first, second)]
-    if first.numel() != second.numel():
-        holds_first = first.numel() < second.numel()
+    if _values(first) != _values(second):
+        holds_first = _values(first) < _values(second)
     elif gates[0] != gates[1]:
         holds_first = gates[0] > gates[1]
     else:
