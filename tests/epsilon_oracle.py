@@ -1,9 +1,9 @@
 """What LRP-epsilon gives for epsilon -> 0: input times gradient of the model with its non-linearities frozen.
 
-Activations pass ``f(x) / x``; gates, attention weights, and the deviations and norms that normalisations divide by are
-constants, while their means are linear maps. Of two signals that are multiplied, one is a constant: the smaller one, or what
-was clipped, or what was activated; a signal times itself is a function of it. What a signal is divided by is a constant. It runs the
-original model under a torch function mode: no graph, no rule, nothing of edgefilter.
+Activations pass ``f(x) / x``; attention weights, and the deviations and norms that normalisations divide by are constants,
+while their means are linear maps. Of two signals that are multiplied, one is a constant: what was squashed, or the
+smaller one, or what was clipped or activated; a signal times itself is a function of it. What a signal is divided by is
+a constant. It runs the original model under a torch function mode: no graph, no rule, nothing of edgefilter.
 """
 
 from __future__ import annotations
@@ -50,15 +50,17 @@ ACTIVATIONS = {function: function for function in SAME} | {
     torch.Tensor.abs: torch.abs,
 }
 CLIPPING = (F.relu6, F.hardtanh, torch.clamp, torch.Tensor.clamp, torch.Tensor.clamp_)
+SQUASHING = {
+    torch.sigmoid: torch.sigmoid,
+    torch.Tensor.sigmoid: torch.sigmoid,
+    torch.Tensor.sigmoid_: torch.sigmoid,
+    F.sigmoid: torch.sigmoid,
+    F.hardsigmoid: F.hardsigmoid,
+}
 GATES = (
-    torch.sigmoid,
-    torch.Tensor.sigmoid,
-    F.sigmoid,
-    F.hardsigmoid,
     F.softmax,
     torch.softmax,
     torch.Tensor.softmax,
-    torch.Tensor.sigmoid_,
     torch.norm,
     torch.Tensor.norm,
     torch.linalg.vector_norm,
@@ -83,8 +85,9 @@ MATRIX_PRODUCTS = (
 )
 MOVES = (
     "view reshape permute transpose flatten unflatten expand unsqueeze squeeze chunk split unbind contiguous repeat t float "
-    "to __getitem__ roll"
+    "to __getitem__ roll expand_as view_as"
 ).split()
+MEANS = "mean sum interpolate avg_pool2d adaptive_avg_pool2d".split()
 PRODUCTS = {
     torch.mul: torch.mul,
     torch.Tensor.mul: torch.mul,
@@ -112,6 +115,10 @@ class Frozen(TorchFunctionMode):
             result = _through_the_origin(ACTIVATIONS[func], *args, **kwargs)
             result.gate = 2 if func in CLIPPING else 1
             return result
+        if func in SQUASHING:
+            result = _through_the_origin(SQUASHING[func], *args, **kwargs)
+            result.gate = 3
+            return result
         if func in GATES:
             with torch.no_grad():
                 return func(args[0].clone(), *args[1:], **kwargs)
@@ -136,7 +143,7 @@ class Frozen(TorchFunctionMode):
             return func(*_with_weights_held(args), **kwargs)
         result = func(*args, **kwargs)
         gate = getattr(args[0], "gate", 0) if args else 0
-        if gate and func.__name__ in MOVES:
+        if gate and func.__name__ in MOVES or (gate == 3 and func.__name__ in MEANS):
             for part in result if isinstance(result, (tuple, list)) else (result,):
                 part.gate = gate
         return result
@@ -189,7 +196,10 @@ def _product(function, first, second):
     if first is second:
         return function(first, second.detach())
     gates = [getattr(factor, "gate", 0) for factor in (first, second)]
-    if _values(first) != _values(second):
+    squashed = [gate == 3 for gate in gates]
+    if squashed[0] != squashed[1]:
+        holds_first = squashed[0]
+    elif _values(first) != _values(second):
         holds_first = _values(first) < _values(second)
     elif gates[0] != gates[1]:
         holds_first = gates[0] > gates[1]
