@@ -66,7 +66,9 @@ def averaged(
         value = function(signal.detach())
     function.__name__ = call.name
     result = average_step(call.run, signal, function, value, kind=kind, owner=owner)
-    call.run.value(result).recipe = Recipe(call.function, call.args, call.kwargs, None)
+    made, gate = call.run.value(result), call.run.value(signal).gate
+    made.gate = gate if gate >= SQUASHED else 0
+    made.recipe = Recipe(call.function, call.args, call.kwargs, None)
     return result
 
 
@@ -82,10 +84,7 @@ def average_step(
 ) -> Tensor:
     """Return a weighted sum as a step; an unsteady one shares by the positive summands."""
     module = of_function(kind, function)
-    gate = run.value(signal).gate
-    result: Tensor = run.step(
-        Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True, gate=gate if gate >= SQUASHED else 0
-    )
+    result: Tensor = run.step(Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True)
     if not steady:
         run.value(result).readers.append(False)
     return result
