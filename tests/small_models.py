@@ -107,7 +107,13 @@ def snapshot(model, *tensors):
             if isinstance(value := getattr(module_hooks, name), dict)
         ],
         "inputs": [
-            (id(t), t.requires_grad, t.is_leaf, None if t.grad is None else t.grad.clone(), t.detach().clone())
+            (
+                id(t),
+                t.requires_grad,
+                t.is_leaf,
+                None if t.grad is None else t.grad.clone(),
+                t.detach().clone(),
+            )
             for t in tensors
         ],
     }
