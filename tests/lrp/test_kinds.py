@@ -48,56 +48,56 @@ def assert_conserved(function):
 # Linear maps
 
 
-def row_by_row(l, h):
-    return torch.stack([torch.mv(l.weight, row) for row in h]) + l.bias
+def row_by_row(m, h):
+    return torch.stack([torch.mv(m.weight, row) for row in h]) + m.bias
 
 
-def column_by_column(l, h):
-    return torch.stack([h.mul(w).sum(1) + b for w, b in zip(l.weight, l.bias, strict=True)], 1)
+def column_by_column(m, h):
+    return torch.stack([h.mul(w).sum(1) + b for w, b in zip(m.weight, m.bias, strict=True)], 1)
 
 
-def repeated(l, h):
-    return l.weight.t().expand(len(h), -1, -1)
+def repeated(m, h):
+    return m.weight.t().expand(len(h), -1, -1)
 
 
 LINEAR = {
-    "h @ W.T + b": lambda l, h: h @ l.weight.T + l.bias,
-    "b + h @ W.mT": lambda l, h: l.bias + h @ l.weight.mT,
-    "(W @ h.T).T + b": lambda l, h: (l.weight @ h.T).T + l.bias,
-    "torch.matmul": lambda l, h: torch.matmul(h, l.weight.t()) + l.bias,
-    "h.matmul": lambda l, h: h.matmul(l.weight.t()).add(l.bias),
-    "torch.mm": lambda l, h: torch.mm(h, l.weight.t()) + l.bias,
-    "einsum bi,oi->bo": lambda l, h: torch.einsum("bi,oi->bo", h, l.weight) + l.bias,
-    "einsum oi,bi->bo": lambda l, h: torch.einsum("oi,bi->bo", l.weight, h) + l.bias,
-    "einsum ...i,io->...o": lambda l, h: torch.einsum("...i,io->...o", h, l.weight.t()) + l.bias,
-    "einsum bi,oi": lambda l, h: torch.einsum("bi, oi", h, l.weight) + l.bias,
-    "einsum bhi,hoi->bo": lambda l, h: (
-        torch.einsum("bhi,hoi->bo", h.view(-1, 2, 4), l.weight.view(-1, 2, 4).transpose(0, 1)) + l.bias
+    "h @ W.T + b": lambda m, h: h @ m.weight.T + m.bias,
+    "b + h @ W.mT": lambda m, h: m.bias + h @ m.weight.mT,
+    "(W @ h.T).T + b": lambda m, h: (m.weight @ h.T).T + m.bias,
+    "torch.matmul": lambda m, h: torch.matmul(h, m.weight.t()) + m.bias,
+    "h.matmul": lambda m, h: h.matmul(m.weight.t()).add(m.bias),
+    "torch.mm": lambda m, h: torch.mm(h, m.weight.t()) + m.bias,
+    "einsum bi,oi->bo": lambda m, h: torch.einsum("bi,oi->bo", h, m.weight) + m.bias,
+    "einsum oi,bi->bo": lambda m, h: torch.einsum("oi,bi->bo", m.weight, h) + m.bias,
+    "einsum ...i,io->...o": lambda m, h: torch.einsum("...i,io->...o", h, m.weight.t()) + m.bias,
+    "einsum bi,oi": lambda m, h: torch.einsum("bi, oi", h, m.weight) + m.bias,
+    "einsum bhi,hoi->bo": lambda m, h: (
+        torch.einsum("bhi,hoi->bo", h.view(-1, 2, 4), m.weight.view(-1, 2, 4).transpose(0, 1)) + m.bias
     ),
-    "addmm": lambda l, h: torch.addmm(l.bias, h, l.weight.t()),
-    "bias.addmm": lambda l, h: l.bias.addmm(h, l.weight.t()),
-    "addmm, alpha and beta": lambda l, h: torch.addmm(2 * l.bias, h, l.weight.t() / 3, beta=0.5, alpha=3),
-    "bmm": lambda l, h: torch.bmm(h[:, None], repeated(l, h)).squeeze(1) + l.bias,
-    "baddbmm": lambda l, h: torch.baddbmm(l.bias.expand(len(h), 1, -1), h[:, None], repeated(l, h)).squeeze(
+    "addmm": lambda m, h: torch.addmm(m.bias, h, m.weight.t()),
+    "bias.addmm": lambda m, h: m.bias.addmm(h, m.weight.t()),
+    "addmm, alpha and beta": lambda m, h: torch.addmm(2 * m.bias, h, m.weight.t() / 3, beta=0.5, alpha=3),
+    "bmm": lambda m, h: torch.bmm(h[:, None], repeated(m, h)).squeeze(1) + m.bias,
+    "baddbmm": lambda m, h: torch.baddbmm(m.bias.expand(len(h), 1, -1), h[:, None], repeated(m, h)).squeeze(
         1
     ),
-    "F.linear": lambda l, h: F.linear(h, l.weight, l.bias),
-    "F.linear, keywords": lambda l, h: F.linear(input=h, weight=l.weight, bias=l.bias),
-    "F.linear without bias": lambda l, h: F.linear(h, l.weight) + l.bias,
-    "F.conv1d": lambda l, h: F.conv1d(h[:, :, None], l.weight[:, :, None], l.bias).squeeze(2),
-    "F.conv2d": lambda l, h: F.conv2d(h[:, :, None, None], l.weight[:, :, None, None], l.bias).flatten(1),
-    "tensordot": lambda l, h: torch.tensordot(h, l.weight, dims=([1], [1])) + l.bias,
-    "inner": lambda l, h: torch.inner(h, l.weight) + l.bias,
+    "F.linear": lambda m, h: F.linear(h, m.weight, m.bias),
+    "F.linear, keywords": lambda m, h: F.linear(input=h, weight=m.weight, bias=m.bias),
+    "F.linear without bias": lambda m, h: F.linear(h, m.weight) + m.bias,
+    "F.conv1d": lambda m, h: F.conv1d(h[:, :, None], m.weight[:, :, None], m.bias).squeeze(2),
+    "F.conv2d": lambda m, h: F.conv2d(h[:, :, None, None], m.weight[:, :, None, None], m.bias).flatten(1),
+    "tensordot": lambda m, h: torch.tensordot(h, m.weight, dims=([1], [1])) + m.bias,
+    "inner": lambda m, h: torch.inner(h, m.weight) + m.bias,
     "mv": row_by_row,
     "h.mul(w).sum()": column_by_column,
-    "(h[:, None] * W).sum(-1)": lambda l, h: (h[:, None] * l.weight).sum(-1) + l.bias,
-    "two halves added": lambda l, h: (
-        F.linear(h[:, :3], l.weight[:, :3]) + F.linear(h[:, 3:], l.weight[:, 3:], l.bias)
+    "(h[:, None] * W).sum(-1)": lambda m, h: (h[:, None] * m.weight).sum(-1) + m.bias,
+    "two halves added": lambda m, h: (
+        F.linear(h[:, :3], m.weight[:, :3]) + F.linear(h[:, 3:], m.weight[:, 3:], m.bias)
     ),
-    "one output each": lambda l, h: (
-        torch.cat([F.linear(h, l.weight[i : i + 1]) for i in range(4)], 1) + l.bias
+    "one output each": lambda m, h: (
+        torch.cat([F.linear(h, m.weight[i : i + 1]) for i in range(4)], 1) + m.bias
     ),
-    "minus the negative": lambda l, h: l.bias - h @ -l.weight.T,
+    "minus the negative": lambda m, h: m.bias - h @ -m.weight.T,
 }
 
 
@@ -115,7 +115,7 @@ class Hidden(nn.Module):
 
     def __init__(self, spelling):
         super().__init__()
-        self.body, self.spelling = Middle(head=lambda l, h: spelling(l, h).relu()), spelling
+        self.body, self.spelling = Middle(head=lambda m, h: spelling(m, h).relu()), spelling
         self.last = nn.Linear(4, 3)
 
     def forward(self, x):
@@ -127,7 +127,7 @@ class Hidden(nn.Module):
 def test_a_hidden_linear_map_in_any_spelling_has_the_scores_of_nn_linear(spelling, composite):
     """The same within the network, where biases are left out of the rules or keep their share."""
     found = explain(seeded(Hidden, LINEAR[spelling]), pictures(), 2, composite)
-    assert_same_scores(found, explain(seeded(Hidden, lambda l, h: l(h)), pictures(), 2, composite))
+    assert_same_scores(found, explain(seeded(Hidden, lambda m, h: m(h)), pictures(), 2, composite))
 
 
 @BOTH
@@ -140,18 +140,18 @@ def test_a_one_by_one_convolution_of_a_single_place_has_the_scores_of_nn_linear(
         conv.bias.copy_(net.fc.bias)
     other = copy.deepcopy(net)
     other.fc = conv
-    other.head = lambda l, h: l(h[:, :, None, None]).flatten(1)
+    other.head = lambda m, h: m(h[:, :, None, None]).flatten(1)
     assert_same_scores(explain(other, pictures(), 2, composite), explain(net, pictures(), 2, composite))
 
 
 TOKENS = {
-    "t @ W.T + b": lambda l, t: t @ l.weight.T + l.bias,
-    "einsum bli,oi->blo": lambda l, t: torch.einsum("bli,oi->blo", t, l.weight) + l.bias,
-    "F.linear": lambda l, t: F.linear(t, l.weight, l.bias),
-    "bmm": lambda l, t: torch.bmm(t, repeated(l, t)) + l.bias,
-    "baddbmm": lambda l, t: torch.baddbmm(l.bias.expand(len(t), t.shape[1], -1), t, repeated(l, t)),
-    "flat addmm": lambda l, t: torch.addmm(l.bias, t.flatten(0, 1), l.weight.t()).view(*t.shape[:2], -1),
-    "tensordot": lambda l, t: torch.tensordot(t, l.weight, dims=([2], [1])) + l.bias,
+    "t @ W.T + b": lambda m, t: t @ m.weight.T + m.bias,
+    "einsum bli,oi->blo": lambda m, t: torch.einsum("bli,oi->blo", t, m.weight) + m.bias,
+    "F.linear": lambda m, t: F.linear(t, m.weight, m.bias),
+    "bmm": lambda m, t: torch.bmm(t, repeated(m, t)) + m.bias,
+    "baddbmm": lambda m, t: torch.baddbmm(m.bias.expand(len(t), t.shape[1], -1), t, repeated(m, t)),
+    "flat addmm": lambda m, t: torch.addmm(m.bias, t.flatten(0, 1), m.weight.t()).view(*t.shape[:2], -1),
+    "tensordot": lambda m, t: torch.tensordot(t, m.weight, dims=([2], [1])) + m.bias,
 }
 
 
@@ -173,7 +173,7 @@ class Tokens(nn.Module):
 def test_a_linear_map_of_tokens_in_any_spelling_has_the_scores_of_nn_linear(spelling, composite):
     """Maps of (N, L, C) go by the same rule however they are written."""
     found = explain(seeded(Tokens, TOKENS[spelling]), pictures(), 1, composite)
-    assert_same_scores(found, explain(seeded(Tokens, lambda l, t: l(t)), pictures(), 1, composite))
+    assert_same_scores(found, explain(seeded(Tokens, lambda m, t: m(t)), pictures(), 1, composite))
 
 
 def test_a_convolution_by_unfold_and_a_matrix_product_is_linear():
@@ -1145,7 +1145,7 @@ def without_gradients(h):
 )
 def test_a_part_without_gradients_is_refused_by_name(forward):
     """Relevance cannot pass it, and the message says which statement it is."""
-    with pytest.raises(ef.UnsupportedModelError, match="no_grad|inference_mode"):
+    with pytest.raises(ef.UnsupportedModelError, match=r"no_grad|inference_mode"):
         explain(seeded(Middle, forward), pictures())
 
 
