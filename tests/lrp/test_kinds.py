@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import edgefilter as ef
+import epsilon_oracle
 from small_models import (
     CHANNELS,
     EXACT,
@@ -703,6 +704,19 @@ def test_a_normalisation_holds_its_deviation_alone(name):
     assert_is_frozen_gradient(*NORMS[name])
 
 
+WHOLE = [name for name in NORMS if not name.startswith(("written out", "h /"))]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_oracle_of_large_models_holds_what_the_formulas_hold(name):
+    """``epsilon_oracle`` and the formulas written here agree."""
+    function, frozen = NORMS[name]
+    net, linear = seeded(Middle, function), seeded(Middle, frozen)
+    pixel, output = epsilon_oracle.input_times_gradient(net, pictures(), 1)
+    torch.testing.assert_close(pixel, input_times_gradient(linear, pictures(), 1), **EXACT)
+    torch.testing.assert_close(output, net(pictures()).detach(), **EXACT)
+
+
 @pytest.mark.parametrize("name", NORMS)
 def test_relevance_adds_up_behind_a_normalisation(name):
     """The default rules lose nothing in front of, in or behind one."""
@@ -962,6 +976,8 @@ def test_attention_in_any_form_holds_its_weights(form):
     torch.testing.assert_close(net(images), full(images), **EXACT)
     found = explain(net, images, 2, "epsilon")
     torch.testing.assert_close(found.pixel, input_times_gradient(held, images, 2), **EXACT)
+    pixel, _ = epsilon_oracle.input_times_gradient(full, images, 2)
+    torch.testing.assert_close(found.pixel, pixel, **EXACT)
     plus = explain(net, images, 2)
     assert_adds_up(plus)
     assert_same_scores(plus, explain(full, images, 2))

@@ -123,7 +123,7 @@ class Ignoring(Hook):
 class Stored(Hook):
     """Weigh the gradient by what was seen going forward."""
 
-    def forward(self, module, input, output):
+    def forward(self, module, inputs, output):
         self.stored_tensors["size"] = output.detach().abs().mean()
 
     def backward(self, module, grad_input, grad_output):
