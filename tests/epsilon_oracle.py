@@ -91,10 +91,17 @@ def _group_norm(x, groups, weight=None, bias=None, eps=1e-5):
 
 
 def _instance_norm(
-    x, mean=None, variance=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
 ):
     if not use_input_stats:
-        return F.batch_norm(x, mean, variance, weight, bias, False, momentum, eps)
+        return F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     return _by_channel(_centred(x, tuple(range(2, x.dim())), eps), weight, bias)
 
 
@@ -105,7 +112,7 @@ def _rms_norm(x, shape, weight=None, eps=None):
     return value if weight is None else value * weight
 
 
-def _normalize(x, p=2.0, dim=1, eps=1e-12):
+def _normalize(x, p=2.0, dim=1, eps=1e-12, out=None):
     return x / x.detach().norm(p, dim, keepdim=True).clamp(min=eps)
 
 
