@@ -223,6 +223,18 @@ def test_colors_that_the_model_does_not_read_get_exactly_zero(way, composite):
     assert found.pixel[:, read].flatten(2).any(2).all()
 
 
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon", "epsilon_gamma_box", "epsilon_plus_flat"])
+@pytest.mark.parametrize("front", ["crop", "centre by narrow"])
+def test_pixels_outside_a_crop_get_exactly_zero(front, composite):
+    """And those inside do not."""
+    function = FRONTS[front][0]
+    pixel = explain(seeded(Front, function), pictures(), 1, composite).pixel
+    inside = torch.zeros_like(pixel)
+    function(inside).fill_(1)
+    assert not pixel[inside == 0].any()
+    assert pixel[inside == 1].any()
+
+
 class Branches(nn.Module):
     """One convolution for each color, joined."""
 

@@ -869,3 +869,176 @@ def test_a_model_trains_on_after_it_was_explained(small_net):
         optimizer.step()
     for one, other in zip(small_net.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+# Which convolution reads the image
+
+
+class Standardised(nn.Conv2d):
+    """Weight standardisation, as in NFNet and BiT."""
+
+    def computed(self):
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        return (self.weight - mean) / (self.weight.var((1, 2, 3), keepdim=True) + 1e-5).sqrt()
+
+    def forward(self, x):
+        return F.conv2d(x, self.computed(), self.bias, self.stride, self.padding)
+
+
+class Scaled(nn.Conv2d):
+    """Weights scaled in each call."""
+
+    def computed(self):
+        return self.weight * 0.5
+
+    def forward(self, x):
+        return self._conv_forward(x, self.computed(), self.bias)
+
+
+class SamePadded(nn.Conv2d):
+    """Padding computed from the size of the image, as in TensorFlow."""
+
+    def computed(self):
+        return self.weight
+
+    def forward(self, x):
+        pad = [(size - 1) // 2 for size in self.kernel_size for _ in (0, 1)]
+        return F.conv2d(F.pad(x, pad), self.weight, self.bias)
+
+
+class WithStem(nn.Module):
+    """Another convolution is registered before the stem, and a gate after it."""
+
+    def __init__(self, stem):
+        super().__init__()
+        self.late, self.gate = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1)
+        self.front = nn.ModuleDict({"conv": stem})
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        h = self.front["conv"](x).relu()
+        h = h * torch.sigmoid(self.gate(h.mean((2, 3), keepdim=True)))
+        return self.fc(self.late(h).relu().mean((2, 3)))
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [Standardised, Scaled, SamePadded])
+def test_a_stem_is_expressed_with_the_weights_of_this_call(kind, composite):
+    """Its scores are those of an ordinary convolution with these weights, also after they changed."""
+    net = seeded(lambda: WithStem(kind(3, 8, 3)))
+    attribution = ef.EdgeFilterAttribution(net, composite)
+    for factor in (1.0, 3.0):
+        stem = net.front["conv"]
+        with torch.no_grad():
+            stem.weight[0].mul_(factor)
+        plain = copy.deepcopy(net)
+        plain.front["conv"] = nn.Conv2d(3, 8, 3, padding=kind is SamePadded).double()
+        plain.front["conv"].load_state_dict({"weight": stem.computed().detach(), "bias": stem.bias})
+        found, wanted = attribution.explain(pictures(), 1), explain(plain, pictures(), 1, composite)
+        torch.testing.assert_close(found.output, wanted.output, **EXACT)
+        torch.testing.assert_close(found.color_edge, wanted.color_edge, **EXACT)
+        if kind is not SamePadded or composite == "epsilon":
+            torch.testing.assert_close(found.pixel, wanted.pixel, **EXACT)
+
+
+@pytest.mark.parametrize("kind", [Standardised, SamePadded, nn.Conv2d])
+def test_find_stem_names_the_convolution_that_reads_the_image(kind):
+    """Neither the one that is registered first nor one of another kind."""
+    net = seeded(lambda: WithStem(kind(3, 8, 3)))
+    assert ef.find_stem(net) == "front.conv"
+    assert ef.find_stem(net, pictures()) == "front.conv"
+
+
+class SideBySide(nn.Module):
+    """Several convolutions of the image, added, as in RepVGG."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.point = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1)
+        self.b, self.fc = nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.b((self.dense(x) + self.point(x)).relu()).relu().mean((2, 3)))
+
+
+@BOTH
+def test_several_convolutions_of_the_image_are_all_expressed(composite):
+    """Nothing is lost: the sum of colors and filters is the output, or input times gradient."""
+    net = seeded(SideBySide)
+    found = explain(net, pictures(), 1, composite)
+    if composite == "epsilon":
+        wanted = input_times_gradient(net, pictures(), 1)
+        torch.testing.assert_close(found.pixel, wanted, **EXACT)
+        torch.testing.assert_close(found.color, wanted.sum((2, 3)), rtol=0, atol=1e-9)
+    else:
+        assert_adds_up(found)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        lambda: nn.Conv2d(3, 6, 3, groups=3),
+        lambda: nn.Sequential(nn.Unflatten(3, (1, -1)), nn.Conv3d(3, 8, (3, 1, 3)), nn.Flatten(3)),
+    ],
+    ids=["grouped", "three-dimensional"],
+)
+def test_a_stem_that_no_bank_expresses_is_refused_by_its_name(stem):
+    """And never another convolution taken in its place."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.late, self.special = nn.LazyConv2d(8, 3), stem()
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(self.late(self.special(x).relu()).relu().mean((2, 3)))
+
+    with torch.random.fork_rng():
+        net = Net().double().eval()
+        net(pictures())
+    for look in (ef.replace_stem, lambda model: explain(model, pictures())):
+        with pytest.raises((ValueError, TypeError, ef.UnsupportedModelError), match="special"):
+            look(net)
+
+
+USES = {
+    "weight.dtype": lambda stem, x: stem(x.type(stem.weight.dtype)),
+    "weight.device": lambda stem, x: stem(x.to(stem.weight.device)),
+    "kernel_size and stride": lambda stem, x: stem(F.pad(x, [stem.kernel_size[0] // 2] * 4))[
+        :, :, :: stem.stride[0]
+    ],
+    "padding, dilation, groups": lambda stem, x: stem(x)[
+        :, :, stem.padding[0] :: stem.dilation[0] * stem.groups
+    ],
+    "in_channels": lambda stem, x: stem(x[:, : stem.in_channels]),
+    "out_channels": lambda stem, x: stem(x).view(len(x), stem.out_channels, -1, x.shape[3] - 2),
+    "keyword": lambda stem, x: stem(input=x),
+    "bias": lambda stem, x: stem(x) - stem.bias.view(1, -1, 1, 1),
+    "padding_mode": lambda stem, x: stem(x) if stem.padding_mode == "zeros" else None,
+    "F.conv2d": lambda stem, x: F.conv2d(x, stem.weight, stem.bias, stem.stride, stem.padding),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("use", USES)
+def test_a_model_that_reads_attributes_of_its_stem_runs_replaced_and_is_explained(use, composite):
+    """The layer that takes the convolution's place answers as the convolution does."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(USES[use](self.stem, x).relu().mean((2, 3)))
+
+    net = seeded(Net)
+    replaced = ef.replace_stem(net)
+    torch.testing.assert_close(replaced(pictures()), net(pictures()), **EXACT)
+    found, other = explain(net, pictures(), 1, composite), explain(replaced, pictures(), 1, composite)
+    assert_same_scores(found, other)
+    if composite == "epsilon":
+        torch.testing.assert_close(found.pixel, input_times_gradient(net, pictures(), 1), **EXACT)
+    else:
+        assert_adds_up(found)
