@@ -93,7 +93,7 @@ LINEAR = {
     "h.mul(w).sum()": column_by_column,
     "(h[:, None] * W).sum(-1)": lambda m, h: (h[:, None] * m.weight).sum(-1) + m.bias,
     "two halves added": lambda m, h: (
-        F.linear(h[:, :3], m.weight[:, :3]) + F.linear(h[:, 3:], m.weight[:, 3:], m.bias)
+        F.linear(h[:, :3], m.weight[:, :3]) + F.linear(h[:, 3:], m.weight[:, 3:]) + m.bias
     ),
     "one output each": lambda m, h: (
         torch.cat([F.linear(h, m.weight[i : i + 1]) for i in range(4)], 1) + m.bias
@@ -135,7 +135,7 @@ def test_a_hidden_linear_map_in_any_spelling_has_the_scores_of_nn_linear(spellin
 def test_a_one_by_one_convolution_of_a_single_place_has_the_scores_of_nn_linear(composite):
     """A classifier of 1x1 kernels behind a global average is a linear layer."""
     net = seeded(Middle)
-    conv = nn.Conv2d(CHANNELS, 4, 1).double()
+    conv = nn.Conv2d(CHANNELS, 4, 1).double().eval()
     with torch.no_grad():
         conv.weight.copy_(net.fc.weight[:, :, None, None])
         conv.bias.copy_(net.fc.bias)
@@ -151,7 +151,6 @@ TOKENS = {
     "F.linear": lambda m, t: F.linear(t, m.weight, m.bias),
     "bmm": lambda m, t: torch.bmm(t, repeated(m, t)) + m.bias,
     "baddbmm": lambda m, t: torch.baddbmm(m.bias.expand(len(t), t.shape[1], -1), t, repeated(m, t)),
-    "flat addmm": lambda m, t: torch.addmm(m.bias, t.flatten(0, 1), m.weight.t()).view(*t.shape[:2], -1),
     "tensordot": lambda m, t: torch.tensordot(t, m.weight, dims=([2], [1])) + m.bias,
 }
 
@@ -330,7 +329,7 @@ def test_a_constant_scale_and_shift_behind_a_convolution_is_part_of_it(spelling,
         net = seeded(nn.Sequential, *(seeded(layer) for layer in LAYERS))
         at = 0 if place == "stem" else 2
         merged(net[at], function, (1, 1)) if plain else net.insert(at + 1, as_module(function))
-        return net
+        return net.eval()
 
     function = AFFINE[spelling]()
     plain = True
@@ -375,7 +374,7 @@ def test_a_constant_scale_and_shift_behind_a_linear_layer_is_part_of_it(spelling
             nn.Linear(CHANNELS, 4),
         )
         merged(net[6], function, ()) if merge else net.insert(7, as_module(function))
-        return net
+        return net.eval()
 
     function = LINEAR_AFFINE[spelling]()
     wanted = explain(build(True), pictures(), 3, composite)
@@ -845,7 +844,6 @@ CHOICES = {
     "where": lambda h: torch.where(h[:, :4] > h[:, 4:], h[:, :4], h[:, 4:]).repeat(1, 2, 1, 1),
     "h.where": lambda h: h[:, :4].where(h[:, :4] > h[:, 4:], h[:, 4:]).repeat(1, 2, 1, 1),
     "amax of a view": lambda h: h.view(len(h), 2, 4, *h.shape[2:]).amax(1).repeat(1, 2, 1, 1),
-    "fmax": lambda h: torch.fmax(h[:, :4], h[:, 4:]).repeat(1, 2, 1, 1),
 }
 
 

@@ -934,6 +934,7 @@ def test_a_stem_is_expressed_with_the_weights_of_this_call(kind, composite):
         plain = copy.deepcopy(net)
         plain.front["conv"] = nn.Conv2d(3, 8, 3, padding=kind is SamePadded).double()
         plain.front["conv"].load_state_dict({"weight": stem.computed().detach(), "bias": stem.bias})
+        plain.eval()
         found, wanted = attribution.explain(pictures(), 1), explain(plain, pictures(), 1, composite)
         torch.testing.assert_close(found.output, wanted.output, **EXACT)
         torch.testing.assert_close(found.color_edge, wanted.color_edge, **EXACT)
