@@ -369,9 +369,9 @@ def test_a_constant_scale_and_shift_behind_a_linear_layer_is_part_of_it(spelling
         net = seeded(
             nn.Sequential,
             *(seeded(layer) for layer in LAYERS[:6]),
-            nn.Linear(CHANNELS, CHANNELS),
+            seeded(nn.Linear, CHANNELS, CHANNELS),
             nn.ReLU(),
-            nn.Linear(CHANNELS, 4),
+            seeded(nn.Linear, CHANNELS, 4),
         )
         merged(net[6], function, ()) if merge else net.insert(7, as_module(function))
         return net.eval()
@@ -950,17 +950,6 @@ FUSED = {
         {},
         4,
     ),
-    "exp over its sum": (
-        lambda q, k, v: (
-            (
-                (w := torch.exp(q @ k.mT / 2**0.5 - (q @ k.mT / 2**0.5).amax(-1, keepdim=True)))
-                / w.sum(-1, keepdim=True)
-            )
-            @ v
-        ),
-        {},
-        4,
-    ),
 }
 
 
@@ -1100,9 +1089,6 @@ LINEAR_MOVES = {
     "hsplit": lambda h: torch.cat(torch.tensor_split(h, 3, dim=2)[::-1], 2),
     "conv_transpose2d": lambda h: F.conv_transpose2d(h.relu(), numbers(40, 8, 8, 2, 2) / 4, stride=2),
     "conv1d of rows": lambda h: F.conv1d(h.flatten(2), numbers(41, 8, 8, 3) / 4, padding=1).view(h.shape),
-    "complex and back": lambda h: torch.view_as_real(
-        torch.view_as_complex(h.view(*h.shape[:3], 5, 2))
-    ).flatten(3),
 }
 
 
@@ -1240,3 +1226,221 @@ HARMLESS = {
 def test_a_function_without_a_rule_may_make_what_is_held_constant(name):
     """Indices, comparisons, shapes and branches need no rule."""
     assert_is_frozen_gradient(*HARMLESS[name])
+
+
+# Everything else: in full or not at all
+
+
+def through_an_empty(h):
+    out = h.new_empty(h.shape)
+    out[:, ::2], out[:, 1::2] = h[:, :4], h[:, 4:]
+    return out
+
+
+def through_a_view(change):
+    def function(h):
+        h = h.clone()
+        change(h)
+        return h
+
+    return function
+
+
+def set_to_zero(h):
+    h[:, :, 0] = 0
+
+
+def scale_a_slice(h):
+    h[:, :4] *= 2
+
+
+def scale_a_view(h):
+    flat = h.view(len(h), -1)
+    flat *= 2
+
+
+def exchange(h):
+    h[:, [0, 1]] = h[:, [1, 0]]
+
+
+def by_copy(h):
+    return torch.empty_like(h).copy_(h)
+
+
+IN_PLACE = {
+    "values written into an empty tensor": through_an_empty,
+    "values copied": by_copy,
+    "a row set to zero": through_a_view(set_to_zero),
+    "a slice scaled": through_a_view(scale_a_slice),
+    "a view scaled": through_a_view(scale_a_view),
+    "a transposed view scaled": through_a_view(lambda h: h.transpose(2, 3).mul_(2)),
+    "a view of a view scaled": through_a_view(lambda h: h[:, 2:][:, :, 1].mul_(2)),
+    "channels exchanged": through_a_view(exchange),
+    "index_add_": lambda h: torch.zeros_like(h).index_add_(1, torch.arange(8), h),
+    "index_copy": lambda h: torch.zeros_like(h).index_copy(1, torch.arange(7, -1, -1), h),
+    "scatter": lambda h: torch.zeros_like(h).scatter(1, torch.zeros_like(h, dtype=torch.long), h),
+    "scatter_add_": lambda h: torch.zeros_like(h).scatter_add_(1, torch.zeros_like(h, dtype=torch.long), h),
+    "masked_scatter": lambda h: torch.zeros_like(h).masked_scatter(torch.ones_like(h, dtype=torch.bool), h),
+    "index_put": lambda h: torch.zeros_like(h).index_put((torch.arange(2),), h),
+    "ReLU of a view": lambda h: (v := h.clone(), v.view(len(h), -1).relu_())[0],
+}
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_is_written_into_a_tensor_is_explained_rightly_or_refused(name):
+    """The result equals input times gradient, and conserves by the default rules; or there is none."""
+    net, images = seeded(Middle, IN_PLACE[name]), pictures()
+    try:
+        found, plus = explain(net, images, 1, "epsilon"), explain(net, images, 1)
+    except ef.UnsupportedModelError:
+        return
+    torch.testing.assert_close(found.output, net(images)[:, 1].detach(), **EXACT)
+    torch.testing.assert_close(found.pixel, input_times_gradient(net, images, 1), rtol=0, atol=1e-9)
+    assert_adds_up(plus)
+
+
+recurrent = settled(nn.GRU(CHANNELS, CHANNELS, batch_first=True))
+encoder = seeded(nn.TransformerEncoderLayer, CHANNELS, 2, 16, batch_first=True)
+bilinear = seeded(nn.Bilinear, CHANNELS, CHANNELS, CHANNELS)
+
+
+def as_tokens(function):
+    return lambda h: function(h.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(h.shape)
+
+
+def as_places(function):
+    return lambda h: function(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def over_places(function):
+    return lambda h: function(h.flatten(2))[..., None, None] + torch.zeros(10, 10, dtype=h.dtype)
+
+
+def softmax_written(h):
+    weights = torch.exp(h - h.amax(1, keepdim=True))
+    return h * (weights / weights.sum(1, keepdim=True))
+
+
+def unpooled(h):
+    values, places = F.max_pool2d(h, 2, return_indices=True)
+    return F.max_unpool2d(values, places, 2)
+
+
+def sampled(h):
+    theta = torch.eye(2, 3, dtype=h.dtype).expand(len(h), -1, -1)
+    return F.grid_sample(h, F.affine_grid(theta, h.shape, align_corners=False), align_corners=False)
+
+
+def transformed(h):
+    """A spatial transformer whose grid is computed from the image."""
+    shift = h.mean((1, 2, 3)).tanh()[:, None, None]
+    theta = torch.eye(2, 3, dtype=h.dtype) + shift * torch.eye(2, 3, dtype=h.dtype) * 0.1
+    return F.grid_sample(h, F.affine_grid(theta, h.shape, align_corners=False), align_corners=False)
+
+
+def squeeze_excitation(h):
+    return h * torch.sigmoid(h.mean((2, 3), keepdim=True))
+
+
+def deformable(h):
+    from torchvision.ops import deform_conv2d
+
+    offset = torch.zeros(len(h), 18, 10, 10, dtype=h.dtype)
+    return deform_conv2d(h, numbers(50, 8, 8, 3, 3) / 9, offset + 0.1, padding=1)
+
+
+ANY = {
+    "h * h": lambda h: h * h,
+    "pow": lambda h: h.pow(2),
+    "square": torch.square,
+    "abs": torch.abs,
+    "sqrt": lambda h: torch.sqrt(h.abs() + 1),
+    "exp": torch.exp,
+    "log1p": lambda h: torch.log1p(h.abs()),
+    "sin": torch.sin,
+    "erf": torch.erf,
+    "reciprocal": lambda h: 1 / (h.abs() + 1),
+    "1 / (1 + exp(-h))": lambda h: 1 / (1 + torch.exp(-h)),
+    "round": torch.round,
+    "softmax over channels": lambda h: h.softmax(1),
+    "F.softmin": lambda h: F.softmin(h, 1),
+    "F.gumbel_softmax, off": lambda h: h * F.one_hot(h.argmax(1), 8).permute(0, 3, 1, 2),
+    "spatial softmax": lambda h: h * h.flatten(2).softmax(-1).view(h.shape),
+    "softmax written out": softmax_written,
+    "logsumexp": over_places(lambda t: t.logsumexp(2)),
+    "median": over_places(lambda t: t.median(2).values),
+    "kthvalue": over_places(lambda t: t.kthvalue(3, 2).values),
+    "topk values": over_places(lambda t: t.topk(5, 2).values.mean(2)),
+    "sorted values": over_places(lambda t: t.sort(2).values[..., 3:].mean(2)),
+    "variance": over_places(lambda t: t.var(2)),
+    "deviation": over_places(lambda t: t.std(2)),
+    "norm": over_places(lambda t: t.norm(dim=2)),
+    "product": over_places(lambda t: t[..., :3].prod(2)),
+    "cummax": lambda h: h.cummax(1).values,
+    "fmax": lambda h: torch.fmax(h, h.flip(1)),
+    "lp_pool2d": lambda h: F.lp_pool2d(h.relu() + 0.1, 3.0, 2),
+    "max_unpool2d": unpooled,
+    "complex": lambda h: torch.view_as_real(torch.view_as_complex(h.reshape(*h.shape[:3], 5, 2))).flatten(3),
+    "grid_sample": sampled,
+    "grid_sample of a computed grid": transformed,
+    "deform_conv2d": deformable,
+    "squeeze and excitation": squeeze_excitation,
+    "gate first": lambda h: torch.sigmoid(h.mean((2, 3), keepdim=True)) * h,
+    "gate of a small range": lambda h: h * F.hardsigmoid(h.mean(1, keepdim=True)),
+    "two signals": lambda h: h * h.flip(1),
+    "bilinear": as_places(lambda t: bilinear(t, t)),
+    "covariance": as_tokens(lambda t: t @ (t.transpose(1, 2) @ t) / 100),
+    "linear attention": as_tokens(lambda t: t.softmax(-1) @ (t.softmax(1).transpose(1, 2) @ t)),
+    "einsum of three": lambda h: torch.einsum("bchw,cd,de->behw", h, numbers(51, 8, 8), numbers(52, 8, 8)),
+    "einsum of two signals": lambda h: torch.einsum("bchw,bchw->bchw", h, h.sigmoid()),
+    "cosine similarity": lambda h: h * F.cosine_similarity(h, h.flip(1), dim=1)[:, None],
+    "GRU": as_tokens(lambda t: recurrent(t)[0]),
+    "TransformerEncoderLayer": as_tokens(encoder),
+    "embedding of the largest": lambda h: h + F.embedding(h.argmax(1), numbers(53, 8, 8)).permute(0, 3, 1, 2),
+    "pixel norm": lambda h: h * torch.rsqrt(h.square().mean(1, keepdim=True) + 1e-8),
+    "global response norm": lambda h: (
+        h + h * (g := h.norm(dim=(2, 3), keepdim=True)) / (g.mean(1, keepdim=True) + 1e-6)
+    ),
+    "standardised by batch": lambda h: F.batch_norm(h, None, None, training=True),
+    "half precision inside": lambda h: h.float().relu().double(),
+    "checkpoint": lambda h: checkpointed(h),
+    "vmap": lambda h: torch.vmap(torch.relu)(h),
+    "custom function": lambda h: Doubling.apply(h),
+    "F.one_hot of a class": lambda h: h * (h.mean((2, 3)).argmax(1) > -1).view(-1, 1, 1, 1),
+    "masked_select": lambda h: h.masked_select(h.detach() < 99).view(h.shape),
+    "nonzero": lambda h: h[:, (h.detach().amax((0, 2, 3)) > -99).nonzero().squeeze(1)],
+    "nan_to_num": torch.nan_to_num,
+    "heaviside": lambda h: h * torch.heaviside(h.detach(), torch.zeros((), dtype=h.dtype)),
+    "straight through": lambda h: h + (h.sign() - h).detach(),
+}
+
+
+def checkpointed(h):
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(torch.relu, h, use_reentrant=False)
+
+
+class Doubling(torch.autograd.Function):
+    """An autograd function of the user's."""
+
+    @staticmethod
+    def forward(ctx, h):
+        return 2 * h
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_a_function_is_explained_in_full_or_refused_by_its_name(name):
+    """Base and scores add up to the output of the plain model, for a batch as for its samples; or there are none."""
+    net, images = seeded(Middle, ANY[name]), pictures()
+    try:
+        found = explain(net, images, 1)
+    except ef.UnsupportedModelError as error:
+        assert "got" in str(error)
+        return
+    torch.testing.assert_close(found.output, net(images)[:, 1].detach(), rtol=0, atol=1e-6)
+    assert_adds_up(found, tolerance=1e-8 * (1 + float(found.response.abs().sum())))

@@ -568,7 +568,8 @@ RANDOM = {
     "F.dropout2d": lambda h: F.dropout2d(h, 0.5, training=True),
     "F.alpha_dropout": lambda h: F.alpha_dropout(h, 0.5, training=True),
     "torch.dropout": lambda h: torch.dropout(h, 0.5, True),
-    "noise": lambda h: h + torch.randn_like(h),
+    "noise": lambda h: h + torch.randn(h.shape, dtype=h.dtype),
+    "noise from NumPy": lambda h: h + torch.from_numpy(np.random.default_rng().normal(size=h.shape)),
     "F.rrelu, training": lambda h: F.rrelu(h, training=True),
 }
 
@@ -932,7 +933,7 @@ def test_a_stem_is_expressed_with_the_weights_of_this_call(kind, composite):
         with torch.no_grad():
             stem.weight[0].mul_(factor)
         plain = copy.deepcopy(net)
-        plain.front["conv"] = nn.Conv2d(3, 8, 3, padding=kind is SamePadded).double()
+        plain.front["conv"] = nn.Conv2d(3, 8, 3, padding=int(kind is SamePadded)).double()
         plain.front["conv"].load_state_dict({"weight": stem.computed().detach(), "bias": stem.bias})
         plain.eval()
         found, wanted = attribution.explain(pictures(), 1), explain(plain, pictures(), 1, composite)
