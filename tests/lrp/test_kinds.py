@@ -43,7 +43,14 @@ def assert_conserved(function):
     net = seeded(Middle, function)
     found = explain(net, images, 1)
     torch.testing.assert_close(found.output, net(images)[:, 1].detach(), **EXACT)
+    assert_nothing_else_in_base(found, net)
     assert_adds_up(found)
+
+
+def assert_nothing_else_in_base(explanation, net):
+    """Check that what scores do not carry is the bias of the last layer."""
+    bias = net.fc.bias[1].detach().expand_as(explanation.base)
+    torch.testing.assert_close(explanation.base, bias, **EXACT)
 
 
 # Linear maps
@@ -1267,6 +1274,7 @@ def by_copy(h):
     return torch.empty_like(h).copy_(h)
 
 
+REVERSED = torch.arange(7, -1, -1).view(1, 8, 1, 1)
 IN_PLACE = {
     "values written into an empty tensor": through_an_empty,
     "values copied": by_copy,
@@ -1278,8 +1286,8 @@ IN_PLACE = {
     "channels exchanged": through_a_view(exchange),
     "index_add_": lambda h: torch.zeros_like(h).index_add_(1, torch.arange(8), h),
     "index_copy": lambda h: torch.zeros_like(h).index_copy(1, torch.arange(7, -1, -1), h),
-    "scatter": lambda h: torch.zeros_like(h).scatter(1, torch.zeros_like(h, dtype=torch.long), h),
-    "scatter_add_": lambda h: torch.zeros_like(h).scatter_add_(1, torch.zeros_like(h, dtype=torch.long), h),
+    "scatter": lambda h: torch.zeros_like(h).scatter(1, REVERSED.expand(h.shape), h),
+    "scatter_add_": lambda h: torch.zeros_like(h).scatter_add_(1, REVERSED.expand(h.shape), h),
     "masked_scatter": lambda h: torch.zeros_like(h).masked_scatter(torch.ones_like(h, dtype=torch.bool), h),
     "index_put": lambda h: torch.zeros_like(h).index_put((torch.arange(2),), h),
     "ReLU of a view": lambda h: (v := h.clone(), v.view(len(h), -1).relu_())[0],
@@ -1296,6 +1304,7 @@ def test_what_is_written_into_a_tensor_is_explained_rightly_or_refused(name):
         return
     torch.testing.assert_close(found.output, net(images)[:, 1].detach(), **EXACT)
     torch.testing.assert_close(found.pixel, input_times_gradient(net, images, 1), rtol=0, atol=1e-9)
+    assert_nothing_else_in_base(plus, net)
     assert_adds_up(plus)
 
 
@@ -1346,7 +1355,7 @@ def deformable(h):
     from torchvision.ops import deform_conv2d
 
     offset = torch.zeros(len(h), 18, 10, 10, dtype=h.dtype)
-    return deform_conv2d(h, numbers(50, 8, 8, 3, 3) / 9, offset + 0.1, padding=1)
+    return deform_conv2d(h, offset + 0.1, numbers(50, 8, 8, 3, 3) / 9, padding=1)
 
 
 ANY = {
@@ -1437,10 +1446,29 @@ class Doubling(torch.autograd.Function):
 def test_a_function_is_explained_in_full_or_refused_by_its_name(name):
     """Base and scores add up to the output of the plain model, for a batch as for its samples; or there are none."""
     net, images = seeded(Middle, ANY[name]), pictures()
+    found = unless_refused(net, images)
+    if found is not None:
+        torch.testing.assert_close(found.output, net(images)[:, 1].detach(), rtol=0, atol=1e-6)
+        assert_nothing_else_in_base(found, net)
+        assert_adds_up(found, tolerance=1e-8 * (1 + float(found.response.abs().sum())))
+
+
+def unless_refused(net, images):
+    """Return an explanation, or None where the model is refused."""
     try:
-        found = explain(net, images, 1)
-    except ef.UnsupportedModelError as error:
-        assert "got" in str(error)
-        return
-    torch.testing.assert_close(found.output, net(images)[:, 1].detach(), rtol=0, atol=1e-6)
-    assert_adds_up(found, tolerance=1e-8 * (1 + float(found.response.abs().sum())))
+        return explain(net, images, 1)
+    except ef.UnsupportedModelError:
+        return None
+
+
+def test_a_function_of_the_users_own_is_refused_by_its_name():
+    """Its backward pass is no rule, and gradients are off in its forward for a reason."""
+    with pytest.raises(ef.UnsupportedModelError, match="Doubling"):
+        explain(seeded(Middle, Doubling.apply), pictures())
+
+
+def test_a_function_that_runs_where_it_cannot_be_seen_is_not_taken_for_a_constant():
+    """``vmap`` of a ReLU has the scores of ReLU, or is refused; it never has none."""
+    found = unless_refused(seeded(Middle, torch.vmap(torch.relu)), pictures())
+    if found is not None:
+        assert_same_scores(found, explain(seeded(Middle, torch.relu), pictures(), 1))
