@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision import transforms
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms, tv_tensors
 
 import edgefilter as ef
 from small_models import (
@@ -233,6 +234,69 @@ def test_pixels_outside_a_crop_get_exactly_zero(front, composite):
     function(inside).fill_(1)
     assert not pixel[inside == 0].any()
     assert pixel[inside == 1].any()
+
+
+def shift_in_place(x):
+    x -= 0.3
+    x *= 2
+    return x
+
+
+def blind_in_place(x):
+    x[:, 1] = 0
+    return x
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (shift_in_place, lambda x: (x - 0.3) * 2),
+        (blind_in_place, lambda x: x * torch.tensor([1.0, 0, 1]).double().view(3, 1, 1)),
+    ],
+)
+def test_a_model_that_overwrites_its_input_leaves_the_users_images(change, same, composite):
+    """And has the scores of the model that does not."""
+    images = pictures()
+    found = explain(seeded(Front, change), images, 1, composite)
+    assert torch.equal(images, pictures())
+    assert_same_scores(found, explain(seeded(Front, same), pictures(), 1, composite))
+
+
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda x: nn.Parameter(x),
+        lambda x: x.clone().requires_grad_() * 1,
+        lambda x: tv_tensors.Image(x),
+        lambda x: x.to(memory_format=torch.channels_last),
+        lambda x: x[:, :, ::1].transpose(2, 3).contiguous().transpose(2, 3),
+    ],
+    ids=["parameter", "not a leaf", "tv_tensor", "channels_last", "strided"],
+)
+def test_any_kind_of_tensor_is_an_image(disguise):
+    """Scores are those of the plain tensor."""
+    found = explain(seeded(Core), disguise(pictures()), 1)
+    assert type(found.pixel) is torch.Tensor
+    assert_same_scores(found, explain(seeded(Core), pictures(), 1))
+
+
+@pytest.mark.parametrize(
+    "surrounding",
+    [
+        lambda: torch.device("cpu"),
+        lambda: FlopCounterMode(display=False),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.no_grad,
+    ],
+    ids=["device", "flop counter", "autocast", "no_grad"],
+)
+def test_modes_around_the_call_change_nothing(surrounding):
+    """Those of others are function modes, too."""
+    wanted = explain(seeded(Core), pictures(), 1)
+    with surrounding():
+        found = explain(seeded(Core), pictures(), 1)
+    assert_same_scores(found, wanted)
 
 
 class Branches(nn.Module):

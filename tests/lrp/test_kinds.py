@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 
 import pytest
 import torch
@@ -1467,8 +1468,50 @@ def test_a_function_of_the_users_own_is_refused_by_its_name():
         explain(seeded(Middle, Doubling.apply), pictures())
 
 
-def test_a_function_that_runs_where_it_cannot_be_seen_is_not_taken_for_a_constant():
-    """``vmap`` of a ReLU has the scores of ReLU, or is refused; it never has none."""
-    found = unless_refused(seeded(Middle, torch.vmap(torch.relu)), pictures())
+def in_a_thread(h):
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.relu(h)))
+    thread.start()
+    thread.join()
+    return seen[0]
+
+
+def behind_a_switch(h):
+    with torch._C.DisableTorchFunction():
+        return torch.relu(h)
+
+
+HIDDEN = {
+    "vmap": lambda h: torch.vmap(torch.relu)(h),
+    "vmap over channels": lambda h: torch.func.vmap(lambda t: t.relu(), in_dims=1, out_dims=1)(h),
+    "aten": lambda h: torch.ops.aten.relu(h),
+    "aten overload": lambda h: torch.ops.aten.relu.default(h),
+    "another thread": in_a_thread,
+    "torch functions switched off": behind_a_switch,
+    "checkpoint": checkpointed,
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_function_that_runs_where_it_cannot_be_seen_is_not_taken_for_a_constant(name):
+    """A ReLU there has the scores of a ReLU, or is refused; it never has none."""
+    found = unless_refused(seeded(Middle, HIDDEN[name]), pictures())
     if found is not None:
         assert_same_scores(found, explain(seeded(Middle, torch.relu), pictures(), 1))
+
+
+CUT = {
+    "detach": lambda h: h.detach(),
+    "data": lambda h: h.data,
+    "a new leaf": lambda h: h.detach().clone().requires_grad_(),
+    "NumPy and back": lambda h: torch.from_numpy(h.detach().numpy()),
+    "lists and back": lambda h: torch.tensor(h.tolist(), dtype=h.dtype),
+    "torch.tensor": lambda h: h.new_tensor(h.detach().numpy()),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_model_whose_output_is_cut_off_from_the_image_is_refused(name):
+    """There is nothing to explain, and an error of PyTorch's own would not say why."""
+    with pytest.raises(ef.UnsupportedModelError):
+        explain(seeded(Middle, CUT[name]), pictures())
