@@ -838,6 +838,59 @@ def test_an_activation_in_any_spelling_passes_relevance_on(name, spelling):
     assert_conserved(function)
 
 
+# Gates
+
+gate_layer = seeded(nn.Conv2d, CHANNELS, CHANNELS, 1, seed=7)
+place_layer = seeded(nn.Conv2d, 2, 1, 3, padding=1, seed=8)
+
+
+def by_channel(squash):
+    return lambda h: squash(gate_layer(h.mean((2, 3), keepdim=True)))
+
+
+def by_place(h):
+    seen = torch.cat([h.mean(1, keepdim=True), h.amax(1, keepdim=True)], 1)
+    return torch.sigmoid(place_layer(seen))
+
+
+def everywhere(h):
+    return torch.sigmoid(gate_layer(h))
+
+
+GATED = {  # a function of signal and gate, and the gate
+    "h * g": (lambda h, g: h * g, by_channel(torch.sigmoid)),
+    "g * h": (lambda h, g: g * h, by_channel(torch.sigmoid)),
+    "h.mul(g)": (lambda h, g: h.mul(g), by_channel(F.hardsigmoid)),
+    "torch.mul(g, h)": (lambda h, g: torch.mul(g, h), by_channel(F.hardsigmoid)),
+    "h.mul_(g)": (lambda h, g: h.clone().mul_(g), by_channel(torch.sigmoid)),
+    "g.expand_as(h) * h": (lambda h, g: g.expand_as(h) * h, by_channel(torch.sigmoid)),
+    "h * g.view": (lambda h, g: h * g.flatten(1)[:, :, None, None], by_channel(torch.sigmoid)),
+    "softmax over channels": (lambda h, g: g * h, by_channel(lambda z: z.softmax(1))),
+    "clamped gate": (lambda h, g: g * h, by_channel(lambda z: (0.2 * z + 0.5).clamp(0, 1))),
+    "relu6 gate": (lambda h, g: g * h, by_channel(lambda z: F.relu6(z + 3) / 6)),
+    "tanh gate": (lambda h, g: g * h, by_channel(torch.tanh)),
+    "h * (1 + g)": (lambda h, g: h * (1 + g), by_channel(torch.sigmoid)),
+    "2 * g * h": (lambda h, g: 2 * g * h, by_channel(torch.sigmoid)),
+    "h + h * g": (lambda h, g: h + h * g, by_channel(torch.sigmoid)),
+    "by place": (lambda h, g: h * g, by_place),
+    "by place, first": (lambda h, g: g * h, by_place),
+    "everywhere": (lambda h, g: h * g, everywhere),
+    "everywhere, first": (lambda h, g: g * h, everywhere),
+    "highway": (lambda h, g: g * h.flip(1) + (1 - g) * h, everywhere),
+    "two squashed": (lambda h, g: g * torch.tanh(h), everywhere),
+    "einsum": (lambda h, g: torch.einsum("bchw,bc->bchw", h, g.flatten(1)), by_channel(torch.sigmoid)),
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_a_gate_is_held_in_either_place(name):
+    """The squashed factor is the gate, however the product is written; all relevance stays with the signal."""
+    combine, gate = GATED[name]
+    signal = (lambda h, g: g * through(torch.tanh)(h)) if name == "two squashed" else combine
+    assert_is_frozen_gradient(lambda h: combine(h, gate(h)), lambda h: signal(h, gate(h).detach()))
+    assert_conserved(lambda h: combine(h, gate(h)))
+
+
 # Choices between signals
 
 
