@@ -1,7 +1,7 @@
 """What LRP-epsilon gives for epsilon -> 0: input times gradient of the model with its non-linearities frozen.
 
-Activations pass ``f(x) / x``; gates, attention weights and normalisation statistics are constants. It runs the original
-model under a torch function mode: no graph, no rule, nothing of edgefilter.
+Activations pass ``f(x) / x``; gates, attention weights and the deviations of normalisations are constants, their means
+linear maps. It runs the original model under a torch function mode: no graph, no rule, nothing of edgefilter.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Frozen(TorchFunctionMode):
         if func in GATES:
             with torch.no_grad():
                 return func(args[0].clone(), *args[1:], **kwargs)
-        if func is F.layer_norm:
-            return _layer_norm(*args, **kwargs)
+        if func in NORMALIZATIONS:
+            return NORMALIZATIONS[func](*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return _attention(*args, **kwargs), None
         return func(*args, **(kwargs or {}))
@@ -65,13 +65,42 @@ def _through_the_origin(function, x, *args, **kwargs):
     return x * slope + offset
 
 
-def _layer_norm(x, shape, weight=None, bias=None, eps=1e-5, *_):
-    axes = tuple(range(-len(shape), 0))
-    mean = x.detach().mean(axes, keepdim=True)
+def _standardized(x, axes, eps):
+    """Subtract the mean, divide by the deviation as it is."""
     deviation = (x.detach().var(axes, unbiased=False, keepdim=True) + eps).sqrt()
-    value = (x - mean) / deviation
+    return (x - x.mean(axes, keepdim=True)) / deviation
+
+
+def _layer_norm(x, shape, weight=None, bias=None, eps=1e-5, *_):
+    value = _standardized(x, tuple(range(-len(shape), 0)), eps)
     value = value if weight is None else value * weight
     return value if bias is None else value + bias
+
+
+def _group_norm(x, groups, weight=None, bias=None, eps=1e-5):
+    value = _standardized(x.reshape(len(x), groups, -1), (2,), eps).reshape(x.shape)
+    channels = (-1, *[1] * (x.dim() - 2))
+    value = value if weight is None else value * weight.reshape(channels)
+    return value if bias is None else value + bias.reshape(channels)
+
+
+def _instance_norm(x, mean=None, var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
+    assert use_input_stats
+    return _group_norm(x, x.shape[1], weight, bias, eps)
+
+
+def _rms_norm(x, shape, weight=None, eps=None):
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    size = (x.detach().square().mean(tuple(range(-len(shape), 0)), keepdim=True) + eps).sqrt()
+    return x / size if weight is None else x / size * weight
+
+
+NORMALIZATIONS = {
+    F.layer_norm: _layer_norm,
+    F.group_norm: _group_norm,
+    F.instance_norm: _instance_norm,
+    F.rms_norm: _rms_norm,
+}
 
 
 def _attention(query, key, value, width, heads, weight, bias, *args, **kwargs):

@@ -121,7 +121,7 @@ class Stem:
         if self.layer is not None:
             if owner is not self.layer.conv:
                 return linear_step(run, module, inputs, 1, owner)
-            return self._of_layer(run, module, inputs, name)
+            return self._of_layer(run, module, inputs, name, owner)
         if self.path is not None and not _belongs(name, self.path):
             return linear_step(run, module, inputs, 1, owner)
         if module.groups != 1:
@@ -160,7 +160,9 @@ class Stem:
             value = module.forward(inputs.detach())
         return mixed(run, module, mixing, parts, owner, value)
 
-    def _of_layer(self, run: Engine, module: Any, inputs: Tensor, name: str) -> Tensor:
+    def _of_layer(
+        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
+    ) -> Tensor:
         assert self.layer is not None
         if self.reads:
             raise UnsupportedModelError(
