@@ -22,6 +22,7 @@ SAME = (
     F.mish,
     torch.relu,
     torch.tanh,
+    torch.exp,
 )
 ACTIVATIONS = {function: function for function in SAME} | {
     torch.relu_: torch.relu,
@@ -84,7 +85,9 @@ def _group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     return value if bias is None else value + bias.reshape(channels)
 
 
-def _instance_norm(x, mean=None, var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5):
+def _instance_norm(
+    x, running_mean, running_var, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-5
+):
     assert use_input_stats
     return _group_norm(x, x.shape[1], weight, bias, eps)
 
@@ -114,9 +117,10 @@ def _attention(query, key, value, width, heads, weight, bias, *args, **kwargs):
 
 
 def input_times_gradient(model, images, target):
-    """Return (pixels, output) of the frozen model in one backward pass."""
+    """Return (pixels, output) of the frozen model in one backward pass; one target for all images or one for each."""
     leaf = images.detach().clone().requires_grad_()
     with Frozen():
         output = model(leaf)
-        (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf)
+        chosen = output.gather(1, torch.as_tensor(target).expand(len(images))[:, None])
+        (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
     return (leaf * gradient).detach(), output.detach()
