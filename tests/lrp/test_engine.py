@@ -14,11 +14,9 @@ from torch.nn.modules import module as torch_module
 from torch.testing import assert_close
 from zennit.composites import EpsilonPlus
 
-
-from agreement import assert_conserved, assert_right, settle
+from agreement import assert_right, settle
 from edgefilter import EdgeFilterAttribution, UnsupportedModelError, replace_stem
 from edgefilter.lrp.engine import Engine
-from epsilon_oracle import input_times_gradient
 
 
 class Awkward(nn.Module):
@@ -281,6 +279,16 @@ def test_an_awkward_model_with_an_edge_filter_stem_is_explained_as_the_model_its
         for score in ("response", "pixel"):
             scale = float(getattr(want, score).abs().max())
             assert_close(getattr(got, score), getattr(want, score), rtol=0, atol=1e-9 * scale)
+
+
+def test_a_stem_that_fits_once_into_the_image_is_explained_with_and_without_a_bank():
+    """A map of one place: the mixing of the bank is no fully connected layer, for the stem is a convolution."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)).double().eval()
+        images = torch.randn(2, 3, 3, 3, dtype=torch.float64)
+    got, want = (EdgeFilterAttribution(net).explain(images, 1) for net in (replace_stem(model), model))
+    assert_close(got.response, want.response, rtol=0, atol=1e-12)
 
 
 def test_in_place_operations_whose_results_nobody_takes_are_followed():

@@ -107,6 +107,10 @@ class Stem:
             f"model must read the image by a Conv2d{where}; got none that does. Edge filters explain convolutional stems only."
         )
 
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.reads, self._shared = [], {}
+
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
         if self.layer is None:

@@ -35,7 +35,8 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
     Examples
     --------
-    >>> model = replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
+    >>> import edgefilter as ef
+    >>> model = ef.replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
     >>> front, tail = split(model)
     >>> images = torch.rand(1, 3, 6, 6)
     >>> front(images).shape, torch.equal(tail(front(images)), model(images))

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from zennit import types
 
 from edgefilter.lrp.linear_maps import linear_map
-from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
+from edgefilter.lrp.standins import FilterBankConv2d, FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
 from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Linear
+from edgefilter.lrp.values import Linear, Value
 from .table import Call, rule_for
 
 __all__ = ["linear_step", "merged"]
@@ -65,9 +65,15 @@ def convolution(call: Call) -> Any:
     if axes == 2 and known is not None and known.from_image:
         return call.run.stem.convolved(call.run, module, inputs, owner)
     batched = inputs.dim() == axes + 2
-    if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
+    whole = batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module)
+    if axes == 2 and groups == 1 and whole and not _is_response(known):
         module.__class__ = FullConv2d
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
+
+
+def _is_response(known: Value | None) -> bool:
+    """Return whether a tensor is what a filter bank gave: a mixing of it is part of the stem, however small the map."""
+    return known is not None and known.step is not None and isinstance(known.step.module, FilterBankConv2d)
 
 
 def _pads(module: nn.Module) -> bool:
