@@ -20,8 +20,8 @@ from edgefilter.banks.presets import complete_bank
 
 from .finding import check_module, find_stem, submodule
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d, as_bank, copy_bias
-from .reading import tensors_in
 from .padding import Padding, convolution
+from .reading import tensors_in
 from .support import TOLERANCE, fitted, lost_share
 
 __all__ = ["fold_stem", "replace_stem"]
