@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 from efficientnet_lite_pytorch import EfficientNet
+from timm.layers import Conv2dSame
 from torch import nn
 from torch.testing import assert_close
 
@@ -84,6 +85,31 @@ def test_a_bank_without_mixing_is_split(path):
     front, tail = split(nn.Sequential(bank) if path else bank)
     images = images_of(2, 3, 6, 6)
     assert_close(tail(front(images)), bank(images), rtol=0, atol=0)
+
+
+STEMS = {
+    "strided": lambda: nn.Conv2d(3, 4, 5, stride=(2, 3)),
+    "large stride": lambda: nn.Conv2d(3, 4, 4, stride=4),
+    "padded by more than it reads": lambda: nn.Conv2d(3, 4, 2, padding=3),
+    "dilated": lambda: nn.Conv2d(3, 4, 3, dilation=(2, 1), padding=2),
+    "same": lambda: nn.Conv2d(3, 4, (3, 5), padding="same"),
+    "reflecting": lambda: nn.Conv2d(3, 4, 5, padding=2, padding_mode="reflect"),
+    "circular": lambda: nn.Conv2d(3, 4, 3, padding=(2, 1), padding_mode="circular", stride=2),
+    "padded by itself": lambda: Conv2dSame(3, 4, (4, 3), stride=3, dilation=2),
+    "pointwise": lambda: nn.Conv2d(3, 4, 1),
+}
+
+
+@pytest.mark.parametrize("name", STEMS)
+def test_the_tail_of_any_stem_takes_responses_of_any_size(name):
+    """It runs the model on a blank image, which must be as large as the stem needs it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(STEMS[name](), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    model = replace_stem(model.double())
+    front, tail = split(model)
+    for size in ((12, 13), (17, 10)):
+        images = images_of(2, 3, *size)
+        assert_close(tail(front(images)), model(images), rtol=0, atol=0)
 
 
 def test_parts_share_the_parameters():
