@@ -23,6 +23,7 @@ SAME = (
     F.mish,
     torch.relu,
     torch.tanh,
+    torch.exp,
 )
 ACTIVATIONS = {function: function for function in SAME} | {
     torch.relu_: torch.relu,
@@ -158,9 +159,10 @@ def _attention(query, key, value, width, heads, weight, bias, *args, **kwargs):
 
 
 def input_times_gradient(model, images, target):
-    """Return (pixels, output) of the frozen model in one backward pass."""
+    """Return (pixels, output) of the frozen model in one backward pass; one target for all images or one for each."""
     leaf = images.detach().clone().requires_grad_()
     with Frozen():
         output = model(leaf)
-        (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf)
+        chosen = output.gather(1, torch.as_tensor(target).expand(len(images))[:, None])
+        (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
     return (leaf * gradient).detach(), output.detach()

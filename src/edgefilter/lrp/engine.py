@@ -23,7 +23,7 @@ from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function
 from .stem import Stem
-from .steps import Refused, Step, node
+from .steps import NO_RULE, Refused, Step, node
 from .values import Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
@@ -99,7 +99,8 @@ class Engine(TorchFunctionMode):
             value.forget()
         for step in self.steps:
             step.forget()
-        self._values, self._now, self._foreign, self._leaves = [], {}, {}, ()
+        self.stem.forget()
+        self.steps, self._values, self._now, self._foreign, self._leaves = [], [], {}, {}, ()
 
     # Knowing tensors.
 
@@ -243,7 +244,7 @@ class Engine(TorchFunctionMode):
     def refused(self, call: Call) -> Any:
         """Return the results of a function without a rule: as constants they will do."""
         if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
-            raise UnsupportedModelError(self._no_rule(call))
+            raise UnsupportedModelError(NO_RULE.format(self._described(call)))
         inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
         near = all(self.known(given).from_image for given in inputs)
         with torch.no_grad():
@@ -261,12 +262,6 @@ class Engine(TorchFunctionMode):
     def _described(self, call: Call) -> str:
         where = self.modules.name
         return f"{call.name} (in {where!r})" if where else call.name
-
-    def _no_rule(self, call: Call) -> str:
-        return (
-            f"model must consist of operations with a known relevance rule; got {self._described(call)}. Its scores would "
-            "be wrong, so none are given. Replace this operation, or explain a part of the model without it."
-        )
 
     # Seeing functions.
 

@@ -111,6 +111,10 @@ class Stem:
             f"model must read the image by a Conv2d{where}; got none that does. Edge filters explain convolutional stems only."
         )
 
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.reads, self._shared = [], {}
+
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
         if self.layer is None:
@@ -125,7 +129,7 @@ class Stem:
         if self.layer is not None:
             if owner is not self.layer.conv:
                 return linear_step(run, module, inputs, 1, owner)
-            return self._of_layer(run, module, inputs, owner, name)
+            return self._of_layer(run, module, inputs, name, owner)
         if self.path is not None and not _belongs(name, self.path):
             return linear_step(run, module, inputs, 1, owner)
         if module.groups != 1:
@@ -170,7 +174,7 @@ class Stem:
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(
-        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, name: str
+        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
     ) -> Tensor:
         assert self.layer is not None
         if self.reads:

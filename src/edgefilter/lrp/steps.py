@@ -8,12 +8,21 @@ import torch
 from torch import Tensor, nn
 from zennit.core import Hook
 
+from edgefilter.errors import UnsupportedModelError
+
 from .linear_maps import linear_map
 from .pieces import in_pieces, shared_in_pieces
 from .rules import Rule
 from .values import Value
 
-__all__ = ["Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+__all__ = ["NO_RULE", "Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+
+FORGOTTEN = nn.Identity()
+
+NO_RULE = (
+    "model must consist of operations with a known relevance rule; got {}. Its scores would be wrong, so none are given. "
+    "Replace what has no rule, or explain a part of the model without it."
+)
 
 
 class Step:
@@ -34,6 +43,8 @@ class Step:
 
     Attributes
     ----------
+    kind : str
+        What the step computes.
     received, handed_on : float
         Total relevance at its output and what it gave to its inputs, if ``watched``.
     keeps_bias : bool
@@ -46,17 +57,10 @@ class Step:
         self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value
     ) -> None:
         self.name, self.module, self.hook = name, module, hook
+        self.kind = _kind(module)
         self.inputs, self.value = inputs, value
         self.keeps_bias = True
         self.received = self.handed_on = 0.0
-
-    @property
-    def kind(self) -> str:
-        """What the step computes."""
-        function = getattr(self.module, "function", None)
-        name: str = getattr(function, "__name__", "")
-        kind = type(self.module).__name__
-        return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
 
     @property
     def rule(self) -> str:
@@ -90,7 +94,14 @@ class Step:
     def forget(self) -> None:
         """Let go of all tensors."""
         self.inputs = ()
-        self.module = nn.Identity()
+        self.module = FORGOTTEN
+
+
+def _kind(module: nn.Module) -> str:
+    function = getattr(module, "function", None)
+    name: str = getattr(function, "__name__", "")
+    kind = type(module).__name__
+    return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
 
 
 class Summing(Step):
@@ -174,9 +185,8 @@ class Refused(torch.autograd.Function):
         return value.pop()
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:
-        """Raise: the walk refuses such a graph before."""
-        raise NotImplementedError(f"{ctx.refusal} has no relevance rule")
+    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
+        raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 
 def node(step: Step, value: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:

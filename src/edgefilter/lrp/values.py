@@ -96,7 +96,7 @@ class Value:
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        self.linear = self.recipe = self.squashes = self.step = self.parts = None
+        self.run = self.linear = self.recipe = self.squashes = self.step = self.parts = None
         self.readers = []
 
 

@@ -14,6 +14,7 @@ from zennit import types
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.linear_maps import linear_map
 from edgefilter.lrp.standins import (
+    FilterBankConv2d,
     FullConv1d,
     FullConv2d,
     FullConv3d,
@@ -26,7 +27,7 @@ from edgefilter.lrp.standins import (
 )
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
-from edgefilter.lrp.values import Linear, Recipe
+from edgefilter.lrp.values import Linear, Recipe, Value
 
 from .table import Call, rule_for
 
@@ -85,9 +86,15 @@ def convolution(call: Call) -> Any:
             "Edge filters explain two-dimensional stems only."
         )
     batched = inputs.dim() == axes + 2
-    if groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
+    whole = batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module)
+    if groups == 1 and whole and not _is_response(known):
         module.__class__ = FULL[axes]
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
+
+
+def _is_response(known: Value | None) -> bool:
+    """Return whether a tensor is what a filter bank gave: a mixing of it is part of the stem, however small the map."""
+    return known is not None and known.step is not None and isinstance(known.step.module, FilterBankConv2d)
 
 
 def _pads(module: nn.Module) -> bool:
