@@ -185,7 +185,8 @@ class Refused(torch.autograd.Function):
         return value.pop()
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
+    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:
+        """Raise: the walk over the graph refuses what would lead here."""
         raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 
