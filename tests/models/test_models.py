@@ -89,13 +89,13 @@ def tiny(tmp_path):
 # --- the laws -----------------------------------------------------------------------------------------------
 
 
-def test_all_scores_add_up_to_the_logit(explained):
+def test_base_and_scores_add_up_to_the_logit(explained):
     """Colors, filters, pairs, responses and pixels of every network."""
     network, images, scores = explained
     logits = network(images)[torch.arange(3), [0, 3, 4]]
     for name in ("color", "edge", "color_edge", "response", "pixel"):
         total = getattr(scores, name).flatten(1).sum(1)
-        assert_close(total, logits.detach(), rtol=0, atol=1e-11, msg=f"{name} does not add up")
+        assert_close(scores.base + total, logits.detach(), rtol=0, atol=1e-11, msg=f"{name} does not add up")
 
 
 def test_a_batch_gives_the_same_as_its_samples(explained):

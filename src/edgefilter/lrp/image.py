@@ -18,6 +18,8 @@ __all__ = ["by_color", "colors", "present", "replayed"]
 def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     """Return how much each channel of a tensor depends on each color of the image, and the axis of the colors.
 
+    Behind a convolution, the channels are what is scored in place of colors.
+
     Returns
     -------
     shares : Tensor, shape (channels, C), float64
@@ -25,7 +27,7 @@ def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     axis : int
         1, or the last axis of an image whose channels come last.
     """
-    leaf = run.leaf_of(inputs)
+    leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
     if inputs is leaf:
         return torch.eye(inputs.shape[1], dtype=torch.float64), 1
     found = []
@@ -75,7 +77,7 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
 
 def present(run: Engine, inputs: Tensor) -> Tensor | None:
     """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told."""
-    leaf = run.leaf_of(inputs)
+    leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
     if inputs is leaf:
         return None
     generator = torch.Generator().manual_seed(0)

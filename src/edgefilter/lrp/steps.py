@@ -33,8 +33,12 @@ class Step:
 
     Attributes
     ----------
+    kind : str
+        What it computes.
     received, handed_on : float
         Total relevance at its output and what it gave to its inputs, if ``watched``.
+    turns : int
+        How often relevance came back to it, if ``watched``.
     keeps_bias : bool
         Whether the bias takes part in the rule. It does not if it belongs to the base.
     """
@@ -45,15 +49,12 @@ class Step:
         self.name, self.module, self.hook = name, module, hook
         self.inputs, self.value = inputs, value
         self.keeps_bias = True
-        self.received = self.handed_on = 0.0
+        self.kind = _kind(module)
+        self.unwatch()
 
-    @property
-    def kind(self) -> str:
-        """What the step computes."""
-        function = getattr(self.module, "function", None)
-        name: str = getattr(function, "__name__", "")
-        kind = type(self.module).__name__
-        return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
+    def unwatch(self) -> None:
+        """Forget the relevance that was noted."""
+        self.received, self.handed_on, self.turns = 0.0, 0.0, 0
 
     @property
     def rule(self) -> str:
@@ -69,6 +70,7 @@ class Step:
             )
         shares = self.hand_back(relevance)
         if self.watched:
+            self.turns += 1
             self.received += float(relevance.sum())
             self.handed_on += sum(float(share.sum()) for share in shares)
         return shares
@@ -88,6 +90,12 @@ class Step:
         """Let go of all tensors."""
         self.inputs = ()
         self.module = nn.Identity()
+
+
+def _kind(module: nn.Module) -> str:
+    kind = type(module).__name__
+    name: str = getattr(getattr(module, "function", None), "__name__", "<lambda>")
+    return name if name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
 
 
 class Summing(Step):

@@ -62,7 +62,7 @@ def convolution(call: Call) -> Any:
     known = call.run.value(inputs)
     if known is not None and known.parts is not None and groups == 1 and set(weight.shape[2:]) == {1}:
         return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
-    if axes == 2 and known is not None and known.from_image:
+    if axes == 2 and known is not None and call.run.stem.takes(call.run, owner, near=known.from_image):
         return call.run.stem.convolved(call.run, module, inputs, owner)
     batched = inputs.dim() == axes + 2
     if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
@@ -177,7 +177,9 @@ def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift:
         weight=nn.Parameter(weight, requires_grad=False),
         bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
     )
-    return linear_step(run, module, inputs, axis, owner, value)
+    result = linear_step(run, module, inputs, axis, owner, value)
+    run.value(result).step.name = known.step.name
+    return result
 
 
 def _in_layout(weight: Tensor) -> Tensor:
