@@ -12,6 +12,8 @@ from .values import Recipe, replaced, tensors_in
 if TYPE_CHECKING:
     from .engine import Engine
 
+PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)  # type: ignore[attr-defined]
+
 __all__ = ["by_color", "colors", "present", "replayed"]
 
 
@@ -76,8 +78,13 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
 
 
 def present(run: Engine, inputs: Tensor) -> Tensor | None:
-    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told."""
-    leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
+    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told.
+
+    Behind a convolution, that is within the border of constants that a padding puts around the features.
+    """
+    if not run.is_near(inputs):
+        return _within_border(run, inputs)
+    leaf = run.leaf_of(inputs)
     if inputs is leaf:
         return None
     generator = torch.Generator().manual_seed(0)
@@ -87,6 +94,23 @@ def present(run: Engine, inputs: Tensor) -> Tensor | None:
         return None
     mask = one != none
     return None if bool(mask.all()) else mask.to(inputs.dtype)
+
+
+def _within_border(run: Engine, inputs: Tensor) -> Tensor | None:
+    value = run.value(inputs)
+    recipe = None if value is None else value.recipe
+    if recipe is None or recipe.function not in PADDINGS:
+        return None
+
+    def padded(size: float) -> Tensor:
+        args, kwargs = (
+            replaced(part, lambda given: given.new_full((1, *given.shape[1:]), size)) for part in recipe[1:3]
+        )
+        return recipe.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        mask = padded(1.0) - padded(0.0)
+    return None if bool(mask.all()) else mask
 
 
 def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zennit import types
 
+from edgefilter.lrp.image import present
 from edgefilter.lrp.linear_maps import linear_map
 from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
 from edgefilter.lrp.stem import mixed
@@ -64,6 +65,7 @@ def convolution(call: Call) -> Any:
         return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
     if axes == 2 and known is not None and call.run.stem.takes(call.run, owner, near=known.from_image):
         return call.run.stem.convolved(call.run, module, inputs, owner)
+    module.__dict__["present"] = present(call.run, inputs)
     batched = inputs.dim() == axes + 2
     if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
         module.__class__ = FullConv2d
