@@ -294,21 +294,23 @@ class ConservingNorm(Rule):
         parts = inputs if steady else tuple(positive(values) for values in inputs)
         total = sum(parts[1:], start=parts[0])
         size = sum((values.abs() for values in parts[1:]), start=parts[0].abs())
-        dead = total.abs() <= size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
-        if not bool(dead.any()):
-            ratio = relevance / total
-            return tuple(values * ratio for values in parts)
-        ratio = relevance / torch.where(dead, torch.inf, total)
-        shares = [values * ratio for values in parts]
-        rest = torch.where(dead, relevance, 0)
-        sizes = [values.abs() for values in inputs]
-        size = sum(sizes[1:], start=sizes[0])
-        empty = size <= _tiny(total)
-        ratio = rest / torch.where(empty, torch.inf, size)
-        equal = torch.where(empty, rest / len(inputs), 0)
-        return tuple(
-            share.addcmul_(values, ratio).add_(equal) for share, values in zip(shares, sizes, strict=True)
-        )
+        least = size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
+        dead = least.sub_(total.abs()) >= 0
+        ratio = torch.div(relevance, total, out=total)
+        shares = tuple(values * ratio for values in parts)
+        if bool(dead.any()):
+            _share_by_size(shares, inputs, relevance, dead)
+        return shares
+
+
+def _share_by_size(shares: Sequence[Tensor], inputs: Sequence[Tensor], relevance: Tensor, dead: Tensor) -> None:
+    """Write shares by size where a sum is no more than rounding, and equal ones where all summands are zero."""
+    sizes = [values[dead].abs() for values in inputs]
+    total = sum(sizes[1:], start=sizes[0])
+    empty = total <= _tiny(total)
+    for share, size in zip(shares, sizes, strict=True):
+        part = torch.where(empty, 1 / len(sizes), size / torch.where(empty, 1, total))
+        share[dead] = relevance[dead] * part
 
 
 def _equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Tensor | None) -> Tensor:

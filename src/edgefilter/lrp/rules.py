@@ -20,6 +20,8 @@ class Rule(Hook):  # type: ignore[misc]
     gives the same numbers through :meth:`backward`.
     """
 
+    separable = True  # whether samples can be treated one by one
+
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs of a layer, shaped as they are.
 
@@ -116,12 +118,16 @@ class Norm(Epsilon):
 class _Blind(_Stabilized):
     """A rule that does not look at the values: only at which of them depend on the image."""
 
+    separable = False  # the denominators of all samples are the same
+
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         weight = None if layer.weight is None else self._weight(layer.weight)
         present: Tensor | None = getattr(layer.module, "present", None)
         ones = torch.ones_like(layer.sample(inputs)) if present is None else present.to(inputs)
-        result = self._back(layer, self._divided(relevance, layer.forward(ones, weight)), weight, inputs)
+        total = layer.forward(ones, weight)
+        samples = zip(relevance.split(1), inputs.split(1), strict=True) if len(total) == 1 else [(relevance, inputs)]
+        result = torch.cat([self._back(layer, self._divided(part, total), weight, like) for part, like in samples])
         return result if present is None else result * ones
 
     def _weight(self, weight: Tensor) -> Tensor:
