@@ -180,7 +180,7 @@ def test_zennits_composites_stay_its_own(model, images):
     np.testing.assert_array_equal(found, ours(model, images, composite=EpsilonPlus()))
 
 
-def test_a_canonizer_reaches_the_private_copy(small_net, images):
+def test_a_canonizer_leaves_the_model_as_it_is(small_net, images):
     """Quantus hands canonizers to the composite; the model is left as it is."""
     norm = nn.BatchNorm2d(6).eval()
     norm.running_var.fill_(4.0)
