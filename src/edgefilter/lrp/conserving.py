@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .linear_maps import Favour, LinearMap, Part, is_zero, negative, positive, signed
-from .rules import Rule
+from .rules import Rule, spread_over_present
 
 __all__ = [
     "ConservingAlphaBeta",
@@ -98,13 +98,12 @@ def _added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Ten
         return result
     weight = None if layer.weight is None else layer.weight.square()
     present: Tensor | None = getattr(layer.module, "present", None)
-    part = Part(
-        layer, [(torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs), weight)]
-    )
+    ones = torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs)
+    part = Part(layer, [(ones, weight)])
     total = part.total()
-    return result + part.pull(
-        _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator).ratio
-    )
+    ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator)
+    result = result + part.pull(ratio)
+    return result if rest is None or present is None else result + spread_over_present(rest, ones)
 
 
 class ConservingEpsilon(Rule):
