@@ -19,7 +19,7 @@ import edgefilter as ef
 quantus = pytest.importorskip("quantus", reason="needs the extra quantus")
 eq = pytest.importorskip("edgefilter.quantus")
 
-TARGETS = np.array([0, 2, 3])
+TARGETS = np.array([0, 2, 3])  # Quantus refuses a batch of scores that are all negative
 SCORES = ["pixel", "color", "edge", "color_edge", "response"]
 ZERO = {"perturb_baseline": 0.0, "disable_warnings": True}  # Quantus's "black" is the smallest value, not 0
 
@@ -144,7 +144,13 @@ def test_explain_names_what_it_does_not_take(model, images):
     with pytest.raises(ValueError, match=r"one of color_edge, edge, response; got 'pixel'"):
         eq.filter_level(model, images, TARGETS, score="pixel")
     with pytest.raises(ValueError, match=r"must hold an edge-filter layer.*Call replace_stem\(model\) first"):
-        eq.explain(ef.fold_stem(model), images, TARGETS)
+        eq.filter_level(ef.fold_stem(model), images, TARGETS)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_model_without_an_edge_filter_layer_is_explained_as_it_is(model, images, score):
+    found = eq.explain(ef.fold_stem(model), images, TARGETS, score=score)
+    np.testing.assert_allclose(found, ours(model, images, score=score), rtol=0, atol=1e-6)
 
 
 # --- quantus.explain -------------------------------------------------------------------------------------

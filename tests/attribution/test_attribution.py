@@ -898,6 +898,81 @@ def test_silencing_everything_leaves_what_the_biases_give(net, images):
     assert_close(attr.silence(images, 1), net(images)[:, 1].detach(), rtol=1e-9, atol=1e-12)
 
 
+# Any bank for a model without an edge-filter layer; what is left out at its end
+
+
+def general_bank():
+    return ef.get_bank("general")
+
+
+@pytest.mark.parametrize("bank", [None, "general", general_bank(), ef.complete_bank(3, "dct")], ids=repr)
+def test_a_model_is_explained_by_a_bank_that_spans_its_stem(bank, images):
+    """As its replaced one is, by the same bank; whichever bank, the totals of the colors agree."""
+    ordinary = seeded(vgg_like)
+    found = ef.EdgeFilterAttribution(ordinary, bank=bank).explain(images, [0, 4, 2])
+    expected = ef.EdgeFilterAttribution(ef.replace_stem(ordinary, bank)).explain(images, [0, 4, 2])
+    assert found.filters == expected.filters
+    assert_close(found.response, expected.response, rtol=0, atol=1e-10)
+    assert_close(found.pixel, expected.pixel, rtol=0, atol=1e-10)
+    assert_close(found.base + found.total, found.output, rtol=0, atol=1e-10)
+
+
+def test_an_incomplete_bank_is_refused_with_what_would_be_lost(images):
+    """The share of the energy by a projection of its own: least squares on the kernels."""
+    ordinary = seeded(vgg_like)
+    weight = ordinary[0].weight.detach().reshape(18, 9).numpy()
+    kernels = ef.get_bank("sobel").weight.reshape(2, 9)
+    rest = weight - weight @ np.linalg.pinv(kernels) @ kernels
+    lost = (rest**2).sum() / (weight**2).sum()
+    attr = ef.EdgeFilterAttribution(ordinary, bank="sobel")
+    match = rf"bank 'sobel' spans 2 of the 9 dimensions of stem '0', so {lost:.1%} of the energy .* would be lost"
+    with pytest.raises(ValueError, match=match):
+        attr.explain(images, 1)
+
+
+def test_a_bank_beside_an_edge_filter_layer_is_refused(net):
+    with pytest.raises(ValueError, match=r"bank must be None for a model with an edge-filter layer.*got 'sobel'"):
+        ef.EdgeFilterAttribution(net, bank="sobel")
+    with pytest.raises(KeyError, match=r"unknown bank 'sobell'; did you mean 'sobel'?"):
+        ef.EdgeFilterAttribution(seeded(vgg_like), bank="sobell")
+
+
+@pytest.mark.parametrize(
+    ("end", "name"),
+    [(nn.Softmax(1), "softmax"), (nn.LogSoftmax(1), "log_softmax"), (nn.Sigmoid(), "sigmoid"), (None, "")],
+    ids=repr,
+)
+def test_a_monotone_function_at_the_end_is_left_out(net, images, end, name):
+    """The logit before it is explained, and the explanation says so."""
+    expected = ef.EdgeFilterAttribution(net).explain(images, 1)
+    ended = net if end is None else nn.Sequential(*net, end).eval()
+    found = ef.EdgeFilterAttribution(ended).explain(images, 1)
+    assert found.left_out == name
+    assert_close(found.output, net(images)[:, 1].detach(), rtol=1e-9, atol=1e-12)
+    assert torch.equal(found.base, expected.base)
+    assert_close(found.pixel, expected.pixel, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus", "alpha2_beta1", "epsilon"])
+def test_a_border_of_zeros_is_a_border_of_zeros(composite):
+    """Put there by the convolution or in front of it, it gets nothing, also where units are dead."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        net = nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 5, padding=2, groups=6), nn.Flatten(), nn.Linear(216, 5)
+        )
+    with torch.no_grad():
+        net[0].bias[:3] = -10.0  # so that half of the depthwise units see nothing but zeros
+    net = net.double().eval()
+    within = nn.Conv2d(6, 6, 5, groups=6).double()
+    within.load_state_dict(net[2].state_dict())
+    ahead = nn.Sequential(net[0], net[1], nn.ZeroPad2d(2), within, *net[3:]).eval()
+    x = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    expected, found = (ef.EdgeFilterAttribution(one, composite).attribute(x, 1) for one in (net, ahead))
+    assert_close(ahead(x), net(x))
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
 # Bad input
 
 NAN = torch.full((1, 3, 16, 16), torch.nan, dtype=torch.float64)
