@@ -51,7 +51,9 @@ def _to_pixels(relevance: Tensor, bank: EdgeFilterBank2d, inputs: Tensor) -> Ten
     module = layer_like(FilterBankConv2d, weight, None, **settings)
     images = _blank(inputs, bank, relevance).requires_grad_()
     padded = bank.pad_all(images)
-    module.__dict__.update(present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros")
+    module.__dict__.update(
+        present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros"
+    )
     layer = linear_map(module)
     made = layer.run(padded.detach())
     if made.shape != relevance.shape:
