@@ -1,4 +1,4 @@
-"""What trades against what in the default: the weight of the gradient beside relevance, and where it is taken.
+"""What traded against what in the former default, ``composite="calibrated"``: the weight of the gradient beside relevance, and where it is taken.
 
 ::
 
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pages import write
 
 import edgefilter as ef
-from edgefilter.lrp.calibration import STEP, WEIGHT, calibrated, measure
+from groundtruth.calibration import STEP, WEIGHT, calibrated, measure
 from groundtruth.jobs import Settings
 from groundtruth.measures import (
     Case,
