@@ -129,7 +129,7 @@ class Propagator:
         output = check_output(run(leaves, extra), len(leaves[0]))
         if run.doubtful:
             with torch.no_grad():
-                expected = check_output(self.model(*(leaf.detach() for leaf in leaves), *extra), len(leaves[0]))
+                expected = check_output(self.model(*(leaf.detach().clone() for leaf in leaves), *extra), len(leaves[0]))
             _check_same(output, expected)
         return output
 
@@ -156,7 +156,14 @@ class Propagator:
         }[down_to]
         start = weights * (output.detach() - end.constant)
         found: Sequence[Tensor | None] = [None] * (len(wanted) + len(below))
-        if run.value(output) is not None:
+        if run.value(output) is None:
+            warnings.warn(
+                "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
+                "NumPy or Python numbers. Look for where the model leaves torch.",
+                UserWarning,
+                stacklevel=7,
+            )
+        else:
             if check_graph(output, wanted, leaves[place]) and len(leaves) == 1:
                 warnings.warn(
                     "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
@@ -254,8 +261,9 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
     worst = float((expected - got).detach().abs().max()) if expected.numel() else 0.0
     if not worst <= precision.eps**exponent * max(float(expected.abs().max()), 1e-3):
         raise UnsupportedModelError(
-            f"the explained run must give the model's output; got a difference of {worst:.2g}. The model overwrites tensors that "
-            "share memory with others: use functions that are not in place there."
+            f"the explained run must give the model's output; got a difference of {worst:.2g}. Either its output "
+            "changes with each call (random numbers), or it overwrites tensors that share memory with others: use functions that "
+            "are not in place there."
         )
 
 

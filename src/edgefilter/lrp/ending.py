@@ -27,7 +27,7 @@ class Ending(NamedTuple):
     constant : Tensor
         What the last affine map adds to it, shaped as it is.
     left_out : str
-        Name of that function, or "".
+        Names of such functions, or "".
     """
 
     output: Tensor
@@ -37,16 +37,16 @@ class Ending(NamedTuple):
 
 def ending(run: Engine, output: Tensor) -> Ending:
     """Return what is explained of the output of a run."""
-    squashed = _squashed(run, output)
-    name = ""
-    if squashed is not None:
+    names = []
+    while (squashed := _squashed(run, output)) is not None:
         value = run.value(squashed)
         assert value is not None
         assert value.squashes is not None
         argument, name = value.squashes
+        names.append(name)
         output = _remade(run, output, {id(squashed): argument})
     constant = _constant(run, output, {}) if run.keeps_constant else None
-    return Ending(output, torch.zeros_like(output) if constant is None else constant.detach(), name)
+    return Ending(output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names))
 
 
 def _squashed(run: Engine, output: Tensor) -> Tensor | None:

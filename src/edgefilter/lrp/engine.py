@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -25,6 +28,7 @@ from .values import Recipe, Value, replaced, tensors_in
 __all__ = ["Engine"]
 
 TAG = "_edgefilter"  # the attribute of a tensor that says what is known about it
+CUT = "_edgefilter_cut"  # of one that was computed without gradients: where
 
 
 class Engine(TorchFunctionMode):
@@ -72,9 +76,14 @@ class Engine(TorchFunctionMode):
         """Return what the model returns, with an autograd graph of rules."""
         leaves = tuple(self.tag(image.view_as(image), from_image=True) for image in images)
         self._leaves = leaves
+        drawn = _random_states()
         with self.modules, _eager(), self:
             output = self.model(*leaves, *extra)
-        return replaced(output, self.now)
+        self.doubtful = self.doubtful or _random_states() != drawn
+        output = replaced(output, self.now)
+        for tensor in tensors_in(output):
+            self._check_not_cut(tensor)
+        return output
 
     def again(self, recipe: Recipe, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the result of a call with other tensors."""
@@ -191,11 +200,12 @@ class Engine(TorchFunctionMode):
             with torch.enable_grad():
                 result = call.function(*args, **kwargs)
         several = not isinstance(result, Tensor)
+        shaped = known[:1] if call.name.endswith("_as") else known
         near = all(found.from_image for found in known)
         for part, tensor in enumerate(result if several else (result,)):
-            if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or self.value(tensor) in known:
                 continue
-            self.tag(tensor, gate=min(found.gate for found in known), from_image=near)
+            self.tag(tensor, gate=min(found.gate for found in shaped), from_image=near)
             made: Value = getattr(tensor, TAG)
             made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
             for found in known:
@@ -246,19 +256,46 @@ class Engine(TorchFunctionMode):
         if func in INPLACE or kwargs.get("inplace"):
             return self._in_place(func, args, dict(kwargs))
         if not any(self.value(tensor) is not None for tensor in given):
-            with torch.no_grad():
-                return func(*args, **kwargs)
-        handler = TABLE.get(func)
+            return self._constant_call(func, args, kwargs, given)
         call = Call(self, func, args, kwargs)
-        if handler is None:
-            return self.refused(call)
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return self._cut(call)
+        handler = TABLE.get(func)
+        return self.refused(call) if handler is None else handler(call)
+
+    def _constant_call(self, func: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
+        """Run a function that the image has no part in as it is."""
+        cut = next((tensor for tensor in given if getattr(tensor, CUT, (None,))[0] is self), None)
+        if cut is not None and torch.is_grad_enabled():
+            self._check_not_cut(cut)
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in given):  # noqa: SLF001
             raise UnsupportedModelError(
-                f"model must not switch gradients off inside forward; got {call.name} under torch.no_grad or "
-                f"inference_mode{f' in {self.modules.name!r}' if self.modules.name else ''}, which would cut the relevance "
-                "off. Move no_grad out of forward, or use detach() on what is meant to be constant."
+                f"model must not use torch.func inside forward; got {self._described(Call(self, func, args, kwargs))} under "
+                "vmap or another transformation, which hides the image. Write the operation out for the batch."
             )
-        return handler(call)
+        with torch.no_grad():
+            result = func(*args, **kwargs)
+        if cut is not None:
+            for tensor in tensors_in(result):
+                setattr(tensor, CUT, getattr(cut, CUT))
+        return result
+
+    def _cut(self, call: Call) -> Any:
+        """Compute without gradients: in an autograd function of the user's, or under ``no_grad``, which cuts relevance off."""
+        result = call.value()
+        for tensor in tensors_in(result):
+            if tensor.is_floating_point():
+                setattr(tensor, CUT, (self, self._described(call)))
+        return result
+
+    def _check_not_cut(self, tensor: Tensor) -> None:
+        run, what = getattr(tensor, CUT, (None, ""))
+        if run is self and tensor.grad_fn is None:
+            raise UnsupportedModelError(
+                f"model must not switch gradients off inside forward; got {what} under torch.no_grad or inference_mode, "
+                "which would cut the relevance off. Move no_grad out of forward, or use detach() on what is meant to be "
+                "constant."
+            )
 
     def _in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute an in-place function out of place, and let the result take the place of its first argument."""
@@ -297,11 +334,13 @@ class Engine(TorchFunctionMode):
                 f"module {self.modules.names[id(module)]!r} must take and return one tensor, for the composite has a hook for "
                 f"it; got {len(inputs)} inputs and a {type(output).__name__}. Map the modules inside it instead."
             )
-        twin = module.__class__.__new__(module.__class__)
-        twin.__dict__ = dict(module.__dict__)
-        for place in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            twin.__dict__[place] = type(module.__dict__[place])()
-        return self.step(Step, twin, (first,), output.detach(), hook=hook)
+        return self.step(Step, self.modules.ruled_twin(module), (first,), output.detach(), hook=hook)
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Return the states of the random generators that a model may draw from."""
+    states = (np.random.get_state()[1:3], random.getstate())  # noqa: NPY002 - what the user's code draws from
+    return torch.get_rng_state().numpy().tobytes(), states[0][0].tobytes(), states[0][1], states[1]  # type: ignore[union-attr]
 
 
 def _reaches(grad_fn: Any, run: Engine) -> bool:
@@ -325,7 +364,8 @@ def _eager() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)  # of global hooks: ours are meant
         yield
 
 

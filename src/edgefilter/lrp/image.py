@@ -101,9 +101,9 @@ def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
         keep.select(axis, color).fill_(1)
         with run:
             alone = leaf * keep
-        known = {id(leaf): alone}
+        part = _remade(run, inputs, {id(leaf): alone})
         with run:
-            parts.append(_remade(run, inputs, known) - nothing)
+            parts.append(part - nothing)
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear

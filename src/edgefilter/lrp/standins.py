@@ -14,7 +14,10 @@ __all__ = [
     "Affine",
     "Average",
     "FilterBankConv2d",
+    "FullConv1d",
     "FullConv2d",
+    "FullConv3d",
+    "FullyConnected",
     "MatrixProduct",
     "Passing",
     "TokenLinear",
@@ -38,8 +41,20 @@ class FilterBankConv2d(nn.Conv2d):
     present: Tensor | None = None
 
 
-class FullConv2d(nn.Conv2d):
-    """A convolution that sees its whole input at its only place: a fully connected layer."""
+class FullyConnected:
+    """A convolution that sees its whole input at its only place."""
+
+
+class FullConv1d(FullyConnected, nn.Conv1d):
+    """A fully connected layer, written as a convolution."""
+
+
+class FullConv2d(FullyConnected, nn.Conv2d):
+    """A fully connected layer, written as a convolution."""
+
+
+class FullConv3d(FullyConnected, nn.Conv3d):
+    """A fully connected layer, written as a convolution."""
 
 
 class TokenLinear(nn.Linear):

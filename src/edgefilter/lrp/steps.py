@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from zennit.core import Hook
 
 from .linear_maps import linear_map
+from .pieces import in_pieces, shared_in_pieces
 from .rules import Rule
 from .values import Value
 
@@ -82,7 +83,7 @@ class Step:
         layer = linear_map(self.module)
         if not self.keeps_bias:
             layer.bias = None
-        return (self.hook.relevance(layer, inputs, relevance),)
+        return (in_pieces(self.hook, layer, inputs, relevance),)
 
     def forget(self) -> None:
         """Let go of all tensors."""
@@ -96,7 +97,8 @@ class Summing(Step):
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the summands."""
         if isinstance(self.hook, Rule):
-            return self.hook.shared(self.inputs, relevance, steady=self.value.is_steady())
+            steady = self.value.is_steady()
+            return shared_in_pieces(self.hook, self.inputs, relevance, steady=steady)
         stacked = by_module(self.module, self.hook, torch.stack(self.inputs, -1), relevance)
         return tuple(stacked.unbind(-1))
 

@@ -31,11 +31,13 @@ OTHERS = (
 )  # fmt: skip
 GATES = {
     "sigmoid": SQUASHED, "hardsigmoid": SQUASHED, "tanh": SQUASHED, "expit": SQUASHED, "relu6": CLIPPED,
-    "hardtanh": CLIPPED, "clamp": CLIPPED, "clip": CLIPPED, "clamp_min": CLIPPED, "clamp_max": CLIPPED,
+    "erf": SQUASHED, "hardtanh": CLIPPED, "clamp": CLIPPED, "clip": CLIPPED, "clamp_min": CLIPPED, "clamp_max": CLIPPED,
 }  # fmt: skip
 
 # Where one of these is the very end of a model, its argument is explained instead.
-MONOTONE = {"sigmoid", "hardsigmoid", "expit", "softplus", "logsigmoid", "log_sigmoid", "softmax", "log_softmax"}
+MONOTONE = {
+    "sigmoid", "hardsigmoid", "expit", "softplus", "logsigmoid", "log_sigmoid", "softmax", "log_softmax", "log", "exp", "tanh",
+}  # fmt: skip
 
 
 @rule_for(*methods(*KINDS))

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zennit import types
 
+from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.linear_maps import linear_map
-from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
+from edgefilter.lrp.standins import FullConv1d, FullConv2d, FullConv3d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
 from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Linear
+from edgefilter.lrp.values import Linear, Recipe
 from .table import Call, rule_for
 
 __all__ = ["linear_step", "merged"]
@@ -26,6 +27,7 @@ CONVOLUTIONS: dict[Any, tuple[type[nn.Module], int]] = {
     F.conv2d: (nn.Conv2d, 2),
     F.conv3d: (nn.Conv3d, 3),
 }
+FULL: dict[int, type[nn.Module]] = {1: FullConv1d, 2: FullConv2d, 3: FullConv3d}
 TRANSPOSED: dict[Any, tuple[type[nn.Module], int]] = {
     F.conv_transpose1d: (nn.ConvTranspose1d, 1),
     F.conv_transpose2d: (nn.ConvTranspose2d, 2),
@@ -45,7 +47,7 @@ def convolution(call: Call) -> Any:
     padding = given.get("padding", 0)
     module = layer_like(
         kind,
-        weight,
+        _in_layout(weight.detach(), inputs),
         bias,
         in_channels=weight.shape[1] * groups,
         out_channels=len(weight),
@@ -64,9 +66,15 @@ def convolution(call: Call) -> Any:
         return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
     if axes == 2 and known is not None and known.from_image:
         return call.run.stem.convolved(call.run, module, inputs, owner)
+    if known is not None and known.from_image:
+        where = call.run.modules.names.get(id(owner), call.run.modules.name)
+        raise UnsupportedModelError(
+            f"stem {where!r} must be a Conv2d to be seen as a bank of filters and a mixing; got a convolution over {axes} axes. "
+            "Edge filters explain two-dimensional stems only."
+        )
     batched = inputs.dim() == axes + 2
-    if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
-        module.__class__ = FullConv2d
+    if groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
+        module.__class__ = FULL[axes]
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
 
 
@@ -117,13 +125,14 @@ def linear(call: Call) -> Any:
     if call.is_signal(weight) or call.is_signal(bias) or not call.is_signal(inputs):
         return call.run.refused(call)
     owner = call.run.modules.owner((nn.Linear,), weight)
-    return _linear(call.run, inputs, weight, bias, owner)
+    return _linear(call, inputs, weight, bias, owner)
 
 
-def _linear(run: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
+def _linear(call: Call, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
     kind = TokenLinear if _has_places(inputs) else nn.Linear
     module = layer_like(kind, weight, bias, in_features=weight.shape[1], out_features=len(weight))
-    return linear_step(run, module, inputs, -1, owner)
+    recipe = Recipe(call.function, call.args, call.kwargs, None)
+    return linear_step(call.run, module, inputs, -1, owner, recipe=recipe)
 
 
 def _has_places(inputs: Tensor) -> bool:
@@ -132,17 +141,30 @@ def _has_places(inputs: Tensor) -> bool:
 
 
 def linear_step(
-    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, value: Tensor | None = None
+    run: Any,
+    module: nn.Module,
+    inputs: Tensor,
+    axis: int,
+    owner: nn.Module | None,
+    value: Tensor | None = None,
+    recipe: Recipe | None = None,
 ) -> Tensor:
     """Return the result of a layer with constant weights, as a step that later scales can be merged with."""
     if value is None:
         with torch.no_grad():
             value = linear_map(module).run(inputs.detach())
-    asked = owner
     result: Tensor = run.step(
-        Step, module, (inputs,), value, hook=run.modules.hook(module, asked), reader=True, from_image=False
+        Step,
+        module,
+        (inputs,),
+        value,
+        hook=run.modules.hook(module, owner),
+        reader=True,
+        from_image=None if recipe is not None else False,
     )
-    run.value(result).linear = Linear(module, inputs, axis % result.dim(), owner)
+    known = run.value(result)
+    known.linear = Linear(module, inputs, axis % result.dim(), owner)
+    known.recipe = recipe if known.from_image else None
     return result
 
 
@@ -172,17 +194,22 @@ def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift:
     if isinstance(old, MatrixProduct):
         return None if module.scaled is None else _merged_product(run, module, inputs, axis, owner, gains, bias, value)  # type: ignore[operator]
     weight = weight.detach() * spread.reshape(*spread.shape, *[1] * (weight.dim() - 2))
-    weight = _in_layout(weight) if weight.dim() == 4 else weight
     module._parameters.update(
         weight=nn.Parameter(weight, requires_grad=False),
         bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
     )
-    return linear_step(run, module, inputs, axis, owner, value)
+    recipe = Recipe(_scaled_and_shifted, (signal, gain, shift), {}, None) if known.from_image else None
+    return linear_step(run, module, inputs, axis, owner, value, recipe)
 
 
-def _in_layout(weight: Tensor) -> Tensor:
-    fast = weight.device.type == "cpu" and weight.dtype != torch.float64
-    return weight.contiguous(memory_format=torch.channels_last) if fast else weight
+def _scaled_and_shifted(signal: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor:
+    return signal * gain + shift
+
+
+def _in_layout(weight: Tensor, inputs: Tensor) -> Tensor:
+    """Return weights in the layout of the inputs: mixed layouts cost a third of a convolution."""
+    last = inputs.dim() == 4 and not inputs.is_contiguous()
+    return weight.contiguous(memory_format=torch.channels_last) if last else weight
 
 
 def _by_channel(part: Tensor | float, signal: Tensor, axis: int, channels: int) -> Tensor | None:
@@ -206,7 +233,7 @@ def matrix_product(call: Call) -> Any:
     """Multiply by a constant from either side, or two signals of which one is a softmax."""
     first, second = call.bound("input", "other").values()
     if call.is_signal(first) and not call.is_signal(second) and second.dim() == 2:
-        return _linear(call.run, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second)))
+        return _linear(call, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second)))
     return _product(call, (first, second), lambda a, b: torch.matmul(a, b))
 
 
@@ -301,10 +328,11 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
         value = function(*(factor.detach() for factor in factors))
     if len(signals) == 1:
         place = 0 if factors[0] is signals[0] else 1
-        return _by_constant(run, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
+        return _by_constant(call, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
     if run.attention == "attnlrp":
         return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
-    weights = [factor for factor in factors if run.value(factor).gate == 3]
+    strengths = [run.value(factor).gate for factor in factors]
+    weights = [factor for factor, gate in zip(factors, strengths, strict=True) if gate == max(strengths) > 1]
     if len(weights) != 1:
         return run.refused(call)
     from .averages import average_step
@@ -317,15 +345,17 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
 
 
 def _by_constant(
-    run: Any, signal: Tensor, weight: Tensor, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, *, flipped: bool
+    call: Call, signal: Tensor, weight: Tensor, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, *, flipped: bool
 ) -> Tensor:
     """Multiply by a constant in an unusual place."""
+    run = call.run
     places = signal[0].numel() > 0 and value.dim() > 2 and math.prod(value.shape[1:-1]) > 1
     module = layer_like(TokenMatrixProduct if places else MatrixProduct, weight, None)
     module.__dict__["function"] = (lambda a, b: function(b, a)) if flipped else function
     module.__dict__["scaled"] = None
     hook = run.modules.hook(module)
-    result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True, from_image=False)
+    result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True)
+    run.value(result).recipe = Recipe(call.function, call.args, call.kwargs, None) if run.value(result).from_image else None
     last = value.dim() - 1
     if not flipped and weight.dim() >= 2 and weight.shape[-1] == value.shape[-1]:
         module.__dict__["scaled"] = True

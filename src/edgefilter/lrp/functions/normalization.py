@@ -11,12 +11,16 @@ from torch.nn import functional as F
 from zennit import types
 
 from edgefilter.errors import UnsupportedModelError
+from edgefilter.lrp.modules import bare_twin
+from edgefilter.lrp.rules import Pass, Rule
 from edgefilter.lrp.standins import Affine, of_function
 from edgefilter.lrp.steps import Step
 from .linear import merged
 from .table import Call, rule_for
 
 __all__ = ["batch_norm"]
+
+_PASS = Pass()
 
 
 @rule_for(F.batch_norm, torch.batch_norm)
@@ -59,6 +63,8 @@ def normalized(
     function.__name__ = call.name
     owner = run.modules.owner(kinds) if kinds else None
     hook = run.modules.hook(module, owner) or _PASS
+    if owner is not None and not isinstance(hook, Rule):
+        module = bare_twin(owner)
     return run.step(Step, module, (signal,), value, hook=hook, reader=False)  # type: ignore[no-any-return]
 
 
@@ -160,8 +166,3 @@ def _as_it_was(value: Tensor) -> Callable[..., Tensor]:
         return value
 
     return normalized
-
-
-from edgefilter.lrp.rules import Pass  # noqa: E402
-
-_PASS = Pass()

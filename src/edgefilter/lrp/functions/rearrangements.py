@@ -51,9 +51,13 @@ def view_as(call: Call) -> Any:
     return call.run.rearranged(call._replace(function=Tensor.reshape_as))
 
 
-@rule_for(torch.detach, Tensor.detach, Tensor.data.__get__, torch.zeros_like, torch.ones_like)
+@rule_for(
+    Tensor.data.__get__,
+    *methods("detach", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
+             "new_full", "new_empty", "new_tensor", "sign", "sgn", "heaviside"),
+)  # fmt: skip
 def constant(call: Call) -> Any:
-    """Return what the model declares constant."""
+    """Return what the model declares constant, or what is as constant as a comparison."""
     with torch.no_grad():
         return call.run.constant(call.function(*call.args, **call.kwargs))
 

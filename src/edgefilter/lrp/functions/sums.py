@@ -85,7 +85,7 @@ def added(call: Call, first: Any, second: Any, *, steady: bool = True) -> Any:
         result = merged(run, signal, value, 1.0, run.constant(other))
         if result is None:
             plain = call._replace(function=torch.add, args=(signal, other), kwargs={})
-            result = run.passing(plain, signal, value, kind=Affine)
+            result = run.passing(plain, signal, value, kind=Affine, gate=run.value(signal).gate)
             run.value(result).recipe = Recipe(torch.add, (signal, other), {}, None)
         return result
     expanded = tuple(
