@@ -156,7 +156,7 @@ def settled(values: Tensor, total: Tensor, *others: Tensor) -> Tensor:
     >>> settled(torch.tensor([3.0, 1.0, -2.0]), torch.tensor(7.0))
     tensor([ 6.,  2., -1.])
     >>> settled(torch.tensor([3.0, 1.0, 0.0]), torch.tensor(-8.0))
-    tensor([-6., -2., 0.])
+    tensor([-6., -2.,  0.])
     """
     for other in others:
         values = torch.where(values.abs().sum(-1, keepdim=True) > 0, values, other)
