@@ -377,7 +377,10 @@ def ratios(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
         ["gradient", *(f"1 = {one.absolute()}" for one in races)],
         *([name, *(one.cell(name) for one in races)] for name in (OURS, *HOOKS)),
         ["first call with a new object / repeated call", *(one.cell(FIRST, OURS) for one in races)],
-        ["peak memory: gradient", *(f"1 = {_peak(peaks[model, 'gradient'])} MiB" for model in arguments.models)],
+        [
+            "peak memory: gradient",
+            *(f"1 = {_peak(peaks[model, 'gradient'])} MiB" for model in arguments.models),
+        ],
         *(
             [f"peak memory: {name}", *(_peak_ratio(peaks, model, name) for model in arguments.models)]
             for name in names[1:]

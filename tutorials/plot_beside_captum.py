@@ -35,7 +35,9 @@ print(tuple(pixels.shape), tuple(gradients.shape))
 
 pixels, delta = attr.attribute(image, target=target, return_convergence_delta=True)
 base = attr.explain(image, target).base
-print(f"logit {network(image)[0, target]:.2f} = base {base.item():.2f} + sum {pixels.sum():.2f} - delta {delta.item():.1e}")
+print(
+    f"logit {network(image)[0, target]:.2f} = base {base.item():.2f} + sum {pixels.sum():.2f} - delta {delta.item():.1e}"
+)
 
 # %%
 # Captum's wrappers take it as one of their own.
