@@ -191,7 +191,7 @@ class Refused(torch.autograd.Function):
         return value.pop()
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:
+    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
         """Raise: the walk over the graph refuses what would lead here."""
         raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
