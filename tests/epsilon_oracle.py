@@ -56,6 +56,8 @@ SQUASHING = {
     torch.Tensor.sigmoid_: torch.sigmoid,
     F.sigmoid: torch.sigmoid,
     F.hardsigmoid: F.hardsigmoid,
+    torch.exp: torch.exp,
+    torch.Tensor.exp: torch.exp,
 }
 GATES = (
     F.softmax,
@@ -73,8 +75,6 @@ GATES = (
     torch.reciprocal,
     torch.Tensor.reciprocal,
     torch.Tensor.__rtruediv__,
-    torch.exp,
-    torch.Tensor.exp,
 )
 MATRIX_PRODUCTS = (
     torch.matmul,
@@ -307,7 +307,7 @@ def input_times_gradient(model, images, target):
         with Frozen():
             output = model(leaf)
             output = output.logits if hasattr(output, "logits") else output
-            chosen = output[:, target] if isinstance(target, int) else output.gather(1, target[:, None])
+            chosen = output.gather(1, torch.as_tensor(target).expand(len(images))[:, None])
             (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
     finally:
         for parameter in parameters:

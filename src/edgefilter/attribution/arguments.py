@@ -56,9 +56,7 @@ def check_mode(model: nn.Module) -> None:
             training.append(name)
     if training:
         layer = next((f"layer {name!r}" for name in training if name), type(model).__name__)
-        raise ValueError(
-            f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
-        )
+        raise ValueError(f"model must be in evaluation mode; {layer} is training. Call model.eval() first.")
 
 
 def check_images(images: tuple[Any, ...], weight: Tensor | None) -> None:
@@ -154,7 +152,7 @@ def as_target(target: Any) -> Target:
         return target.clone() if target.is_inference() else target
     if isinstance(target, list):
         return [_index(item) for item in target]  # type: ignore[return-value]
-    return None if target is None else _index(target)  # type: ignore[return-value]
+    return None if target is None else _index(target)
 
 
 def _index(item: Any) -> int | tuple[int, ...]:
@@ -164,7 +162,12 @@ def _index(item: Any) -> int | tuple[int, ...]:
 
 
 def _whole(item: Any) -> int:
-    if isinstance(item, Tensor) and item.numel() == 1 and not item.is_floating_point() and item.dtype != torch.bool:
+    if (
+        isinstance(item, Tensor)
+        and item.numel() == 1
+        and not item.is_floating_point()
+        and item.dtype != torch.bool
+    ):
         return int(item)
     if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)):
         raise TypeError(
@@ -194,6 +197,7 @@ def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
     """Return the factors of the outputs in what is explained, shaped as the output."""
     leaf = output.detach().requires_grad_()
     _check_target(leaf, target)
+    target = _from_the_start(leaf, target)
     with torch.enable_grad():
         chosen = _select_targets(leaf, target)
         if chosen.numel() != len(leaf):
@@ -211,6 +215,17 @@ def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
             )
         weights = weights - (1 - weights) / (output.shape[1] - 1)
     return weights
+
+
+def _from_the_start(output: Tensor, target: Target) -> Target:
+    """Count negative indices from the start, where Captum takes them for one image only."""
+    if output.dim() != 2:
+        return target
+    if isinstance(target, Tensor):
+        return target % output.shape[1]
+    if isinstance(target, list):
+        return [item % output.shape[1] if isinstance(item, int) else item for item in target]  # type: ignore[return-value]
+    return target
 
 
 def check_start(start: str) -> None:
@@ -237,9 +252,9 @@ def _check_target(output: Tensor, target: Target) -> None:
     for item in given:
         indices = item if isinstance(item, tuple) else (item,)
         if len(indices) > len(sizes):
-            raise IndexError(
-                f"target must have at most {len(sizes)} indices, as the output has axes beside the batch; got {item!r}. The "
-                f"output has shape {tuple(output.shape)}: a model of one output takes target=None."
+            raise AssertionError(
+                f"Cannot choose target column with output shape {tuple(output.shape)}. target must have at most {len(sizes)} "
+                f"indices, one for each axis beside the batch; got {item!r}. A model of one output takes target=None."
             )
         for index, size in zip(indices, sizes, strict=False):
             if not -size <= index < size:

@@ -47,7 +47,7 @@ class Propagation(NamedTuple):
     left_out : str
         Name of the monotone function at the end that is left out, or "".
     steps : tuple of Step
-        In the order of execution, if they were watched.
+        On the way of the relevance, in the order of execution, if they were watched.
     """
 
     explained: Tensor
@@ -129,7 +129,9 @@ class Propagator:
         output = check_output(run(leaves, extra), len(leaves[0]))
         if run.doubtful:
             with torch.no_grad():
-                expected = check_output(self.model(*(leaf.detach() for leaf in leaves), *extra), len(leaves[0]))
+                expected = check_output(
+                    self.model(*(leaf.detach().clone() for leaf in leaves), *extra), len(leaves[0])
+                )
             _check_same(output, expected)
         return output
 
@@ -156,7 +158,14 @@ class Propagator:
         }[down_to]
         start = weights * (output.detach() - end.constant)
         found: Sequence[Tensor | None] = [None] * (len(wanted) + len(below))
-        if run.value(output) is not None:
+        if run.value(output) is None:
+            warnings.warn(
+                "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
+                "NumPy or Python numbers. Look for where the model leaves torch.",
+                UserWarning,
+                stacklevel=7,
+            )
+        else:
             if check_graph(output, wanted, leaves[place]) and len(leaves) == 1:
                 warnings.warn(
                     "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
@@ -165,7 +174,7 @@ class Propagator:
                     stacklevel=7,
                 )
             for step in run.steps:
-                step.received = step.handed_on = 0.0
+                step.unwatch()
             edges = [get_gradient_edge(tensor) for tensor in (*wanted, *below)]
             found = torch.autograd.grad(output, edges, start, allow_unused=True)
         response = _by_color(reads, found[: len(reads)])
@@ -175,7 +184,11 @@ class Propagator:
         ]
         pixels = tuple(part.detach().contiguous() for part in lower)
         if down_to == "bank input":
-            pixels = (sum(pixels[1:], start=pixels[0]),) if len({part.shape for part in pixels}) == 1 else pixels[:1]
+            pixels = (
+                (sum(pixels[1:], start=pixels[0]),)
+                if len({part.shape for part in pixels}) == 1
+                else pixels[:1]
+            )
         _warn_of_explosion([response, *pixels], start)
         return Propagation(
             explained=sum_per_image(weights * output.detach()),
@@ -187,7 +200,7 @@ class Propagator:
             place=place,
             axis=reads[0].axis,
             left_out=end.left_out,
-            steps=tuple(run.steps),
+            steps=tuple(step for step in run.steps if step.turns),
         )
 
 
@@ -235,7 +248,11 @@ def _by_color(reads: list[Read], found: Sequence[Tensor | None]) -> Tensor:
             continue
         part = torch.zeros_like(read.response) if part is None else part
         by_channel = torch.unflatten(part.detach(), 1, (len(read.colors), -1))
-        one = torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel) if not read.is_direct else by_channel
+        one = (
+            torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel)
+            if not read.is_direct
+            else by_channel
+        )
         if total is not None and (total.shape != one.shape or read.bank.names != reads[0].bank.names):
             names = ", ".join(repr(read.path) for read in reads)
             raise UnsupportedModelError(
@@ -254,8 +271,9 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
     worst = float((expected - got).detach().abs().max()) if expected.numel() else 0.0
     if not worst <= precision.eps**exponent * max(float(expected.abs().max()), 1e-3):
         raise UnsupportedModelError(
-            f"the explained run must give the model's output; got a difference of {worst:.2g}. The model overwrites tensors that "
-            "share memory with others: use functions that are not in place there."
+            f"the explained run must give the model's output; got a difference of {worst:.2g}. Either its output "
+            "changes with each call (random numbers), or it overwrites tensors that share memory with others: use functions that "
+            "are not in place there."
         )
 
 

@@ -21,7 +21,7 @@ from .conserving import (
     ConservingNorm,
 )
 from .rules import Epsilon, Flat, Norm, Pass, WSquare
-from .standins import Affine, FilterBankConv2d, FullConv2d, TokenLinear
+from .standins import Affine, FilterBankConv2d, FullyConnected, TokenLinear
 
 __all__ = ["DEFAULT", "NamedComposite", "as_composite", "composite_names", "get_composite"]
 
@@ -179,7 +179,7 @@ def get_composite(
     return NamedComposite(
         [
             (FilterBankConv2d, recipe.bank(**options)),
-            (FullConv2d, recipe.linear()),
+            (FullyConnected, recipe.linear()),
             ((Convolution, TokenLinear), recipe.convolution()),
             (Linear, recipe.linear()),
             (Activation, Pass()),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .linear_maps import Favour, LinearMap, Part, is_zero, negative, positive, signed
-from .rules import Rule
+from .rules import Rule, spread_over_present
 
 __all__ = [
     "ConservingAlphaBeta",
@@ -98,13 +98,12 @@ def _added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Ten
         return result
     weight = None if layer.weight is None else layer.weight.square()
     present: Tensor | None = getattr(layer.module, "present", None)
-    part = Part(
-        layer, [(torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs), weight)]
-    )
+    ones = torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs)
+    part = Part(layer, [(ones, weight)])
     total = part.total()
-    return result + part.pull(
-        _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator).ratio
-    )
+    ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator)
+    result = result + part.pull(ratio)
+    return result if rest is None or present is None else result + spread_over_present(rest, ones)
 
 
 class ConservingEpsilon(Rule):
@@ -294,21 +293,25 @@ class ConservingNorm(Rule):
         parts = inputs if steady else tuple(positive(values) for values in inputs)
         total = sum(parts[1:], start=parts[0])
         size = sum((values.abs() for values in parts[1:]), start=parts[0].abs())
-        dead = total.abs() <= size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
-        if not bool(dead.any()):
-            ratio = relevance / total
-            return tuple(values * ratio for values in parts)
-        ratio = relevance / torch.where(dead, torch.inf, total)
-        shares = [values * ratio for values in parts]
-        rest = torch.where(dead, relevance, 0)
-        sizes = [values.abs() for values in inputs]
-        size = sum(sizes[1:], start=sizes[0])
-        empty = size <= _tiny(total)
-        ratio = rest / torch.where(empty, torch.inf, size)
-        equal = torch.where(empty, rest / len(inputs), 0)
-        return tuple(
-            share.addcmul_(values, ratio).add_(equal) for share, values in zip(shares, sizes, strict=True)
-        )
+        least = size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
+        dead = least.sub_(total.abs()) >= 0
+        ratio = torch.div(relevance, total, out=total)
+        shares = tuple(values * ratio for values in parts)
+        if bool(dead.any()):
+            _share_by_size(shares, inputs, relevance, dead)
+        return shares
+
+
+def _share_by_size(
+    shares: Sequence[Tensor], inputs: Sequence[Tensor], relevance: Tensor, dead: Tensor
+) -> None:
+    """Write shares by size where a sum is no more than rounding, and equal ones where all summands are zero."""
+    sizes = [values[dead].abs() for values in inputs]
+    total = sum(sizes[1:], start=sizes[0])
+    empty = total <= _tiny(total)
+    for share, size in zip(shares, sizes, strict=True):
+        part = torch.where(empty, 1 / len(sizes), size / torch.where(empty, 1, total))
+        share[dead] = relevance[dead] * part
 
 
 def _equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Tensor | None) -> Tensor:

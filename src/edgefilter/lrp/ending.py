@@ -28,7 +28,7 @@ class Ending(NamedTuple):
     constant : Tensor
         What the last affine map adds to it, shaped as it is.
     left_out : str
-        Name of that function, or "".
+        Names of such functions, or "".
     """
 
     output: Tensor
@@ -38,16 +38,18 @@ class Ending(NamedTuple):
 
 def ending(run: Engine, output: Tensor) -> Ending:
     """Return what is explained of the output of a run."""
-    squashed = _squashed(run, output)
-    name = ""
-    if squashed is not None:
+    names = []
+    while (squashed := _squashed(run, output)) is not None:
         value = run.value(squashed)
         assert value is not None
         assert value.squashes is not None
         argument, name = value.squashes
+        names.append(name)
         output = _remade(run, output, {id(squashed): argument})
     constant = _constant(run, output, {}) if run.keeps_constant else None
-    return Ending(output, torch.zeros_like(output) if constant is None else constant.detach(), name)
+    return Ending(
+        output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names)
+    )
 
 
 def _squashed(run: Engine, output: Tensor) -> Tensor | None:
@@ -59,13 +61,19 @@ def _squashed(run: Engine, output: Tensor) -> Tensor | None:
         if value.squashes is not None:
             return output
         sources = [] if value.recipe is None else _sources(run, value.recipe)
-        if len(sources) != 1 or value.linear is not None or (value.step is not None and not isinstance(value.step.module, Affine)):
+        if (
+            len(sources) != 1
+            or value.linear is not None
+            or (value.step is not None and not isinstance(value.step.module, Affine))
+        ):
             return None
         output = sources[0]
 
 
 def _sources(run: Engine, recipe: Recipe) -> list[Tensor]:
-    found = {id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None}
+    found = {
+        id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None
+    }
     return list(found.values())
 
 
@@ -107,7 +115,11 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
     sources = _sources(run, value.recipe)
     parts = {id(source): _constant(run, source, known) for source in sources}
     shifts = step is not None and isinstance(step.module, Affine)
-    if all(part is None for part in parts.values()) and not shifts and len(sources) == len(_floats(value.recipe)):
+    if (
+        all(part is None for part in parts.values())
+        and not shifts
+        and len(sources) == len(_floats(value.recipe))
+    ):
         return None
     if shifts:
         step.hook = Pass()
@@ -121,7 +133,9 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
         return torch.zeros_like(given).detach() if part is None else part
 
     with torch.no_grad():
-        result = value.recipe.function(*replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change))
+        result = value.recipe.function(
+            *replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change)
+        )
     return result if value.recipe.part is None else result[value.recipe.part]  # type: ignore[no-any-return]
 
 

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from zennit.core import Composite, Hook
 
 from edgefilter.errors import UnsupportedModelError
+
 from .composites import NamedComposite
 from .functions import ACTIVATED, INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function
-from .steps import Refused, Step, node
 from .stem import Stem
+from .steps import NO_RULE, Refused, Step, node
 from .values import Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
 
 TAG = "_edgefilter"  # the attribute of a tensor that says what is known about it
+CUT = "_edgefilter_cut"  # of one that was computed without gradients: where
 
 
 class Engine(TorchFunctionMode):
@@ -72,9 +77,14 @@ class Engine(TorchFunctionMode):
         """Return what the model returns, with an autograd graph of rules."""
         leaves = tuple(self.tag(image.view_as(image), from_image=True) for image in images)
         self._leaves = leaves
+        drawn = _random_states()
         with self.modules, _eager(), self:
             output = self.model(*leaves, *extra)
-        return replaced(output, self.now)
+        self.doubtful = self.doubtful or _random_states() != drawn
+        output = replaced(output, self.now)
+        for tensor in tensors_in(output):
+            self._check_not_cut(tensor)
+        return output
 
     def again(self, recipe: Recipe, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the result of a call with other tensors."""
@@ -89,7 +99,8 @@ class Engine(TorchFunctionMode):
             value.forget()
         for step in self.steps:
             step.forget()
-        self._values, self._now, self._foreign, self._leaves = [], {}, {}, ()
+        self.stem.forget()
+        self.steps, self._values, self._now, self._foreign, self._leaves = [], [], {}, {}, ()
 
     # Knowing tensors.
 
@@ -114,6 +125,17 @@ class Engine(TorchFunctionMode):
             self._foreign[id(tensor)] = (tensor, known)
         return self._foreign[id(tensor)][1]
 
+    def is_near(self, tensor: Tensor) -> bool:
+        """Return whether no convolution lies between a tensor and the image."""
+        value = self.value(tensor)
+        return value is not None and value.from_image
+
+    def known(self, tensor: Tensor) -> Value:
+        """Return what is known about a tensor that is known to depend on the image."""
+        value = self.value(tensor)
+        assert value is not None
+        return value
+
     def now(self, tensor: Tensor) -> Tensor:
         """Return the tensor that has taken the place of one that was changed in place."""
         while id(tensor) in self._now:
@@ -126,6 +148,8 @@ class Engine(TorchFunctionMode):
 
     def place_of(self, tensor: Tensor) -> int:
         """Return which of the inputs a tensor is made of."""
+        if len(self._leaves) == 1:
+            return 0
         for place, leaf in enumerate(self._leaves):
             if tensor is leaf:
                 return place
@@ -173,20 +197,29 @@ class Engine(TorchFunctionMode):
         return result
 
     def passing(
-        self, call: Call, signal: Tensor, value: Tensor, *, gate: int = 0, kind: type[nn.Module] = Passing, **settings: Any
+        self,
+        call: Call,
+        signal: Tensor,
+        value: Tensor,
+        *,
+        gate: int = 0,
+        kind: type[nn.Module] = Passing,
+        **settings: Any,
     ) -> Tensor:
         """Return a value whose relevance goes to one of the operands unchanged."""
         module = of_function(kind, call.of(signal))
         module.function.__name__ = call.name  # type: ignore[union-attr]
         hook = self.modules.hook(module) if kind is not Passing else None
         if signal.shape != value.shape:
-            signal = self.rearranged(call._replace(function=Tensor.expand, args=(signal, value.shape), kwargs={}))
+            signal = self.rearranged(
+                call._replace(function=Tensor.expand, args=(signal, value.shape), kwargs={})
+            )
         return self.step(Step, module, (signal,), value, hook=hook or PASS, gate=gate, **settings)
 
     def rearranged(self, call: Call, result: Any = None) -> Any:
         """Return the result of a function whose gradient hands relevance where it belongs."""
         signals = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
-        known = [found for given in signals if (found := self.value(given)) is not None]
+        known = [self.known(given) for given in signals]
         if result is None:
             args, kwargs = (replaced(part, self._own) for part in (call.args, call.kwargs))
             with torch.enable_grad():
@@ -194,7 +227,11 @@ class Engine(TorchFunctionMode):
         several = not isinstance(result, Tensor)
         near = all(found.from_image for found in known)
         for part, tensor in enumerate(result if several else (result,)):
-            if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            if (
+                not isinstance(tensor, Tensor)
+                or not tensor.is_floating_point()
+                or self.value(tensor) in known
+            ):
                 continue
             gate = min(found.gate for found in known)
             is_cut = several or tensor.numel() < max(given.numel() for given in signals)
@@ -203,7 +240,7 @@ class Engine(TorchFunctionMode):
             made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
             for found in known:
                 found.readers.append(made)
-                found.viewed = found.viewed or tensor._is_view()  # noqa: SLF001
+                found.viewed = found.viewed or tensor._is_view()
         return result
 
     def _own(self, tensor: Tensor) -> Tensor:
@@ -212,16 +249,17 @@ class Engine(TorchFunctionMode):
     def refused(self, call: Call, *, gate: int = 0) -> Any:
         """Return the results of a function without a rule: as constants they will do."""
         if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
-            raise UnsupportedModelError(self._no_rule(call))
+            raise UnsupportedModelError(NO_RULE.format(self._described(call)))
         inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
-        near = all(self.value(given).from_image for given in inputs)  # type: ignore[union-attr]
+        near = all(self.known(given).from_image for given in inputs)
         with torch.no_grad():
             result = call.function(*self.constant(call.args), **self.constant(call.kwargs))
 
         def mark(tensor: Tensor) -> Tensor:
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 return tensor
-            return self.tag(Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near, gate=gate)
+            marked = Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs)
+            return self.tag(marked, from_image=near, gate=gate)
 
         return replaced(result, mark)
 
@@ -229,15 +267,9 @@ class Engine(TorchFunctionMode):
         where = self.modules.name
         return f"{call.name} (in {where!r})" if where else call.name
 
-    def _no_rule(self, call: Call) -> str:
-        return (
-            f"model must consist of operations with a known relevance rule; got {self._described(call)}. Its scores would "
-            "be wrong, so none are given. Replace this operation, or explain a part of the model without it."
-        )
-
     # Seeing functions.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self._now:
             args, kwargs = replaced(args, self.now), replaced(kwargs, self.now)
@@ -249,19 +281,46 @@ class Engine(TorchFunctionMode):
         if func in INPLACE or kwargs.get("inplace"):
             return self._in_place(func, args, dict(kwargs))
         if not any(self.value(tensor) is not None for tensor in given):
-            with torch.no_grad():
-                return func(*args, **kwargs)
-        handler = TABLE.get(func)
+            return self._constant_call(func, args, kwargs, given)
         call = Call(self, func, args, kwargs)
-        if handler is None:
-            return self.refused(call)
         if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return self._cut(call)
+        handler = TABLE.get(func)
+        return self.refused(call) if handler is None else handler(call)
+
+    def _constant_call(self, func: Any, args: Any, kwargs: Any, given: list[Tensor]) -> Any:
+        """Run a function that the image has no part in as it is."""
+        cut = next((tensor for tensor in given if getattr(tensor, CUT, (None,))[0] is self), None)
+        if cut is not None and torch.is_grad_enabled():
+            self._check_not_cut(cut)
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in given):
             raise UnsupportedModelError(
-                f"model must not switch gradients off inside forward; got {call.name} under torch.no_grad or "
-                f"inference_mode{f' in {self.modules.name!r}' if self.modules.name else ''}, which would cut the relevance "
-                "off. Move no_grad out of forward, or use detach() on what is meant to be constant."
+                f"model must not use torch.func inside forward; got {self._described(Call(self, func, args, kwargs))} under "
+                "vmap or another transformation, which hides the image. Write the operation out for the batch."
             )
-        return handler(call)
+        with torch.no_grad():
+            result = func(*args, **kwargs)
+        if cut is not None:
+            for tensor in tensors_in(result):
+                setattr(tensor, CUT, getattr(cut, CUT))
+        return result
+
+    def _cut(self, call: Call) -> Any:
+        """Compute without gradients: in an autograd function of the user's, or under ``no_grad``, which cuts relevance off."""
+        result = call.value()
+        for tensor in tensors_in(result):
+            if tensor.is_floating_point():
+                setattr(tensor, CUT, (self, self._described(call)))
+        return result
+
+    def _check_not_cut(self, tensor: Tensor) -> None:
+        run, what = getattr(tensor, CUT, (None, ""))
+        if run is self and tensor.grad_fn is None:
+            raise UnsupportedModelError(
+                f"model must not switch gradients off inside forward; got {what} under torch.no_grad or inference_mode, "
+                "which would cut the relevance off. Move no_grad out of forward, or use detach() on what is meant to be "
+                "constant."
+            )
 
     def _in_place(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Compute an in-place function out of place, and let the result take the place of its first argument."""
@@ -272,7 +331,7 @@ class Engine(TorchFunctionMode):
         if known is None and not any(self.value(tensor) is not None for tensor in others):
             with torch.no_grad():
                 return func(*args, **kwargs)
-        if target._is_view() or (known is not None and known.viewed):  # noqa: SLF001
+        if target._is_view() or (known is not None and known.viewed):
             self.doubtful = True
         result = INPLACE.get(func, func)
         with self:
@@ -300,11 +359,13 @@ class Engine(TorchFunctionMode):
                 f"module {self.modules.names[id(module)]!r} must take and return one tensor, for the composite has a hook for "
                 f"it; got {len(inputs)} inputs and a {type(output).__name__}. Map the modules inside it instead."
             )
-        twin = module.__class__.__new__(module.__class__)
-        twin.__dict__ = dict(module.__dict__)
-        for place in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-            twin.__dict__[place] = type(module.__dict__[place])()
-        return self.step(Step, twin, (first,), output.detach(), hook=hook)
+        return self.step(Step, self.modules.ruled_twin(module), (first,), output.detach(), hook=hook)
+
+
+def _random_states() -> tuple[Any, ...]:
+    """Return the states of the random generators that a model may draw from."""
+    drawn: Any = np.random.get_state()  # noqa: NPY002 - what the user's code draws from
+    return torch.get_rng_state().numpy().tobytes(), drawn[1].tobytes(), drawn[2], random.getstate()
 
 
 def _reaches(grad_fn: Any, run: Engine) -> bool:
@@ -328,7 +389,10 @@ def _eager() -> Iterator[None]:
     if "torch._dynamo" not in sys.modules:
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Using `torch.compile", UserWarning
+        )  # of global hooks: ours are meant
         yield
 
 

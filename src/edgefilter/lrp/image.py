@@ -12,11 +12,15 @@ from .values import Recipe, replaced, tensors_in
 if TYPE_CHECKING:
     from .engine import Engine
 
+PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)  # type: ignore[attr-defined]
+
 __all__ = ["by_color", "colors", "present", "replayed"]
 
 
 def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     """Return how much each channel of a tensor depends on each color of the image, and the axis of the colors.
+
+    Behind a convolution, the channels are what is scored in place of colors.
 
     Returns
     -------
@@ -25,7 +29,7 @@ def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     axis : int
         1, or the last axis of an image whose channels come last.
     """
-    leaf = run.leaf_of(inputs)
+    leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
     if inputs is leaf:
         return torch.eye(inputs.shape[1], dtype=torch.float64), 1
     found = []
@@ -67,7 +71,9 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
         sources = {id(source): made(source) for source in tensors_in((recipe.args, recipe.kwargs))}
         if any(source is None for source in sources.values()):
             return None
-        args, kwargs = (replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs))
+        args, kwargs = (
+            replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs)
+        )
         result = recipe.function(*args, **kwargs)
         return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
 
@@ -76,7 +82,12 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
 
 
 def present(run: Engine, inputs: Tensor) -> Tensor | None:
-    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told."""
+    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told.
+
+    Behind a convolution, that is within the border of constants that a padding puts around the features.
+    """
+    if not run.is_near(inputs):
+        return _within_border(run, inputs)
     leaf = run.leaf_of(inputs)
     if inputs is leaf:
         return None
@@ -87,6 +98,23 @@ def present(run: Engine, inputs: Tensor) -> Tensor | None:
         return None
     mask = one != none
     return None if bool(mask.all()) else mask.to(inputs.dtype)
+
+
+def _within_border(run: Engine, inputs: Tensor) -> Tensor | None:
+    value = run.value(inputs)
+    recipe = None if value is None else value.recipe
+    if recipe is None or recipe.function not in PADDINGS:
+        return None
+
+    def padded(size: float) -> Tensor:
+        args, kwargs = (
+            replaced(part, lambda given: given.new_full((1, *given.shape[1:]), size)) for part in recipe[1:3]
+        )
+        return recipe.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        mask = padded(1.0) - padded(0.0)
+    return None if bool(mask.all()) else mask
 
 
 def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
@@ -103,9 +131,9 @@ def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
         keep.select(axis, color).fill_(1)
         with run:
             alone = leaf * keep
-        known = {id(leaf): alone}
+        part = _remade(run, inputs, {id(leaf): alone})
         with run:
-            parts.append(_remade(run, inputs, known) - nothing)
+            parts.append(part - nothing)
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from edgefilter.errors import UnsupportedModelError
-from .steps import Refused, Step
+
+from .steps import NO_RULE, Refused, Step
 
 __all__ = ["check_graph"]
 
@@ -51,10 +52,7 @@ def check_graph(output: Tensor, responses: Iterable[Tensor], leaf: Tensor) -> bo
         beyond = above and found not in ends
         pending += [(before, beyond) for before, _ in found.next_functions]
     if refused:
-        raise UnsupportedModelError(
-            f"model must consist of operations with a known relevance rule; got {', '.join(sorted(refused))}. Its scores "
-            "would be wrong, so none are given. Replace these operations, or explain a part of the model without them."
-        )
+        raise UnsupportedModelError(NO_RULE.format(", ".join(sorted(refused))))
     return past
 
 
@@ -68,4 +66,6 @@ def _names(found: Any) -> list[str]:
     plain = name.rstrip("0123456789").removesuffix("Backward")
     if plain in REARRANGEMENTS or plain.removesuffix("Backward") in REARRANGEMENTS:
         return []
-    return [f"{plain} (computed where torch functions cannot be seen: a scripted part or an operator of its own)"]
+    return [
+        f"{plain} (computed where torch functions cannot be seen: a scripted part or an operator of its own)"
+    ]

@@ -13,9 +13,20 @@ from edgefilter.stems.reading import RunningModules
 
 from .composites import NamedComposite
 
-__all__ = ["RuledModules"]
+__all__ = ["RuledModules", "bare_twin"]
 
 PRIMITIVE = (types.Convolution, types.Linear, types.BatchNorm, types.AvgPool, types.MaxPool, types.Activation)
+
+
+def bare_twin(module: nn.Module) -> Any:
+    """Return a module of the same class and state without its hooks; its weights are shared."""
+    twin = module.__class__.__new__(module.__class__)
+    twin.__dict__ = {
+        **module.__dict__,
+        **{key: value for key, value in vars(nn.Module()).items() if "hook" in key},
+    }
+    twin.__dict__["_modules"] = dict(module._modules)
+    return twin
 
 
 class RuledModules(RunningModules):
@@ -59,6 +70,23 @@ class RuledModules(RunningModules):
     def left(self, module: nn.Module, output: Any) -> Any:
         """End what :meth:`entered` began."""
         return None if self._is_named else self._transparent(module, output)
+
+    def ruled_twin(self, module: nn.Module) -> nn.Module:
+        """Return a copy of a module that shares its weights, with the composite's hooks on the modules inside it."""
+        twin = bare_twin(module)
+        for name, child in module._modules.items():
+            twin._modules[name] = None if child is None else self._hooked_twin(child)
+        return twin  # type: ignore[no-any-return]
+
+    def _hooked_twin(self, module: nn.Module) -> nn.Module:
+        twin = self.ruled_twin(module)
+        name = self.names.get(id(module), "")
+        hook = self._composite.module_map({}, name, module)
+        if hook is not None:
+            own = hook.copy()
+            own.register(twin)
+            twin.__dict__["_edgefilter_hook"] = own  # alive as long as the module
+        return twin
 
     def hook(self, standin: nn.Module, owner: nn.Module | None = None) -> Hook | None:
         """Return the rule that the composite has for a function call."""

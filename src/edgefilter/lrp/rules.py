@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from zennit.core import Hook, Stabilizer
+from zennit.core import Hook
 
 from .linear_maps import LinearMap, linear_map
 
@@ -19,6 +19,8 @@ class Rule(Hook):  # type: ignore[misc]
     The engine calls :meth:`relevance` and :meth:`shared` directly. On a module, where Zennit registers it, the rule
     gives the same numbers through :meth:`backward`.
     """
+
+    separable = True  # whether samples can be treated one by one
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs of a layer, shaped as they are.
@@ -45,11 +47,11 @@ class Rule(Hook):  # type: ignore[misc]
         """
         raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
 
-    def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # noqa: A002, ARG002
+    def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # noqa: A002
         """Keep the inputs of a module, as Zennit's hooks do."""
         self.stored_tensors["input"] = input
 
-    def backward(self, module: nn.Module, grad_input: Any, grad_output: Any) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def backward(self, module: nn.Module, grad_input: Any, grad_output: Any) -> tuple[Tensor, ...]:
         """Return the relevance of the inputs of a module on which Zennit registered the rule."""
         inputs = self.stored_tensors["input"][0].detach()
         return (self.relevance(linear_map(module), inputs, grad_output[0].detach()),)
@@ -65,7 +67,7 @@ class Rule(Hook):  # type: ignore[misc]
 class Pass(Rule):
     """Relevance goes through unchanged."""
 
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance as it is."""
         return relevance
 
@@ -74,11 +76,12 @@ class _Stabilized(Rule):
     def __init__(self, stabilizer: float) -> None:
         super().__init__()
         self.stabilizer = stabilizer
-        self._stabilize = Stabilizer.ensure(stabilizer)
 
-    def _divided(self, relevance: Tensor, total: Tensor) -> Tensor:
-        ratio: Tensor = relevance / self._stabilize(total)
-        return ratio
+    def _stable(self, total: Tensor) -> Tensor:
+        """Return what to divide by: the total, with the stabilizer of its own sign added."""
+        return torch.copysign(
+            total.new_tensor(max(self.stabilizer, torch.finfo(total.dtype).tiny)), total
+        ).add_(total)
 
 
 class Epsilon(_Stabilized):
@@ -96,7 +99,7 @@ class Epsilon(_Stabilized):
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        return layer.pull(self._divided(relevance, layer.run(inputs)), layer.weight, inputs)
+        return layer.pull(relevance / self._stable(layer.run(inputs)), layer.weight, inputs)
 
 
 class Norm(Epsilon):
@@ -107,28 +110,53 @@ class Norm(Epsilon):
     stabilizer : float
     """
 
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
-        ratio = self._divided(relevance, sum(inputs[1:], start=inputs[0]))
+        ratio = relevance / self._stable(sum(inputs[1:], start=inputs[0]))
         return tuple(given * ratio for given in inputs)
 
 
 class _Blind(_Stabilized):
     """A rule that does not look at the values: only at which of them depend on the image."""
 
+    separable = False  # the denominators of all samples are the same
+
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
         weight = None if layer.weight is None else self._weight(layer.weight)
         present: Tensor | None = getattr(layer.module, "present", None)
         ones = torch.ones_like(layer.sample(inputs)) if present is None else present.to(inputs)
-        result = self._back(layer, self._divided(relevance, layer.forward(ones, weight)), weight, inputs)
-        return result if present is None else result * ones
+        total = layer.forward(ones, weight)
+        stable = self._stable(total)
+        single = len(total) == 1 and len(relevance) == len(inputs)
+        samples = zip(relevance.split(1), inputs.split(1), strict=True) if single else [(relevance, inputs)]
+        result = torch.cat([self._back(layer, part / stable, weight, like) for part, like in samples])
+        if present is None:
+            return result
+        return result * ones + spread_over_present(
+            torch.where(total == 0, relevance, 0), ones.expand_as(inputs)
+        )
 
     def _weight(self, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _back(self, layer: LinearMap, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         return layer.backward(ratio, weight, like)
+
+
+def spread_over_present(lost: Tensor, present: Tensor) -> Tensor:
+    """Return relevance of a bank's responses to places that no image data reach, spread over their color's other pixels.
+
+    Parameters
+    ----------
+    lost : Tensor, shape (N, C*K, H', W')
+    present : Tensor, shape (N, C, H, W)
+        1 where a pixel counts, 0 elsewhere.
+    """
+    colors = present.shape[1]
+    total = torch.unflatten(lost, 1, (colors, -1)).sum((2, 3, 4))
+    count = present.sum((2, 3))
+    return present * torch.where(count > 0, total / count.clamp(min=1), 0)[:, :, None, None]
 
 
 class WSquare(_Blind):

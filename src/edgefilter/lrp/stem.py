@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
+
 from .image import by_color, colors, present
 from .rules import Pass
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
@@ -19,6 +20,7 @@ from .steps import Step
 
 if TYPE_CHECKING:
     from edgefilter.banks.bank import FilterBank
+
     from .engine import Engine
 
 __all__ = ["Read", "Stem"]
@@ -51,7 +53,9 @@ class Read:
     @property
     def is_direct(self) -> bool:
         """Whether each channel is one color, in their order."""
-        return self.colors.shape[0] == self.colors.shape[1] and bool((self.colors == torch.eye(len(self.colors), dtype=self.colors.dtype)).all())
+        return self.colors.shape[0] == self.colors.shape[1] and bool(
+            (self.colors == torch.eye(len(self.colors), dtype=self.colors.dtype)).all()
+        )
 
 
 class Stem:
@@ -107,23 +111,38 @@ class Stem:
             f"model must read the image by a Conv2d{where}; got none that does. Edge filters explain convolutional stems only."
         )
 
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.reads, self._shared = [], {}
+
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
         if self.layer is None:
             return {id(model)}
         return {id(m) for m in model.modules() if any(part is self.layer for part in m.modules())}
 
-    def convolved(self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
-        """Return the result of a convolution that reads the image."""
-        from .functions.linear import linear_step
+    def takes(self, run: Engine, owner: nn.Module | None, *, near: bool) -> bool:
+        """Return whether a convolution is one to express: one that reads the image, or the one that was named.
 
-        name = run.modules.names.get(id(owner), run.modules.name)
+        ``near`` says whether no other convolution lies between it and the image.
+        """
         if self.layer is not None:
-            if owner is not self.layer.conv:
-                return linear_step(run, module, inputs, 1, owner)
-            return self._of_layer(run, module, inputs, name)
-        if self.path is not None and not _belongs(name, self.path):
-            return linear_step(run, module, inputs, 1, owner)
+            return owner is self.layer.conv
+        name = run.modules.names.get(id(owner), run.modules.name)
+        if self.path is None or near:
+            return near and (self.path is None or _belongs(name, self.path))
+        return owner is not None and name == self.path
+
+    def convolved(self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
+        """Return the result of a convolution that is expressed by the bank."""
+        name = run.modules.names.get(id(owner), run.modules.name)
+        if self.reads and not (self.layer is None and run.is_near(inputs)):
+            raise UnsupportedModelError(
+                f"filter bank {name.removesuffix('.conv')!r} must run once in each call of the model; got two runs, whose "
+                "scores by color and filter would be mixed up. Give each input a stem of its own."
+            )
+        if self.layer is not None:
+            return self._of_layer(run, module, inputs, name.removesuffix(".conv"), owner)
         images = run.leaf_of(inputs)
         if len(inputs) != len(images) and inputs.dim() == images.dim():
             raise UnsupportedModelError(
@@ -137,8 +156,13 @@ class Stem:
             )
         weight = module._parameters["weight"].detach()
         bank, wide, extra = supported(weight, self.bank, self.size, name)
-        padding = module.padding if isinstance(module.padding, str) else tuple(
-            pad + more * step for pad, more, step in zip(module.padding, extra, module.dilation, strict=True)
+        padding = (
+            module.padding
+            if isinstance(module.padding, str)
+            else tuple(
+                pad + more * step
+                for pad, more, step in zip(module.padding, extra, module.dilation, strict=True)
+            )
         )
         mixing = expressed(wide, bank, name)
         if self.silenced is not None:
@@ -166,17 +190,14 @@ class Stem:
             value = module.forward(inputs.detach())
         return mixed(run, module, mixing, parts, owner, value)
 
-    def _of_layer(self, run: Engine, module: Any, inputs: Tensor, name: str) -> Tensor:
+    def _of_layer(
+        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
+    ) -> Tensor:
         assert self.layer is not None
-        if self.reads:
-            raise UnsupportedModelError(
-                f"filter bank {name!r} must run once in each call of the model; got two runs, whose scores by color and "
-                "filter would be mixed up. Give each input a stem of its own."
-            )
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, self.layer.bank, None, None)
         module.__class__ = FilterBankConv2d
-        parts = self._filtered(run, module, inputs, self.layer.bank, name.removesuffix(".conv"))
+        parts = self._filtered(run, module, inputs, self.layer.bank, name)
         with torch.no_grad():
             value = module.forward(inputs.detach())
         if parts.shape == value.shape and torch.equal(parts, value):
@@ -185,11 +206,18 @@ class Stem:
         together = of_function(Average, lambda every: torch.unflatten(every, 1, (count, -1)).sum(1))
         hook = run.modules.hook(together)
         whole = run.step(Step, together, (parts,), value, hook=hook, reader=True, from_image=False)
-        run.value(whole).parts = parts
+        run.known(whole).parts = parts
         return whole
 
     def _without(
-        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, bank: FilterBank, mixing: Tensor | None, padding: Any
+        self,
+        run: Engine,
+        module: Any,
+        inputs: Tensor,
+        owner: nn.Module | None,
+        bank: FilterBank,
+        mixing: Tensor | None,
+        padding: Any,
     ) -> Tensor:
         """Return the result of a convolution without the responses of some colors and filters."""
         from .functions.linear import linear_step
@@ -215,9 +243,13 @@ class Stem:
             elif lost:
                 kept = torch.unflatten(mixing[:, :, 0, 0], 1, (-1, len(bank))).clone()
                 kept[:, :, lost] = 0
-                weight = torch.einsum("ock,khw->ochw", kept, torch.from_numpy(bank.weight.copy()).to(kept)).to(given)
+                weight = torch.einsum(
+                    "ock,khw->ochw", kept, torch.from_numpy(bank.weight.copy()).to(kept)
+                ).to(given)
                 bias = module._parameters.get("bias")
-                value = torch.nn.functional.conv2d(given, weight, bias, module.stride, padding, module.dilation)
+                value = torch.nn.functional.conv2d(
+                    given, weight, bias, module.stride, padding, module.dilation
+                )
             else:
                 value = module.forward(given)
         return linear_step(run, module, inputs, 1, owner, value)
@@ -234,6 +266,7 @@ class Stem:
             with torch.no_grad():
                 value = filters.forward(given.detach())
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
+            run.steps[-1].name = name
         if alone is not None:
             with run:
                 response = torch.cat(made, 1)
@@ -253,7 +286,9 @@ class Stem:
         return run.step(Step, module, (response,), value.flatten(1, 2), hook=Pass(), from_image=False)
 
 
-def mixed(run: Engine, module: Any, mixing: Tensor, response: Tensor, owner: nn.Module | None, value: Tensor) -> Tensor:
+def mixed(
+    run: Engine, module: Any, mixing: Tensor, response: Tensor, owner: nn.Module | None, value: Tensor
+) -> Tensor:
     """Return the value of a convolution as a mixing of responses."""
     from .functions.linear import linear_step
 

@@ -8,11 +8,21 @@ import torch
 from torch import Tensor, nn
 from zennit.core import Hook
 
+from edgefilter.errors import UnsupportedModelError
+
 from .linear_maps import linear_map
+from .pieces import in_pieces, shared_in_pieces
 from .rules import Rule
 from .values import Value
 
-__all__ = ["Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+__all__ = ["NO_RULE", "Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+
+FORGOTTEN = nn.Identity()
+
+NO_RULE = (
+    "model must consist of operations with a known relevance rule; got {}. Its scores would be wrong, so none are given. "
+    "Replace what has no rule, or explain a part of the model without it."
+)
 
 
 class Step:
@@ -33,27 +43,30 @@ class Step:
 
     Attributes
     ----------
+    kind : str
+        What it computes.
     received, handed_on : float
         Total relevance at its output and what it gave to its inputs, if ``watched``.
+    turns : int
+        How often relevance came back to it, if ``watched``.
     keeps_bias : bool
         Whether the bias takes part in the rule. It does not if it belongs to the base.
     """
 
     watched = False
 
-    def __init__(self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value
+    ) -> None:
         self.name, self.module, self.hook = name, module, hook
+        self.kind = _kind(module)
         self.inputs, self.value = inputs, value
         self.keeps_bias = True
-        self.received = self.handed_on = 0.0
+        self.unwatch()
 
-    @property
-    def kind(self) -> str:
-        """What the step computes."""
-        function = getattr(self.module, "function", None)
-        name: str = getattr(function, "__name__", "")
-        kind = type(self.module).__name__
-        return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
+    def unwatch(self) -> None:
+        """Forget the relevance that was noted."""
+        self.received, self.handed_on, self.turns = 0.0, 0.0, 0
 
     @property
     def rule(self) -> str:
@@ -69,6 +82,7 @@ class Step:
             )
         shares = self.hand_back(relevance)
         if self.watched:
+            self.turns += 1
             self.received += float(relevance.sum())
             self.handed_on += sum(float(share.sum()) for share in shares)
         return shares
@@ -82,12 +96,18 @@ class Step:
         layer = linear_map(self.module)
         if not self.keeps_bias:
             layer.bias = None
-        return (self.hook.relevance(layer, inputs, relevance),)
+        return (in_pieces(self.hook, layer, inputs, relevance),)
 
     def forget(self) -> None:
         """Let go of all tensors."""
         self.inputs = ()
-        self.module = nn.Identity()
+        self.module = FORGOTTEN
+
+
+def _kind(module: nn.Module) -> str:
+    kind = type(module).__name__
+    name: str = getattr(getattr(module, "function", None), "__name__", "<lambda>")
+    return name if name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
 
 
 class Summing(Step):
@@ -96,7 +116,8 @@ class Summing(Step):
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the summands."""
         if isinstance(self.hook, Rule):
-            return self.hook.shared(self.inputs, relevance, steady=self.value.is_steady())
+            steady = self.value.is_steady()
+            return shared_in_pieces(self.hook, self.inputs, relevance, steady=steady)
         stacked = by_module(self.module, self.hook, torch.stack(self.inputs, -1), relevance)
         return tuple(stacked.unbind(-1))
 
@@ -104,7 +125,7 @@ class Summing(Step):
 class Softmax(Step):
     """A softmax that is not held constant, by the rule of AttnLRP (Achtibat et al. 2024, eq. 13)."""
 
-    rule = "Softmax"  # type: ignore[assignment]
+    rule = "Softmax"
 
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return ``R_i = x_i (R_i - s_i sum_j R_j)``."""
@@ -118,7 +139,7 @@ class Softmax(Step):
 class Bilinear(Step):
     """A product of two signals, which get half of the relevance each (AttnLRP, eq. 15)."""
 
-    rule = "Bilinear"  # type: ignore[assignment]
+    rule = "Bilinear"
 
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of both factors, shared by their contributions."""
@@ -165,12 +186,14 @@ class Refused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, name: str, value: list[Tensor], *inputs: Tensor) -> Tensor:  # noqa: ARG004
+        """Return the value."""
         ctx.refusal = name
         return value.pop()
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
-        raise NotImplementedError(f"{ctx.refusal} has no relevance rule")
+        """Raise: the walk over the graph refuses what would lead here."""
+        raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 
 def node(step: Step, value: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -105,16 +105,26 @@ class StemReader(TorchFunctionMode):
     def __init__(self, images: tuple[Any, ...], read: Callable[[Tensor, Convolve], Tensor]) -> None:
         super().__init__()
         self._read = read
-        self.images = tuple(self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images)
+        self.images = self.marked(images)
+
+    def marked(self, images: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return new tensors of the same values, whose readers are seen."""
+        return tuple(
+            self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images
+        )
+
+    def reads(self, value: Any) -> bool:
+        """Return whether an argument depends on the image."""
+        return any(getattr(tensor, "_edgefilter_image", None) is self for tensor in tensors_in(value))
 
     def _mark(self, value: Any) -> Any:
         for tensor in tensors_in(value):
             tensor._edgefilter_image = self  # type: ignore[attr-defined]
         return value
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not any(getattr(tensor, "_edgefilter_image", None) is self for tensor in tensors_in((args, kwargs))):
+        if not self.reads((args, kwargs)):
             return func(*args, **kwargs)
         if func in CONVOLUTIONS:
             weight = args[1] if len(args) > 1 else kwargs["weight"]
@@ -132,5 +142,3 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for part in value.values():
             yield from tensors_in(part)
-
-

@@ -20,8 +20,8 @@ from edgefilter.banks.presets import complete_bank
 
 from .finding import check_module, find_stem, submodule
 from .layers import EdgeFilterBank2d, EdgeFilterConv2d, as_bank, copy_bias
-from .reading import tensors_in
 from .padding import Padding, convolution
+from .reading import tensors_in
 from .support import TOLERANCE, fitted, lost_share
 
 __all__ = ["fold_stem", "replace_stem"]
@@ -300,6 +300,8 @@ def _with_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 def _copied(model: Module, memo: dict[int, object]) -> Module:
     """Copy deeply, also where results with a gradient are kept, which deepcopy alone refuses."""
     for module in model.modules():
-        kept = {name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")}
+        kept = {
+            name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")
+        }
         memo |= {id(value): value.detach().clone() for value in tensors_in(kept) if value.grad_fn is not None}
     return copy.deepcopy(model, memo)

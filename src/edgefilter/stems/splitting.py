@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .finding import bank_path, probes
+from .finding import bank_path, in_evaluation, probes
 from .layers import EdgeFilterBank2d
 from .reading import Convolve, StemReader
 
@@ -35,7 +35,8 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
     Examples
     --------
-    >>> model = replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
+    >>> import edgefilter as ef
+    >>> model = ef.replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
     >>> front, tail = split(model)
     >>> images = torch.rand(1, 3, 6, 6)
     >>> front(images).shape, torch.equal(tail(front(images)), model(images))
@@ -46,7 +47,8 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     assert isinstance(bank, EdgeFilterBank2d)
     front, tail = _Front(model, path), _Tail(model, path)
     _compare(model, front, tail)
-    return front.train(model.training), tail.train(model.training)
+    front.training = tail.training = model.training  # not train(), which would reach into the model
+    return front, tail
 
 
 class _FoundError(Exception):
@@ -95,6 +97,8 @@ class _Front(_Part):
 class _Tail(_Part):
     """A model from its bank on: it runs on a blank image, and the bank's output is replaced."""
 
+    is_behind_bank = True
+
     def forward(self, responses: Tensor) -> Tensor:
         """Return the output of the model for these responses."""
 
@@ -109,7 +113,9 @@ class _Tail(_Part):
         """Return images of a size that gives responses of this shape."""
         conv = self.bank.conv
         places = zip(responses.shape[2:], conv.stride, conv.dilation, conv.kernel_size, strict=True)
-        reach = [(size - 1) * stride + dilation * (kernel - 1) + 1 for size, stride, dilation, kernel in places]
+        reach = [
+            (size - 1) * stride + dilation * (kernel - 1) + 1 for size, stride, dilation, kernel in places
+        ]
         with torch.no_grad():
             spare = self.bank.pad_all(responses.new_zeros(1, 1, *reach)).shape[2:]
         sides = [max(2 * whole - int(padded), 1) for whole, padded in zip(reach, spare, strict=True)]
@@ -120,24 +126,18 @@ class _Tail(_Part):
 
 def _compare(model: nn.Module, front: nn.Module, tail: nn.Module) -> None:
     """Raise if the parts give another output than the model, on the first probing image that the model takes."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
+    with torch.no_grad(), in_evaluation(model):
         for probe in probes(model):
             generator = torch.Generator().manual_seed(0)
             image = torch.rand(probe.shape, generator=generator, dtype=torch.float64).to(probe)
-            with torch.no_grad():
-                try:
-                    expected = model(image)
-                except Exception:  # noqa: BLE001, S112 - whatever a model raises for images of another size
-                    continue
-                got = tail(front(image))
+            try:
+                expected = model(image)
+            except Exception:  # noqa: BLE001, S112 - whatever a model raises for images of another size
+                continue
+            got = tail(front(image))
             if isinstance(expected, Tensor) and not torch.allclose(expected, got, rtol=1e-3, atol=1e-5):
                 raise ValueError(
                     "model must send the image to its output through the filter bank only; got another output from the "
                     "responses alone, for something else reads the image as well. Such a model cannot be split."
                 )
             return
-    finally:
-        for module, mode in training.items():
-            module.training = mode

@@ -11,13 +11,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zennit import types
 
+from edgefilter.errors import UnsupportedModelError
+from edgefilter.lrp.image import present
 from edgefilter.lrp.linear_maps import linear_map
-from edgefilter.lrp.standins import FullConv2d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
+from edgefilter.lrp.standins import (
+    FilterBankConv2d,
+    FullConv1d,
+    FullConv2d,
+    FullConv3d,
+    MatrixProduct,
+    Passing,
+    TokenLinear,
+    TokenMatrixProduct,
+    layer_like,
+    of_function,
+)
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
-from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Linear
-from .rearrangements import border
+from edgefilter.lrp.values import Linear, Recipe, Value
+
 from .table import SOFTMAX, Call, rule_for, stronger
 
 __all__ = ["linear_step", "merged"]
@@ -27,6 +39,7 @@ CONVOLUTIONS: dict[Any, tuple[type[nn.Module], int]] = {
     F.conv2d: (nn.Conv2d, 2),
     F.conv3d: (nn.Conv3d, 3),
 }
+FULL: dict[int, type[nn.Module]] = {1: FullConv1d, 2: FullConv2d, 3: FullConv3d}
 TRANSPOSED: dict[Any, tuple[type[nn.Module], int]] = {
     F.conv_transpose1d: (nn.ConvTranspose1d, 1),
     F.conv_transpose2d: (nn.ConvTranspose2d, 2),
@@ -46,7 +59,7 @@ def convolution(call: Call) -> Any:
     padding = given.get("padding", 0)
     module = layer_like(
         kind,
-        weight,
+        _in_layout(weight.detach(), inputs),
         bias,
         in_channels=weight.shape[1] * groups,
         out_channels=len(weight),
@@ -61,24 +74,29 @@ def convolution(call: Call) -> Any:
     )
     owner = call.run.modules.owner((types.Convolution,), weight)
     known = call.run.value(inputs)
-    module.__dict__["present"] = _present(call.run, inputs)
     if known is not None and known.parts is not None and groups == 1 and set(weight.shape[2:]) == {1}:
-        return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
-    if axes == 2 and known is not None and known.from_image:
+        return mixed(
+            call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach())
+        )
+    if axes == 2 and known is not None and call.run.stem.takes(call.run, owner, near=known.from_image):
         return call.run.stem.convolved(call.run, module, inputs, owner)
+    if axes != 2 and known is not None and known.from_image:
+        where = call.run.modules.names.get(id(owner), call.run.modules.name)
+        raise UnsupportedModelError(
+            f"stem {where!r} must be a Conv2d to be seen as a bank of filters and a mixing; got a convolution over {axes} axes. "
+            "Edge filters explain two-dimensional stems only."
+        )
+    module.__dict__["present"] = present(call.run, inputs)
     batched = inputs.dim() == axes + 2
-    if axes == 2 and groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
-        module.__class__ = FullConv2d
+    whole = batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module)
+    if groups == 1 and whole and not _is_response(known):
+        module.__class__ = FULL[axes]
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
 
 
-def _present(run: Any, inputs: Tensor) -> Tensor | None:
-    """Return 1 for the values of a padded tensor and 0 for its constant border; None if it is not padded."""
-    known = run.value(inputs)
-    recipe = None if known is None else known.recipe
-    if recipe is None or recipe.function not in (F.pad, torch.constant_pad_nd):
-        return None
-    return border(recipe).to(inputs.dtype)
+def _is_response(known: Value | None) -> bool:
+    """Return whether a tensor is what a filter bank gave: a mixing of it is part of the stem, however small the map."""
+    return known is not None and known.step is not None and isinstance(known.step.module, FilterBankConv2d)
 
 
 def _pads(module: nn.Module) -> bool:
@@ -115,9 +133,11 @@ def transposed_convolution(call: Call) -> Any:
 
 
 def _tuple(value: Any, axes: int) -> tuple[int, ...]:
-    return tuple(int(part) for part in value) * (axes if len(value) == 1 else 1) if isinstance(
-        value, (tuple, list)
-    ) else (int(value),) * axes
+    return (
+        tuple(int(part) for part in value) * (axes if len(value) == 1 else 1)
+        if isinstance(value, (tuple, list))
+        else (int(value),) * axes
+    )
 
 
 @rule_for(F.linear)
@@ -128,13 +148,16 @@ def linear(call: Call) -> Any:
     if call.is_signal(weight) or call.is_signal(bias) or not call.is_signal(inputs):
         return call.run.refused(call)
     owner = call.run.modules.owner((nn.Linear,), weight)
-    return _linear(call.run, inputs, weight, bias, owner)
+    return _linear(call, inputs, weight, bias, owner)
 
 
-def _linear(run: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
+def _linear(
+    call: Call, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None
+) -> Tensor:
     kind = TokenLinear if _has_places(inputs) else nn.Linear
     module = layer_like(kind, weight, bias, in_features=weight.shape[1], out_features=len(weight))
-    return linear_step(run, module, inputs, -1, owner)
+    recipe = Recipe(call.function, call.args, call.kwargs, None)
+    return linear_step(call.run, module, inputs, -1, owner, recipe=recipe)
 
 
 def _has_places(inputs: Tensor) -> bool:
@@ -143,28 +166,37 @@ def _has_places(inputs: Tensor) -> bool:
 
 
 def linear_step(
-    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, value: Tensor | None = None
+    run: Any,
+    module: nn.Module,
+    inputs: Tensor,
+    axis: int,
+    owner: nn.Module | None,
+    value: Tensor | None = None,
+    recipe: Recipe | None = None,
 ) -> Tensor:
     """Return the result of a layer with constant weights, as a step that later scales can be merged with."""
     if value is None:
         with torch.no_grad():
             value = linear_map(module).run(inputs.detach())
-    asked = owner
     result: Tensor = run.step(
         Step,
         module,
         (inputs,),
         value,
-        hook=run.modules.hook(module, asked),
+        hook=run.modules.hook(module, owner),
         reader=True,
-        from_image=False,
-        gate=SOFTMAX if run.value(inputs).gate == SOFTMAX else 0,  # attention weights that are mixed from head to head
+        from_image=None if recipe is not None else False,
+        gate=SOFTMAX if run.known(inputs).gate == SOFTMAX else 0,  # attention weights that are mixed from head to head
     )
-    run.value(result).linear = Linear(module, inputs, axis % result.dim(), owner)
+    known = run.value(result)
+    known.linear = Linear(module, inputs, axis % result.dim(), owner)
+    known.recipe = recipe if known.from_image else None
     return result
 
 
-def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor | None:
+def merged(
+    run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift: Tensor | float
+) -> Tensor | None:
     """Return ``gain * signal + shift`` as the result of the linear map that gave the signal, if it did.
 
     Gain and shift must be constants that only differ from channel to channel.
@@ -184,23 +216,36 @@ def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift:
     bias = shifts if bias is None else bias.detach() * gains + shifts
     if isinstance(old, nn.modules.conv._ConvTransposeNd):
         groups: Any = old.groups
-        spread = gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
+        spread = (
+            gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
+        )
     else:
         spread = gains[:, None]
     if isinstance(old, MatrixProduct):
-        return None if module.scaled is None else _merged_product(run, module, inputs, axis, owner, gains, bias, value)  # type: ignore[operator]
+        return (
+            None
+            if module.scaled is None
+            else _merged_product(run, module, inputs, axis, owner, gains, bias, value)
+        )
     weight = weight.detach() * spread.reshape(*spread.shape, *[1] * (weight.dim() - 2))
-    weight = _in_layout(weight) if weight.dim() == 4 else weight
     module._parameters.update(
         weight=nn.Parameter(weight, requires_grad=False),
         bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
     )
-    return linear_step(run, module, inputs, axis, owner, value)
+    recipe = Recipe(_scaled_and_shifted, (signal, gain, shift), {}, None) if known.from_image else None
+    result = linear_step(run, module, inputs, axis, owner, value, recipe)
+    run.value(result).step.name = known.step.name
+    return result
 
 
-def _in_layout(weight: Tensor) -> Tensor:
-    fast = weight.device.type == "cpu" and weight.dtype != torch.float64
-    return weight.contiguous(memory_format=torch.channels_last) if fast else weight
+def _scaled_and_shifted(signal: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor:
+    return signal * gain + shift
+
+
+def _in_layout(weight: Tensor, inputs: Tensor) -> Tensor:
+    """Return weights in the layout of the inputs: mixed layouts cost a third of a convolution."""
+    last = inputs.dim() == 4 and not inputs.is_contiguous()
+    return weight.contiguous(memory_format=torch.channels_last) if last else weight
 
 
 def _by_channel(part: Tensor | float, signal: Tensor, axis: int, channels: int) -> Tensor | None:
@@ -224,7 +269,9 @@ def matrix_product(call: Call) -> Any:
     """Multiply by a constant from either side, or two signals of which one is a softmax."""
     first, second = call.bound("input", "other").values()
     if call.is_signal(first) and not call.is_signal(second) and second.dim() == 2:
-        return _linear(call.run, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second)))
+        return _linear(
+            call, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second))
+        )
     return _product(call, (first, second), lambda a, b: torch.matmul(a, b))
 
 
@@ -263,7 +310,9 @@ def einstein_sum(call: Call) -> Any:
     equation, *operands = call.args
     if not isinstance(equation, str):
         return call.run.refused(call)
-    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    operands = (
+        list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    )
     if len(operands) == 1:
         from .averages import averaged
 
@@ -272,18 +321,26 @@ def einstein_sum(call: Call) -> Any:
         return call.run.refused(call)
     terms, _, result = equation.replace(" ", "").partition("->")
     if result and terms.count(",") == 1 and "." not in equation and not call.is_signal(operands[1]):
-        found = _as_linear(call, *terms.split(","), result, *operands)
+        left, right = terms.split(",")
+        found = _as_linear(call, operands[0], operands[1], left, right, result)
         if found is not None:
             return found
     return _product(call, tuple(operands), lambda a, b: torch.einsum(equation, a, b))
 
 
-def _as_linear(call: Call, left: str, right: str, result: str, inputs: Tensor, weight: Tensor) -> Tensor | None:
+def _as_linear(
+    call: Call, inputs: Tensor, weight: Tensor, left: str, right: str, result: str
+) -> Tensor | None:
     """Spell a product with a constant as a linear layer over the last axis, if it is one."""
     summed = [axis for axis in right if axis in left and axis not in result]
     new = [axis for axis in right if axis not in left]
     kept = [axis for axis in left if axis not in summed]
-    if set(right) != set(summed) | set(new) or set(result) != set(kept) | set(new) or len(new) != 1 or not summed:
+    if (
+        set(right) != set(summed) | set(new)
+        or set(result) != set(kept) | set(new)
+        or len(new) != 1
+        or not summed
+    ):
         return None
     if len(set(left)) < len(left) or len(set(right)) < len(right):
         return None
@@ -319,7 +376,9 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
         value = function(*(factor.detach() for factor in factors))
     if len(signals) == 1:
         place = 0 if factors[0] is signals[0] else 1
-        return _by_constant(run, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
+        return _by_constant(
+            call, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1
+        )
     if run.attention == "attnlrp":
         return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
     weights = stronger(run, *factors)
@@ -329,32 +388,49 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
 
     place = 0 if factors[1] is weights else 1
     held = weights.detach()
-    run.value(weights).readers.append(True)
+    run.known(weights).readers.append(True)
     if bool((held < 0).any()):
-        return _by_constant(run, factors[place], held, function, value, flipped=place == 1)
+        return _by_constant(call, factors[place], held, function, value, flipped=place == 1)
     one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
     return average_step(run, factors[place], one, value, steady=False)
 
 
 def _by_constant(
-    run: Any, signal: Tensor, weight: Tensor, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, *, flipped: bool
+    call: Call,
+    signal: Tensor,
+    weight: Tensor,
+    function: Callable[[Tensor, Tensor], Tensor],
+    value: Tensor,
+    *,
+    flipped: bool,
 ) -> Tensor:
     """Multiply by a constant in an unusual place."""
+    run = call.run
     places = signal[0].numel() > 0 and value.dim() > 2 and math.prod(value.shape[1:-1]) > 1
     module = layer_like(TokenMatrixProduct if places else MatrixProduct, weight, None)
     module.__dict__["function"] = (lambda a, b: function(b, a)) if flipped else function
     module.__dict__["scaled"] = None
     hook = run.modules.hook(module)
-    result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True, from_image=False)
+    result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True)
+    run.known(result).recipe = (
+        Recipe(call.function, call.args, call.kwargs, None) if run.known(result).from_image else None
+    )
     last = value.dim() - 1
     if not flipped and weight.dim() >= 2 and weight.shape[-1] == value.shape[-1]:
         module.__dict__["scaled"] = True
-        run.value(result).linear = Linear(module, signal, last, None)
+        run.known(result).linear = Linear(module, signal, last, None)
     return result
 
 
 def _merged_product(
-    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, gains: Tensor, bias: Tensor, value: Tensor
+    run: Any,
+    module: nn.Module,
+    inputs: Tensor,
+    axis: int,
+    owner: nn.Module | None,
+    gains: Tensor,
+    bias: Tensor,
+    value: Tensor,
 ) -> Tensor:
     weight = module._parameters["weight"]
     assert weight is not None

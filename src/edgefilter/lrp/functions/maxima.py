@@ -6,8 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from zennit import types
 
+from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.standins import Passing
+from edgefilter.lrp.steps import Step
+
 from .table import CLIPPED, Call, methods, rule_for
 
 __all__ = ["pooling"]
@@ -26,6 +30,12 @@ def pooling(call: Call) -> Any:
     """Select values: their gradient is one where they come from."""
     if call.name == "median" and len(call.args) + len(call.kwargs) == 1:
         return call.run.refused(call)
+    owner = call.run.modules.owner((types.MaxPool,))
+    signal = call.bound("input")["input"]
+    hook = None if owner is None else call.run.modules.hook(owner, owner)
+    value = None if hook is None else call.value()
+    if owner is not None and isinstance(value, Tensor):
+        return call.run.step(Step, bare_twin(owner), (signal,), value, hook=hook)
     return _without_recipe(call)
 
 
@@ -45,8 +55,6 @@ def extreme_over_axes(call: Call) -> Any:
     signal, dim = given["input"], given.get("dim", ())
     dims = [dim] if isinstance(dim, int) else list(dim) or list(range(signal.dim()))
     dims = sorted(axis % signal.dim() for axis in dims)
-    if 0 in dims:
-        return call.run.refused(call)
     function = torch.max if call.function in (torch.amax, Tensor.amax) else torch.min
     kept = [axis for axis in range(signal.dim()) if axis not in dims]
     shape = [signal.shape[axis] for axis in kept]
@@ -54,7 +62,9 @@ def extreme_over_axes(call: Call) -> Any:
     def spelled() -> Tensor:
         values = function(signal.permute(kept + dims).reshape(*shape, -1), -1)[0]
         if given.get("keepdim"):
-            values = values.reshape([1 if axis in dims else signal.shape[axis] for axis in range(signal.dim())])
+            values = values.reshape(
+                [1 if axis in dims else signal.shape[axis] for axis in range(signal.dim())]
+            )
         return values
 
     return call.other(spelled)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from edgefilter.lrp.standins import Affine, Passing, of_function
 from edgefilter.lrp.steps import Bilinear
 from edgefilter.lrp.values import Recipe
+
 from .linear import merged
 from .table import SQUASHED, Call, methods, rule_for, stronger
 
@@ -33,11 +34,14 @@ def product(call: Call) -> Any:
     gate = _gate(run, first, second)
     if gate is None:
         if run.attention == "attnlrp":
-            both = tuple(part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape) for part in (first, second))
+            both = tuple(
+                part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape)
+                for part in (first, second)
+            )
             return run.step(Bilinear, of_function(Passing, torch.mul), both, value, hook=None, reader=True)
         return run.refused(call)
     signal, factor = (first, second) if gate is second else (second, first)
-    run.value(gate).readers.append(True)
+    run.known(gate).readers.append(True)
     held = factor.detach()
     plain = call._replace(function=torch.mul, args=(signal, held), kwargs={})
     return run.passing(plain, signal, value)
@@ -68,11 +72,11 @@ def quotient(call: Call) -> Any:
     signal, other = given["input"], given["other"]
     if not call.is_signal(other):
         return scaled(call, signal, other, torch.div)
-    call.run.value(other).readers.append(True)
+    call.run.known(other).readers.append(True)
     with torch.no_grad():
         value = signal.detach() / other.detach()
     plain = call._replace(function=torch.div, args=(signal, other.detach()), kwargs={})
-    return call.run.passing(plain, signal, value, gate=call.run.value(signal).gate)
+    return call.run.passing(plain, signal, value, gate=call.run.known(signal).gate)
 
 
 @rule_for(Tensor.__rtruediv__, *methods("rsqrt", "reciprocal"))
@@ -97,15 +101,17 @@ def scaled(call: Call, signal: Tensor, other: Any, function: Any) -> Any:
     result = merged(run, signal, value, gain, 0.0)
     if result is not None:
         return result
-    zero = isinstance(gain, Tensor) and not bool((gain != 0).all()) or (not isinstance(gain, Tensor) and gain == 0)
+    zero = (isinstance(gain, Tensor) and not bool((gain != 0).all())) or (
+        not isinstance(gain, Tensor) and gain == 0
+    )
     plain = call._replace(function=function, args=(signal, held), kwargs={})
-    known = run.value(signal)
+    known = run.known(signal)
     gate = known.gate
     if zero:  # what is multiplied by 0 is a constant: keep relevance away from it
         signal = _masked(call, signal, gain, value)
         plain = plain._replace(args=(signal, held))
     result = run.passing(plain, signal, value, gate=gate, kind=Affine)
-    run.value(result).recipe = Recipe(function, (signal, held), {}, None)
+    run.known(result).recipe = Recipe(function, (signal, held), {}, None)
     return result
 
 
@@ -124,8 +130,6 @@ def gated(call: Call) -> Any:
 
     def spelled() -> Tensor:
         signal, gate = given["input"].chunk(2, given.get("dim", -1))
-        return signal * torch.sigmoid(gate)
+        return signal * torch.sigmoid(gate)  # type: ignore[no-any-return]
 
     return call.other(spelled)
-
-

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from edgefilter.lrp.spreading import Spread
 from edgefilter.lrp.standins import Passing, of_function
 from edgefilter.lrp.values import Recipe, replaced
+
 from .table import INPLACE, Call, methods, rule_for
 
 __all__ = ["border", "rearrangement"]
@@ -56,9 +57,13 @@ def like_another(call: Call) -> Any:
     return call.run.rearranged(call._replace(function=function, args=(signal, other.detach()), kwargs={}))
 
 
-@rule_for(torch.detach, Tensor.detach, Tensor.data.__get__, torch.zeros_like, torch.ones_like)
+@rule_for(
+    getattr(Tensor.data, "__get__"),  # noqa: B009 - unknown to type checkers
+    *methods("detach", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
+             "new_full", "new_empty", "new_tensor", "sign", "sgn", "heaviside"),
+)  # fmt: skip
 def constant(call: Call) -> Any:
-    """Return what the model declares constant."""
+    """Return what the model declares constant, or what is as constant as a comparison."""
     with torch.no_grad():
         return call.run.constant(call.function(*call.args, **call.kwargs))
 
@@ -67,7 +72,7 @@ def constant(call: Call) -> Any:
 def padding(call: Call) -> Any:
     """Add a border: what is copied sends its relevance back, constants get none."""
     result = call.run.rearranged(call)
-    known = call.run.value(result)
+    known = call.run.known(result)
     if not call.run.conserves or known.from_image:
         return result
     return _without_constants(call, result, border(known.recipe))
@@ -89,7 +94,10 @@ def joining(call: Call) -> Any:
     given = call.bound("tensors", "dim")
     parts, dim = list(given["tensors"]), given.get("dim", 0)
     result = call.run.rearranged(call)
-    if all(call.is_signal(part) for part in parts) or call.run.value(result).from_image or call.function not in (torch.cat, torch.concat, torch.concatenate):
+    known = call.run.known(result)
+    if all(call.is_signal(part) for part in parts) or known.from_image or call.function not in (
+        torch.cat, torch.concat, torch.concatenate,
+    ):  # fmt: skip
         return result
     mask = torch.cat(
         [torch.full_like(part, float(call.is_signal(part)), requires_grad=False) for part in parts], dim
@@ -106,7 +114,7 @@ def _without_constants(call: Call, result: Tensor, mask: Tensor) -> Tensor:
     module.__dict__["mask"] = mask
     recipe = known.recipe
     spread: Tensor = run.step(Spread, module, (result,), result.detach(), hook=None)
-    run.value(spread).recipe = recipe
+    run.known(spread).recipe = recipe
     return spread
 
 
@@ -122,7 +130,9 @@ class _Written:
     def written(target: Tensor, place: Any, value: Any) -> Tensor:
         """Return a copy with some values exchanged."""
         if torch.overrides.has_torch_function((target, value)):
-            return torch.overrides.handle_torch_function(_Written.written, (target, value), target, place, value)  # type: ignore[no-any-return]
+            return torch.overrides.handle_torch_function(
+                _Written.written, (target, value), target, place, value
+            )
         result = target.clone()
         result[place] = value
         return result

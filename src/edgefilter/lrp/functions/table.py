@@ -27,7 +27,7 @@ NATIVE: set[Callable[..., Any]] = set()
 
 def stronger(run: Engine, first: Tensor, second: Tensor, *, least: int = ACTIVATED) -> Tensor | None:
     """Return the factor that looks more like a gate, at least as much as that; None if none does."""
-    gates = [gate if (gate := run.value(factor).gate) >= least else 0 for factor in (first, second)]  # type: ignore[union-attr]
+    gates = [gate if (gate := run.known(factor).gate) >= least else 0 for factor in (first, second)]
     if gates[0] == gates[1]:
         return None
     return first if gates[0] > gates[1] else second
@@ -100,7 +100,8 @@ def methods(*names: str) -> list[Callable[..., Any]]:
 def _fill_inplace() -> None:
     operators = ("add", "sub", "mul", "truediv", "floordiv", "pow", "matmul", "mod")
     for name in operators:
-        INPLACE[getattr(Tensor, f"__i{name}__", None)] = getattr(Tensor, f"__{name}__", None)  # type: ignore[index, assignment]
+        if hasattr(Tensor, f"__i{name}__"):
+            INPLACE[getattr(Tensor, f"__i{name}__")] = getattr(Tensor, f"__{name}__")
     for place in (torch, Tensor, torch.nn.functional, torch._C._nn):
         for name in dir(place):
             plain = name[:-1]
@@ -108,7 +109,6 @@ def _fill_inplace() -> None:
                 INPLACE[getattr(place, name)] = getattr(place, plain)
     for name in ("requires_grad_", "retain_grad_", "share_memory_", "rename_", "resize_", "set_"):
         INPLACE.pop(getattr(Tensor, name, None), None)  # type: ignore[arg-type]
-    INPLACE.pop(None, None)  # type: ignore[arg-type]
 
 
 def _fill_native() -> None:
@@ -127,7 +127,15 @@ def _fill_native() -> None:
             setter = getattr(attribute, "__set__", None)
             if setter is not None and name != "data":
                 NATIVE.add(setter)
-    NATIVE.update((torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor, torch.overrides.is_tensor_like))
+    NATIVE.update(
+        (
+            torch.is_floating_point,
+            torch.is_complex,
+            torch.numel,
+            torch.is_tensor,
+            torch.overrides.is_tensor_like,
+        )
+    )
 
 
 _fill_inplace()
