@@ -96,6 +96,12 @@ PRODUCTS = {
     torch.Tensor.mul_: torch.Tensor.mul_,
     torch.Tensor.__imul__: torch.Tensor.mul_,
 }
+EXTREMES = {
+    torch.maximum: torch.maximum,
+    torch.Tensor.maximum: torch.maximum,
+    torch.minimum: torch.minimum,
+    torch.Tensor.minimum: torch.minimum,
+}
 SUMS = (torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
 QUOTIENTS = {
     torch.div: torch.div,
@@ -115,6 +121,9 @@ class Frozen(TorchFunctionMode):
             result = _through_the_origin(ACTIVATIONS[func], *args, **kwargs)
             result.gate = 2 if func in CLIPPING else 1
             return result
+        if func in EXTREMES and not all(map(_is_signal, args[:2])):
+            first, second = args if _is_signal(args[0]) else args[::-1]
+            return _through_the_origin(EXTREMES[func], first, second)
         if func in SQUASHING:
             result = _through_the_origin(SQUASHING[func], *args, **kwargs)
             result.gate = 3
