@@ -83,11 +83,30 @@ MATRIX_PRODUCTS = (
     torch.bmm,
     torch.einsum,
 )
-MOVES = (
-    "view reshape permute transpose flatten unflatten expand unsqueeze squeeze chunk split unbind contiguous repeat t float "
-    "to __getitem__ roll expand_as view_as"
-).split()
-MEANS = "mean sum interpolate avg_pool2d adaptive_avg_pool2d".split()
+MOVES = [
+    "view",
+    "reshape",
+    "permute",
+    "transpose",
+    "flatten",
+    "unflatten",
+    "expand",
+    "unsqueeze",
+    "squeeze",
+    "chunk",
+    "split",
+    "unbind",
+    "contiguous",
+    "repeat",
+    "t",
+    "float",
+    "to",
+    "__getitem__",
+    "roll",
+    "expand_as",
+    "view_as",
+]
+MEANS = ["mean", "sum", "interpolate", "avg_pool2d", "adaptive_avg_pool2d"]
 PRODUCTS = {
     torch.mul: torch.mul,
     torch.Tensor.mul: torch.mul,
@@ -152,7 +171,7 @@ class Frozen(TorchFunctionMode):
             return func(*_with_weights_held(args), **kwargs)
         result = func(*args, **kwargs)
         gate = getattr(args[0], "gate", 0) if args else 0
-        if gate and func.__name__ in MOVES or (gate == 3 and func.__name__ in MEANS):
+        if (gate and func.__name__ in MOVES) or (gate == 3 and func.__name__ in MEANS):
             for part in result if isinstance(result, (tuple, list)) else (result,):
                 part.gate = gate
         return result
