@@ -315,7 +315,8 @@ class Results:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.found: dict[str, dict[str, Any]] = {"torchvision": {}, "timm": {}, "others": {}}
+        # "older": rows of an older run of edgefilter, which the page says
+        self.found: dict[str, dict[str, Any]] = {"torchvision": {}, "timm": {}, "others": {}, "older": {}}
         self.seconds = 0.0
         if path is not None and path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -325,6 +326,7 @@ class Results:
     def note(self, kind: str, name: str, result: Any, seconds: float) -> None:
         """Keep a result."""
         self.found[kind][name] = result
+        self.found["older"].pop(name, None)
         self.seconds += seconds
         if self._path is not None:
             self._path.write_text(
@@ -367,7 +369,8 @@ class Results:
             HEADER,
             *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items())),
         ]
-        return ["\n".join(summary), "\n".join(table)]
+        older = [OLDER.format(count=len(self.found["older"]))] if self.found["older"] else []
+        return [*older, "\n".join(summary), "\n".join(table)]
 
 
 def _summary(rows: dict[str, Row]) -> str:
@@ -395,14 +398,16 @@ def _short_reason(text: str) -> str:
 
 
 def _versions() -> str:
-    found = []
-    for name in ("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch", "monai", "antialiased_cnns",
-                 "kornia", "zennit", "captum"):  # fmt: skip
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed: left out")
-    return ", ".join(found)
+    names = ["torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch", "monai", "antialiased_cnns", "kornia",
+             "zennit", "captum"]  # fmt: skip
+    return ", ".join(map(_version, names))
+
+
+def _version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} not installed: left out"
 
 
 HEADER = (
@@ -422,6 +427,10 @@ the pixel map against the oracle, input times gradient of the network with its a
 deviations frozen, with the epsilon rule on every layer: a map can be conserved and yet be wrong. *Error* is the largest
 difference by the largest value of the map; up to 1e-6 is right, and more is marked "wrong". The worse of two images is
 given. "Refused": the message of the error that was raised instead of giving wrong scores."""
+OLDER = (
+    "edgefilter's columns of {count} networks here are of an older run, with the engine before this one; "
+    "`--only torchvision` makes them anew."
+)
 COMPARISON = """\
 Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm). Captum's z+ rule
 (Alpha1_Beta0) is made for inputs that are not negative and loses relevance at the first layer. Correlation: 1 is right. A
