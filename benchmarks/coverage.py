@@ -469,7 +469,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     results = Results(None if arguments.out is None else arguments.out.with_suffix(".json"))
     for kind, name, job in jobs(arguments.only or [], arguments.only is not None):
-        if arguments.only is None and name in results.found[kind]:
+        if arguments.only is None and name in results.found[kind] and name not in results.found["older"]:
             continue
         begin = time.perf_counter()
         try:
