@@ -157,6 +157,7 @@ class Propagator:
             "inputs": list(leaves),
         }[down_to]
         start = weights * (output.detach() - end.constant)
+        shapes = [tensor.shape for tensor in (*wanted, *below)]
         found: Sequence[Tensor | None] = [None] * (len(wanted) + len(below))
         if run.value(output) is None:
             warnings.warn(
@@ -176,13 +177,14 @@ class Propagator:
             for step in run.steps:
                 step.unwatch()
             edges = [get_gradient_edge(tensor) for tensor in (*wanted, *below)]
+            run.release()
+            del wanted, below  # the largest tensors: the rules let go of them when they have read them
             found = torch.autograd.grad(output, edges, start, allow_unused=True)
-        response = _by_color(reads, found[: len(reads)])
-        lower = [
-            torch.zeros_like(tensor) if part is None else part
-            for tensor, part in zip(below, found[len(reads) :], strict=True)
+        parts = [
+            output.new_zeros(shape) if part is None else part for part, shape in zip(found, shapes, strict=True)
         ]
-        pixels = tuple(part.detach().contiguous() for part in lower)
+        response = _by_color(reads, parts[: len(reads)])
+        pixels = tuple(part.detach().contiguous() for part in parts[len(reads) :])
         if down_to == "bank input":
             pixels = (
                 (sum(pixels[1:], start=pixels[0]),)
@@ -240,13 +242,10 @@ def _in_layout(values: Tensor) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last) if fast else values
 
 
-def _by_color(reads: list[Read], found: Sequence[Tensor | None]) -> Tensor:
+def _by_color(reads: list[Read], found: Sequence[Tensor]) -> Tensor:
     """Return relevance at the responses by color and filter, those of several stems added up."""
     total: Tensor | None = None
     for read, part in zip(reads, found, strict=True):
-        if part is None and total is not None:
-            continue
-        part = torch.zeros_like(read.response) if part is None else part
         by_channel = torch.unflatten(part.detach(), 1, (len(read.colors), -1))
         one = (
             torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel)

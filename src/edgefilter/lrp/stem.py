@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "Stem"]
 
+NOTHING = torch.zeros(0)
+
 
 @dataclasses.dataclass
 class Read:
@@ -120,6 +122,12 @@ class Stem:
         if self.layer is None:
             return {id(model)}
         return {id(m) for m in model.modules() if any(part is self.layer for part in m.modules())}
+
+    def release(self) -> None:
+        """Let go of the tensors that were read."""
+        self._shared = {}
+        for read in self.reads:
+            read.inputs = read.response = NOTHING
 
     def takes(self, run: Engine, owner: nn.Module | None, *, near: bool) -> bool:
         """Return whether a convolution is one to express: one that reads the image, or the one that was named.
