@@ -56,9 +56,7 @@ def check_mode(model: nn.Module) -> None:
             training.append(name)
     if training:
         layer = next((f"layer {name!r}" for name in training if name), type(model).__name__)
-        raise ValueError(
-            f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
-        )
+        raise ValueError(f"model must be in evaluation mode; {layer} is training. Call model.eval() first.")
 
 
 def check_images(images: tuple[Any, ...], weight: Tensor | None) -> None:
@@ -154,7 +152,7 @@ def as_target(target: Any) -> Target:
         return target.clone() if target.is_inference() else target
     if isinstance(target, list):
         return [_index(item) for item in target]  # type: ignore[return-value]
-    return None if target is None else _index(target)  # type: ignore[return-value]
+    return None if target is None else _index(target)
 
 
 def _index(item: Any) -> int | tuple[int, ...]:
@@ -164,7 +162,12 @@ def _index(item: Any) -> int | tuple[int, ...]:
 
 
 def _whole(item: Any) -> int:
-    if isinstance(item, Tensor) and item.numel() == 1 and not item.is_floating_point() and item.dtype != torch.bool:
+    if (
+        isinstance(item, Tensor)
+        and item.numel() == 1
+        and not item.is_floating_point()
+        and item.dtype != torch.bool
+    ):
         return int(item)
     if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)):
         raise TypeError(

@@ -366,7 +366,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if isinstance(path, nn.Module):
             path = next(name for name, module in self.model.named_modules() if module is self._layer)
         composite = as_composite(self.composite)
-        return Propagator(self.model, composite, found, self.bank, None if found is not None else path, self.start)
+        return Propagator(
+            self.model, composite, found, self.bank, None if found is not None else path, self.start
+        )
 
     def _propagate(
         self,
@@ -397,7 +399,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             for piece in (slice(start, start + size) for start in range(0, count, size))
         ]
         if len(parts) > 1 and any(
-            part is not value for part, value in zip(piece_of(extra, slice(0, size), count), extra, strict=True)
+            part is not value
+            for part, value in zip(piece_of(extra, slice(0, size), count), extra, strict=True)
         ):
             _check_cut(propagate, images, target, extra, parts[0].explained, predict=predict)
         return joined(parts)
@@ -428,4 +431,3 @@ def _check_cut(
             "additional_forward_args must hold one entry per image where a tensor is as long as the batch; got outputs "
             "that differ from those of the whole batch. Leave internal_batch_size out, or pass a batch of another size."
         )
-

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from zennit.core import Composite
 
 from edgefilter.errors import UnsupportedModelError
 
-from .attribution import EdgeFilterAttribution, Target
+from .arguments import Target
+from .attribution import EdgeFilterAttribution
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -80,13 +80,13 @@ class Explanation:
     colors: tuple[str, ...]
     filters: tuple[str, ...]
     filter_labels: tuple[str, ...] = ()
-    base: Tensor = None  # type: ignore[assignment] - zeros
+    base: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0))
     left_out: str = ""
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
             object.__setattr__(self, "filter_labels", self.filters)
-        if self.base is None:
+        if self.base.shape != self.output.shape and not len(self.base):
             object.__setattr__(self, "base", torch.zeros_like(self.output))
         images, names = len(self.target), (len(self.colors), len(self.filters))
         if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
@@ -403,7 +403,12 @@ class Explanation:
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
         left_out = names.pop("left_out", ("",))[0]
         return cls(
-            tensors["response"], tensors.get("pixel"), tensors["output"], base=tensors.get("base"), left_out=left_out, **names
+            tensors["response"],
+            tensors.get("pixel"),
+            tensors["output"],
+            base=tensors.get("base", torch.zeros_like(tensors["output"])),
+            left_out=left_out,
+            **names,
         )
 
     def plot(

@@ -11,7 +11,8 @@ from zennit.core import Composite
 
 from edgefilter.stems.finding import bank_path
 
-from .attribution import EdgeFilterAttribution, Target
+from .arguments import Target
+from .attribution import EdgeFilterAttribution
 
 __all__ = ["LayerEdgeFilterAttribution"]
 

@@ -46,7 +46,9 @@ def to_pixels(response: Tensor, bank: EdgeFilterBank2d, inputs: Tensor) -> Tenso
     with torch.enable_grad():
         images = _blank(inputs, bank, relevance).requires_grad_()
         padded = bank.pad_all(images)
-    module.__dict__.update(present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros")
+    module.__dict__.update(
+        present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros"
+    )
     layer = linear_map(module)
     made = layer.run(padded.detach())
     if made.shape != relevance.shape:

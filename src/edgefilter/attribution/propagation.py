@@ -129,7 +129,9 @@ class Propagator:
         output = check_output(run(leaves, extra), len(leaves[0]))
         if run.doubtful:
             with torch.no_grad():
-                expected = check_output(self.model(*(leaf.detach().clone() for leaf in leaves), *extra), len(leaves[0]))
+                expected = check_output(
+                    self.model(*(leaf.detach().clone() for leaf in leaves), *extra), len(leaves[0])
+                )
             _check_same(output, expected)
         return output
 
@@ -182,7 +184,11 @@ class Propagator:
         ]
         pixels = tuple(part.detach().contiguous() for part in lower)
         if down_to == "bank input":
-            pixels = (sum(pixels[1:], start=pixels[0]),) if len({part.shape for part in pixels}) == 1 else pixels[:1]
+            pixels = (
+                (sum(pixels[1:], start=pixels[0]),)
+                if len({part.shape for part in pixels}) == 1
+                else pixels[:1]
+            )
         _warn_of_explosion([response, *pixels], start)
         return Propagation(
             explained=sum_per_image(weights * output.detach()),
@@ -242,7 +248,11 @@ def _by_color(reads: list[Read], found: Sequence[Tensor | None]) -> Tensor:
             continue
         part = torch.zeros_like(read.response) if part is None else part
         by_channel = torch.unflatten(part.detach(), 1, (len(read.colors), -1))
-        one = torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel) if not read.is_direct else by_channel
+        one = (
+            torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel)
+            if not read.is_direct
+            else by_channel
+        )
         if total is not None and (total.shape != one.shape or read.bank.names != reads[0].bank.names):
             names = ", ".join(repr(read.path) for read in reads)
             raise UnsupportedModelError(

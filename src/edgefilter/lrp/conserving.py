@@ -302,7 +302,9 @@ class ConservingNorm(Rule):
         return shares
 
 
-def _share_by_size(shares: Sequence[Tensor], inputs: Sequence[Tensor], relevance: Tensor, dead: Tensor) -> None:
+def _share_by_size(
+    shares: Sequence[Tensor], inputs: Sequence[Tensor], relevance: Tensor, dead: Tensor
+) -> None:
     """Write shares by size where a sum is no more than rounding, and equal ones where all summands are zero."""
     sizes = [values[dead].abs() for values in inputs]
     total = sum(sizes[1:], start=sizes[0])

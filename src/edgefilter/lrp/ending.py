@@ -46,7 +46,9 @@ def ending(run: Engine, output: Tensor) -> Ending:
         names.append(name)
         output = _remade(run, output, {id(squashed): argument})
     constant = _constant(run, output, {}) if run.keeps_constant else None
-    return Ending(output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names))
+    return Ending(
+        output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names)
+    )
 
 
 def _squashed(run: Engine, output: Tensor) -> Tensor | None:
@@ -58,13 +60,19 @@ def _squashed(run: Engine, output: Tensor) -> Tensor | None:
         if value.squashes is not None:
             return output
         sources = [] if value.recipe is None else _sources(run, value.recipe)
-        if len(sources) != 1 or value.linear is not None or (value.step is not None and not isinstance(value.step.module, Affine)):
+        if (
+            len(sources) != 1
+            or value.linear is not None
+            or (value.step is not None and not isinstance(value.step.module, Affine))
+        ):
             return None
         output = sources[0]
 
 
 def _sources(run: Engine, recipe: Recipe) -> list[Tensor]:
-    found = {id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None}
+    found = {
+        id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None
+    }
     return list(found.values())
 
 
@@ -106,7 +114,11 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
     sources = _sources(run, value.recipe)
     parts = {id(source): _constant(run, source, known) for source in sources}
     shifts = step is not None and isinstance(step.module, Affine)
-    if all(part is None for part in parts.values()) and not shifts and len(sources) == len(_floats(value.recipe)):
+    if (
+        all(part is None for part in parts.values())
+        and not shifts
+        and len(sources) == len(_floats(value.recipe))
+    ):
         return None
     if step is not None and isinstance(step.module, Affine):
         step.hook = Pass()
@@ -118,7 +130,9 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
         return torch.zeros_like(given).detach() if part is None else part
 
     with torch.no_grad():
-        result = value.recipe.function(*replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change))
+        result = value.recipe.function(
+            *replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change)
+        )
     return result if value.recipe.part is None else result[value.recipe.part]  # type: ignore[no-any-return]
 
 

@@ -16,13 +16,14 @@ from torch.overrides import TorchFunctionMode
 from zennit.core import Composite, Hook
 
 from edgefilter.errors import UnsupportedModelError
+
 from .composites import NamedComposite
 from .functions import INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function
-from .steps import NO_RULE, Refused, Step, node
 from .stem import Stem
+from .steps import NO_RULE, Refused, Step, node
 from .values import Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
@@ -124,6 +125,12 @@ class Engine(TorchFunctionMode):
             self._foreign[id(tensor)] = (tensor, known)
         return self._foreign[id(tensor)][1]
 
+    def known(self, tensor: Tensor) -> Value:
+        """Return what is known about a tensor that is known to depend on the image."""
+        value = self.value(tensor)
+        assert value is not None
+        return value
+
     def now(self, tensor: Tensor) -> Tensor:
         """Return the tensor that has taken the place of one that was changed in place."""
         while id(tensor) in self._now:
@@ -183,19 +190,32 @@ class Engine(TorchFunctionMode):
         return result
 
     def passing(
-        self, call: Call, signal: Tensor, value: Tensor, *, gate: int = 0, kind: type[nn.Module] = Passing, **settings: Any
+        self,
+        call: Call,
+        signal: Tensor,
+        value: Tensor,
+        *,
+        gate: int = 0,
+        kind: type[nn.Module] = Passing,
+        **settings: Any,
     ) -> Tensor:
         """Return a value whose relevance goes to one of the operands unchanged."""
         module = of_function(kind, call.of(signal))
         module.function.__name__ = call.name  # type: ignore[union-attr]
         hook = self.modules.hook(module) if kind is not Passing else None
         if signal.shape != value.shape:
-            signal = self.rearranged(call._replace(function=Tensor.expand, args=(signal, value.shape), kwargs={}))
+            signal = self.rearranged(
+                call._replace(function=Tensor.expand, args=(signal, value.shape), kwargs={})
+            )
         return self.step(Step, module, (signal,), value, hook=hook or PASS, gate=gate, **settings)
 
     def rearranged(self, call: Call, result: Any = None) -> Any:
         """Return the result of a function whose gradient hands relevance where it belongs."""
-        known = [found for given in tensors_in((call.args, call.kwargs)) if (found := self.value(given)) is not None]
+        known = [
+            found
+            for given in tensors_in((call.args, call.kwargs))
+            if (found := self.value(given)) is not None
+        ]
         if result is None:
             args, kwargs = (replaced(part, self._own) for part in (call.args, call.kwargs))
             with torch.enable_grad():
@@ -204,14 +224,18 @@ class Engine(TorchFunctionMode):
         shaped = known[:1] if call.name.endswith("_as") else known
         near = all(found.from_image for found in known)
         for part, tensor in enumerate(result if several else (result,)):
-            if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or self.value(tensor) in known:
+            if (
+                not isinstance(tensor, Tensor)
+                or not tensor.is_floating_point()
+                or self.value(tensor) in known
+            ):
                 continue
             self.tag(tensor, gate=min(found.gate for found in shaped), from_image=near)
             made: Value = getattr(tensor, TAG)
             made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
             for found in known:
                 found.readers.append(made)
-                found.viewed = found.viewed or tensor._is_view()  # noqa: SLF001
+                found.viewed = found.viewed or tensor._is_view()
         return result
 
     def _own(self, tensor: Tensor) -> Tensor:
@@ -222,14 +246,16 @@ class Engine(TorchFunctionMode):
         if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
             raise UnsupportedModelError(NO_RULE.format(self._described(call)))
         inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
-        near = all(self.value(given).from_image for given in inputs)  # type: ignore[union-attr]
+        near = all(self.known(given).from_image for given in inputs)
         with torch.no_grad():
             result = call.function(*self.constant(call.args), **self.constant(call.kwargs))
 
         def mark(tensor: Tensor) -> Tensor:
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 return tensor
-            return self.tag(Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near)
+            return self.tag(
+                Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near
+            )
 
         return replaced(result, mark)
 
@@ -239,7 +265,7 @@ class Engine(TorchFunctionMode):
 
     # Seeing functions.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if self._now:
             args, kwargs = replaced(args, self.now), replaced(kwargs, self.now)
@@ -263,7 +289,7 @@ class Engine(TorchFunctionMode):
         cut = next((tensor for tensor in given if getattr(tensor, CUT, (None,))[0] is self), None)
         if cut is not None and torch.is_grad_enabled():
             self._check_not_cut(cut)
-        if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in given):  # noqa: SLF001
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in given):
             raise UnsupportedModelError(
                 f"model must not use torch.func inside forward; got {self._described(Call(self, func, args, kwargs))} under "
                 "vmap or another transformation, which hides the image. Write the operation out for the batch."
@@ -301,7 +327,7 @@ class Engine(TorchFunctionMode):
         if known is None and not any(self.value(tensor) is not None for tensor in others):
             with torch.no_grad():
                 return func(*args, **kwargs)
-        if target._is_view() or (known is not None and known.viewed):  # noqa: SLF001
+        if target._is_view() or (known is not None and known.viewed):
             self.doubtful = True
         result = INPLACE.get(func, func)
         with self:
@@ -334,8 +360,8 @@ class Engine(TorchFunctionMode):
 
 def _random_states() -> tuple[Any, ...]:
     """Return the states of the random generators that a model may draw from."""
-    states = (np.random.get_state()[1:3], random.getstate())  # noqa: NPY002 - what the user's code draws from
-    return torch.get_rng_state().numpy().tobytes(), states[0][0].tobytes(), states[0][1], states[1]  # type: ignore[union-attr]
+    drawn: Any = np.random.get_state()  # noqa: NPY002 - what the user's code draws from
+    return torch.get_rng_state().numpy().tobytes(), drawn[1].tobytes(), drawn[2], random.getstate()
 
 
 def _reaches(grad_fn: Any, run: Engine) -> bool:
@@ -360,7 +386,9 @@ def _eager() -> Iterator[None]:
         yield
         return
     with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)  # of global hooks: ours are meant
+        warnings.filterwarnings(
+            "ignore", "Using `torch.compile", UserWarning
+        )  # of global hooks: ours are meant
         yield
 
 

@@ -38,7 +38,9 @@ def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     if leaf.dim() != 4:
         return sizes.flatten(2).sum(2) if sizes.dim() > 2 else sizes, 1
     first, last = sizes.sum((2, 3)), sizes.sum((1, 2))
-    if _spread(last) < _spread(first) or (_spread(last) == _spread(first) and leaf.shape[3] <= 4 < leaf.shape[1]):
+    if _spread(last) < _spread(first) or (
+        _spread(last) == _spread(first) and leaf.shape[3] <= 4 < leaf.shape[1]
+    ):
         return last, 3
     return first, 1
 
@@ -65,7 +67,9 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
         sources = {id(source): made(source) for source in tensors_in((recipe.args, recipe.kwargs))}
         if any(source is None for source in sources.values()):
             return None
-        args, kwargs = (replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs))
+        args, kwargs = (
+            replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs)
+        )
         result = recipe.function(*args, **kwargs)
         return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
 

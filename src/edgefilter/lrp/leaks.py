@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from edgefilter.errors import UnsupportedModelError
+
 from .steps import NO_RULE, Refused, Step
 
 __all__ = ["check_graph"]
@@ -65,4 +66,6 @@ def _names(found: Any) -> list[str]:
     plain = name.rstrip("0123456789").removesuffix("Backward")
     if plain in REARRANGEMENTS or plain.removesuffix("Backward") in REARRANGEMENTS:
         return []
-    return [f"{plain} (computed where torch functions cannot be seen: a scripted part or an operator of its own)"]
+    return [
+        f"{plain} (computed where torch functions cannot be seen: a scripted part or an operator of its own)"
+    ]

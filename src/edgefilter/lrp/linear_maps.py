@@ -89,7 +89,7 @@ class LinearMap:
         """Hand relevance back by the contributions of the inputs; ``ratio`` is relevance per unit of output."""
         return inputs * self.backward(ratio, weight, inputs)
 
-    def rows(self, inputs: Tensor, outputs: Tensor) -> tuple[LinearMap, Tensor, Tensor] | None:  # noqa: ARG002
+    def rows(self, inputs: Tensor, outputs: Tensor) -> tuple[LinearMap, Tensor, Tensor] | None:
         """Return the layer as a product with a matrix, and inputs and outputs as rows; None if it is none."""
         return None
 
@@ -126,7 +126,7 @@ class _Linear(_Operator):
         assert weight is not None
         return F.linear(inputs, weight, bias)
 
-    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:  # noqa: ARG002
+    def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
         spare = -weight.shape[1] % 8  # columns that are no multiple of 8 take twice the time
         return (values @ F.pad(weight, (0, spare)))[..., : weight.shape[1]] if spare else values @ weight
@@ -151,7 +151,9 @@ class _Convolution(_Operator):
     def rows(self, inputs: Tensor, outputs: Tensor) -> tuple[LinearMap, Tensor, Tensor] | None:
         if not (_is_pointwise(self.module, self._padding()) and _has_channels_last(inputs)):
             return None
-        given, handed = (values.permute(0, 2, 3, 1).reshape(-1, values.shape[1]) for values in (inputs, outputs))
+        given, handed = (
+            values.permute(0, 2, 3, 1).reshape(-1, values.shape[1]) for values in (inputs, outputs)
+        )
         return _Matrix(self), given, handed
 
     def of_rows(self, rows: Tensor, inputs: Tensor) -> Tensor:
@@ -222,7 +224,9 @@ class _Convolution(_Operator):
         if not self._pads():
             return inputs
         totals = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-        return F.pad(inputs, [side for total in reversed(totals) for side in (total // 2, total - total // 2)])
+        return F.pad(
+            inputs, [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+        )
 
 
 class _TransposedConvolution(_Operator):
@@ -333,9 +337,7 @@ def signed(layer: LinearMap, inputs: Tensor, sign: int) -> Part:
         return Part(layer, [(own(inputs), None)])
     if not reaches_below_zero(inputs):
         return Part(layer, [(inputs, own(layer.weight))])
-    return Part(
-        layer, [(positive(inputs), own(layer.weight)), (negative(inputs), other(layer.weight))]
-    )
+    return Part(layer, [(positive(inputs), own(layer.weight)), (negative(inputs), other(layer.weight))])
 
 
 class Favour:

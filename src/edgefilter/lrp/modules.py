@@ -21,8 +21,11 @@ PRIMITIVE = (types.Convolution, types.Linear, types.BatchNorm, types.AvgPool, ty
 def bare_twin(module: nn.Module) -> Any:
     """Return a module of the same class and state without its hooks; its weights are shared."""
     twin = module.__class__.__new__(module.__class__)
-    twin.__dict__ = {**module.__dict__, **{key: value for key, value in vars(nn.Module()).items() if "hook" in key}}
-    twin.__dict__["_modules"] = dict(module._modules)  # noqa: SLF001
+    twin.__dict__ = {
+        **module.__dict__,
+        **{key: value for key, value in vars(nn.Module()).items() if "hook" in key},
+    }
+    twin.__dict__["_modules"] = dict(module._modules)
     return twin
 
 
@@ -71,9 +74,9 @@ class RuledModules(RunningModules):
     def ruled_twin(self, module: nn.Module) -> nn.Module:
         """Return a copy of a module that shares its weights, with the composite's hooks on the modules inside it."""
         twin = bare_twin(module)
-        for name, child in module._modules.items():  # noqa: SLF001
-            twin._modules[name] = None if child is None else self._hooked_twin(child)  # noqa: SLF001
-        return twin
+        for name, child in module._modules.items():
+            twin._modules[name] = None if child is None else self._hooked_twin(child)
+        return twin  # type: ignore[no-any-return]
 
     def _hooked_twin(self, module: nn.Module) -> nn.Module:
         twin = self.ruled_twin(module)

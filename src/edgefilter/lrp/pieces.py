@@ -21,14 +21,20 @@ FEWEST = 256  # rows of a matrix product, so that its weights are read seldom
 
 def in_pieces(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
     """Return the relevance of the inputs of a layer by a rule that can treat its samples one by one."""
-    if not rule.separable or len(inputs) != len(relevance) or getattr(layer.module, "present", None) is not None:
+    if (
+        not rule.separable
+        or len(inputs) != len(relevance)
+        or getattr(layer.module, "present", None) is not None
+    ):
         return rule.relevance(layer, inputs, relevance)
     rows = layer.rows(inputs, relevance)
     if rows is not None:
         matrix, given, handed = rows
         size = max(FEWEST, ROWS // max(given.shape[1], handed.shape[1]))
         result = torch.empty_like(given)
-        parts = zip(given.split(size), handed.split(size), result.split(size), strict=True)
+        parts = zip(
+            torch.split(given, size), torch.split(handed, size), torch.split(result, size), strict=True
+        )
         for one, part, into in parts:
             into.copy_(rule.relevance(matrix, one, part))
         return layer.of_rows(result, inputs)
@@ -39,16 +45,22 @@ def in_pieces(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor) -
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield some samples of tensors of one length at a time."""
     samples = max(1, SAMPLES * len(tensors[0]) // max(1, *(tensor.numel() for tensor in tensors)))
-    return zip(*(tensor.split(samples) for tensor in tensors), strict=True)
+    return zip(*(torch.split(tensor, samples) for tensor in tensors), strict=True)
 
 
-def shared_in_pieces(rule: Rule, inputs: Sequence[Tensor], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
+def shared_in_pieces(
+    rule: Rule, inputs: Sequence[Tensor], relevance: Tensor, *, steady: bool
+) -> tuple[Tensor, ...]:
     """Return the relevance of the summands of a sum, some values at a time."""
     last = all(_has_channels_last(values) for values in (*inputs, relevance))
     shape = [relevance.shape[axis] for axis in (0, 2, 3, 1)] if last else relevance.shape
     flat = [(values.permute(0, 2, 3, 1) if last else values).reshape(-1) for values in (*inputs, relevance)]
     found = [torch.empty_like(flat[-1]) for _ in inputs]
-    for *given, handed, into in zip(*(values.split(SHARED) for values in flat), zip(*(part.split(SHARED) for part in found), strict=True), strict=True):
+    for *given, handed, into in zip(
+        *(torch.split(values, SHARED) for values in flat),
+        zip(*(torch.split(part, SHARED) for part in found), strict=True),
+        strict=True,
+    ):
         for part, share in zip(into, rule.shared(tuple(given), handed, steady=steady), strict=True):
             part.copy_(share)
     return tuple(part.view(shape).permute(0, 3, 1, 2) if last else part.view(shape) for part in found)

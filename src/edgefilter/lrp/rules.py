@@ -47,11 +47,11 @@ class Rule(Hook):  # type: ignore[misc]
         """
         raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
 
-    def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # noqa: A002, ARG002
+    def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # noqa: A002
         """Keep the inputs of a module, as Zennit's hooks do."""
         self.stored_tensors["input"] = input
 
-    def backward(self, module: nn.Module, grad_input: Any, grad_output: Any) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def backward(self, module: nn.Module, grad_input: Any, grad_output: Any) -> tuple[Tensor, ...]:
         """Return the relevance of the inputs of a module on which Zennit registered the rule."""
         inputs = self.stored_tensors["input"][0].detach()
         return (self.relevance(linear_map(module), inputs, grad_output[0].detach()),)
@@ -67,7 +67,7 @@ class Rule(Hook):  # type: ignore[misc]
 class Pass(Rule):
     """Relevance goes through unchanged."""
 
-    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:  # noqa: ARG002
+    def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance as it is."""
         return relevance
 
@@ -79,7 +79,9 @@ class _Stabilized(Rule):
 
     def _stable(self, total: Tensor) -> Tensor:
         """Return what to divide by: the total, with the stabilizer of its own sign added."""
-        return torch.copysign(total.new_tensor(max(self.stabilizer, torch.finfo(total.dtype).tiny)), total).add_(total)
+        return torch.copysign(
+            total.new_tensor(max(self.stabilizer, torch.finfo(total.dtype).tiny)), total
+        ).add_(total)
 
 
 class Epsilon(_Stabilized):
@@ -108,7 +110,7 @@ class Norm(Epsilon):
     stabilizer : float
     """
 
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
         ratio = relevance / self._stable(sum(inputs[1:], start=inputs[0]))
         return tuple(given * ratio for given in inputs)
@@ -127,11 +129,17 @@ class _Blind(_Stabilized):
         total = layer.forward(ones, weight)
         stable = self._stable(total)
         single = len(total) == 1 and len(relevance) == len(inputs)
-        samples = zip(relevance.split(1), inputs.split(1), strict=True) if single else [(relevance, inputs)]
+        samples = (
+            zip(torch.split(relevance, 1), torch.split(inputs, 1), strict=True)
+            if single
+            else [(relevance, inputs)]
+        )
         result = torch.cat([self._back(layer, part / stable, weight, like) for part, like in samples])
         if present is None:
             return result
-        return result * ones + spread_over_present(torch.where(total == 0, relevance, 0), ones.expand_as(inputs))
+        return result * ones + spread_over_present(
+            torch.where(total == 0, relevance, 0), ones.expand_as(inputs)
+        )
 
     def _weight(self, weight: Tensor) -> Tensor:
         raise NotImplementedError

@@ -16,7 +16,7 @@ class Spread(Step):
     Constants are biases: they say nothing about the image.
     """
 
-    rule = "Spread"  # type: ignore[assignment]
+    rule = "Spread"
 
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the values that depend on the image; zero for the constants."""

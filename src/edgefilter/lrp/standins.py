@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from zennit.layer import Sum
 
@@ -98,7 +97,7 @@ class Average(_OfFunction, Sum):  # type: ignore[misc]
     steady: bool = True
 
 
-class AveragePool(_OfFunction, nn.AvgPool2d):  # type: ignore[misc]
+class AveragePool(_OfFunction, nn.AvgPool2d):
     """An average over windows."""
 
     steady: bool = True
@@ -120,9 +119,7 @@ def _empty(kind: type[nn.Module]) -> Any:
     return module
 
 
-def layer_like(
-    kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **settings: Any
-) -> nn.Module:
+def layer_like(kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **settings: Any) -> nn.Module:
     """Return a layer of a class with these weights and settings."""
     module = _empty(kind)
     module.__dict__.update(settings)
@@ -132,7 +129,7 @@ def layer_like(
     return module  # type: ignore[no-any-return]
 
 
-def of_function(kind: type[nn.Module], function: Function, **settings: Any) -> nn.Module:
+def of_function(kind: type[nn.Module], function: Callable[..., Any], **settings: Any) -> nn.Module:
     """Return a stand-in of a class that computes a function."""
     module = _empty(kind)
     module.__dict__.update(settings, function=function)
@@ -141,12 +138,12 @@ def of_function(kind: type[nn.Module], function: Function, **settings: Any) -> n
 
 def activation(kind: type[nn.Module], function: Function) -> nn.Module:
     """Return a stand-in that is an activation of a class and computes a function."""
-    return of_function(_activation_class(kind), function)
+    return of_function(_activation_class(kind.__name__), function)
 
 
 @functools.cache
-def _activation_class(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_OfFunction, kind), {"inplace": False})
+def _activation_class(name: str) -> type[nn.Module]:
+    return type(name, (_OfFunction, getattr(nn, name)), {"inplace": False})
 
 
 def sum_of() -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
+
 from .image import by_color, colors, present
 from .rules import Pass
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
@@ -19,6 +20,7 @@ from .steps import Step
 
 if TYPE_CHECKING:
     from edgefilter.banks.bank import FilterBank
+
     from .engine import Engine
 
 __all__ = ["Read", "Stem"]
@@ -51,7 +53,9 @@ class Read:
     @property
     def is_direct(self) -> bool:
         """Whether each channel is one color, in their order."""
-        return self.colors.shape[0] == self.colors.shape[1] and bool((self.colors == torch.eye(len(self.colors), dtype=self.colors.dtype)).all())
+        return self.colors.shape[0] == self.colors.shape[1] and bool(
+            (self.colors == torch.eye(len(self.colors), dtype=self.colors.dtype)).all()
+        )
 
 
 class Stem:
@@ -125,7 +129,7 @@ class Stem:
         if self.layer is not None:
             if owner is not self.layer.conv:
                 return linear_step(run, module, inputs, 1, owner)
-            return self._of_layer(run, module, inputs, name, owner)
+            return self._of_layer(run, module, inputs, owner, name)
         if self.path is not None and not _belongs(name, self.path):
             return linear_step(run, module, inputs, 1, owner)
         if module.groups != 1:
@@ -135,8 +139,13 @@ class Stem:
             )
         weight = module._parameters["weight"].detach()
         bank, wide, extra = supported(weight, self.bank, self.size, name)
-        padding = module.padding if isinstance(module.padding, str) else tuple(
-            pad + more * step for pad, more, step in zip(module.padding, extra, module.dilation, strict=True)
+        padding = (
+            module.padding
+            if isinstance(module.padding, str)
+            else tuple(
+                pad + more * step
+                for pad, more, step in zip(module.padding, extra, module.dilation, strict=True)
+            )
         )
         mixing = expressed(wide, bank, name)
         if self.silenced is not None:
@@ -165,7 +174,7 @@ class Stem:
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(
-        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
+        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, name: str
     ) -> Tensor:
         assert self.layer is not None
         if self.reads:
@@ -185,11 +194,18 @@ class Stem:
         together = of_function(Average, lambda every: torch.unflatten(every, 1, (count, -1)).sum(1))
         hook = run.modules.hook(together)
         whole = run.step(Step, together, (parts,), value, hook=hook, reader=True, from_image=False)
-        run.value(whole).parts = parts
+        run.known(whole).parts = parts
         return whole
 
     def _without(
-        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, bank: FilterBank, mixing: Tensor | None, padding: Any
+        self,
+        run: Engine,
+        module: Any,
+        inputs: Tensor,
+        owner: nn.Module | None,
+        bank: FilterBank,
+        mixing: Tensor | None,
+        padding: Any,
     ) -> Tensor:
         """Return the result of a convolution without the responses of some colors and filters."""
         from .functions.linear import linear_step
@@ -215,9 +231,13 @@ class Stem:
             elif lost:
                 kept = torch.unflatten(mixing[:, :, 0, 0], 1, (-1, len(bank))).clone()
                 kept[:, :, lost] = 0
-                weight = torch.einsum("ock,khw->ochw", kept, torch.from_numpy(bank.weight.copy()).to(kept)).to(given)
+                weight = torch.einsum(
+                    "ock,khw->ochw", kept, torch.from_numpy(bank.weight.copy()).to(kept)
+                ).to(given)
                 bias = module._parameters.get("bias")
-                value = torch.nn.functional.conv2d(given, weight, bias, module.stride, padding, module.dilation)
+                value = torch.nn.functional.conv2d(
+                    given, weight, bias, module.stride, padding, module.dilation
+                )
             else:
                 value = module.forward(given)
         return linear_step(run, module, inputs, 1, owner, value)
@@ -253,7 +273,9 @@ class Stem:
         return run.step(Step, module, (response,), value.flatten(1, 2), hook=Pass(), from_image=False)
 
 
-def mixed(run: Engine, module: Any, mixing: Tensor, response: Tensor, owner: nn.Module | None, value: Tensor) -> Tensor:
+def mixed(
+    run: Engine, module: Any, mixing: Tensor, response: Tensor, owner: nn.Module | None, value: Tensor
+) -> Tensor:
     """Return the value of a convolution as a mixing of responses."""
     from .functions.linear import linear_step
 

@@ -53,7 +53,9 @@ class Step:
 
     watched = False
 
-    def __init__(self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value) -> None:
+    def __init__(
+        self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value
+    ) -> None:
         self.name, self.module, self.hook = name, module, hook
         self.kind = _kind(module)
         self.inputs, self.value = inputs, value
@@ -117,7 +119,7 @@ class Summing(Step):
 class Softmax(Step):
     """A softmax that is not held constant, by the rule of AttnLRP (Achtibat et al. 2024, eq. 13)."""
 
-    rule = "Softmax"  # type: ignore[assignment]
+    rule = "Softmax"
 
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return ``R_i = x_i (R_i - s_i sum_j R_j)``."""
@@ -131,7 +133,7 @@ class Softmax(Step):
 class Bilinear(Step):
     """A product of two signals, which get half of the relevance each (AttnLRP, eq. 15)."""
 
-    rule = "Bilinear"  # type: ignore[assignment]
+    rule = "Bilinear"
 
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of both factors, shared by their contributions."""
@@ -178,11 +180,13 @@ class Refused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, name: str, value: list[Tensor], *inputs: Tensor) -> Tensor:  # noqa: ARG004
+        """Return the value."""
         ctx.refusal = name
         return value.pop()
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
+        """Raise: relevance must not come here, also where the image in front of the stem is looked at."""
         raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 

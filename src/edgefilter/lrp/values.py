@@ -58,7 +58,18 @@ class Value:
         Whether another tensor shares its memory.
     """
 
-    __slots__ = ("from_image", "gate", "linear", "parts", "readers", "recipe", "run", "squashes", "step", "viewed")
+    __slots__ = (
+        "from_image",
+        "gate",
+        "linear",
+        "parts",
+        "readers",
+        "recipe",
+        "run",
+        "squashes",
+        "step",
+        "viewed",
+    )
 
     def __init__(self, run: object, *, gate: int = 0, from_image: bool = False) -> None:
         self.run, self.gate, self.from_image = run, gate, from_image

@@ -18,7 +18,16 @@ from .reading import RunningModules, StemReader
 
 PROBES = (224, 64, 32, 299, 28, 16)  # usual sizes of images, the most usual first
 
-__all__ = ["bank_of_model", "bank_path", "check_module", "find_stem", "has_bank", "in_evaluation", "probes", "submodule"]
+__all__ = [
+    "bank_of_model",
+    "bank_path",
+    "check_module",
+    "find_stem",
+    "has_bank",
+    "in_evaluation",
+    "probes",
+    "submodule",
+]
 
 
 def find_stem(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> str:

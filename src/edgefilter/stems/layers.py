@@ -212,12 +212,12 @@ class EdgeFilterConv2d(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The weights of the convolution that the layer computes, shape (out_channels, C, h, w)."""
-        shares = self.mixing.weight.flatten(1).unflatten(1, (self.filters.in_channels, -1))
+        shares = torch.unflatten(self.mixing.weight.flatten(1), 1, (self.filters.in_channels, -1))
         kernels = torch.from_numpy(self.bank.weight.copy()).to(shares)
         return torch.einsum("ock,khw->ochw", shares, kernels)
 
     @property
-    def bias(self) -> nn.Parameter | None:
+    def bias(self) -> Tensor | None:
         """The bias of the mixing."""
         return self.mixing.bias
 

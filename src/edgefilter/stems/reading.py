@@ -109,7 +109,9 @@ class StemReader(TorchFunctionMode):
 
     def marked(self, images: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return new tensors of the same values, whose readers are seen."""
-        return tuple(self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images)
+        return tuple(
+            self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images
+        )
 
     def reads(self, value: Any) -> bool:
         """Return whether an argument depends on the image."""
@@ -140,5 +142,3 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, dict):
         for part in value.values():
             yield from tensors_in(part)
-
-

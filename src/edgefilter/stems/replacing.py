@@ -300,6 +300,8 @@ def _with_module(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
 def _copied(model: Module, memo: dict[int, object]) -> Module:
     """Copy deeply, also where results with a gradient are kept, which deepcopy alone refuses."""
     for module in model.modules():
-        kept = {name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")}
+        kept = {
+            name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")
+        }
         memo |= {id(value): value.detach().clone() for value in tensors_in(kept) if value.grad_fn is not None}
     return copy.deepcopy(model, memo)

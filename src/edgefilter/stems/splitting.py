@@ -111,7 +111,9 @@ class _Tail(_Part):
         """Return images of a size that gives responses of this shape."""
         conv = self.bank.conv
         places = zip(responses.shape[2:], conv.stride, conv.dilation, conv.kernel_size, strict=True)
-        reach = [(size - 1) * stride + dilation * (kernel - 1) + 1 for size, stride, dilation, kernel in places]
+        reach = [
+            (size - 1) * stride + dilation * (kernel - 1) + 1 for size, stride, dilation, kernel in places
+        ]
         with torch.no_grad():
             spare = self.bank.pad_all(responses.new_zeros(1, 1, *reach)).shape[2:]
         sides = [max(2 * whole - int(padded), 1) for whole, padded in zip(reach, spare, strict=True)]

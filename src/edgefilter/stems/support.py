@@ -10,7 +10,9 @@ from edgefilter.banks.presets import complete_bank
 
 __all__ = ["TOLERANCE", "expressed", "fitted", "lost_share", "supported"]
 
-TOLERANCE = 1e-9  # of the largest weight: what two ways of rounding a float64 projection differ by, and a margin
+TOLERANCE = (
+    1e-9  # of the largest weight: what two ways of rounding a float64 projection differ by, and a margin
+)
 
 
 def fitted(bank: FilterBank, size: tuple[int, int], path: str) -> FilterBank:

@@ -11,6 +11,7 @@ from zennit import types
 
 from edgefilter.lrp.standins import Passing, activation, of_function
 from edgefilter.lrp.steps import Softmax, Step
+
 from .table import Call, methods, rule_for
 
 __all__ = ["MONOTONE"]
@@ -43,34 +44,45 @@ MONOTONE = {
 @rule_for(*methods(*KINDS))
 def function_of_one(call: Call) -> Any:
     """Compute an activation that torch.nn has a module for."""
-    signal = call.bound("input").get("input")
+    signal: Any = call.bound("input").get("input")
     name = call.name.strip("_")
     if name == "rrelu" and call.bound("input", "lower", "upper", "training").get("training"):
         return _random(call)
-    if not call.is_signal(signal) or sum(call.is_signal(given) for given in (*call.args, *call.kwargs.values())) > 1:
+    if (
+        not call.is_signal(signal)
+        or sum(call.is_signal(given) for given in (*call.args, *call.kwargs.values())) > 1
+    ):
         return call.run.refused(call)
     function = call.of(signal)
     owner = call.run.modules.owner((types.Activation, nn.Mish))
     owner = None if isinstance(owner, nn.MultiheadAttention) else owner
     module = activation(KINDS[name], function)
     result = call.run.step(
-        Step, module, (signal,), call.value(), hook=call.run.modules.hook(module, owner), gate=GATES.get(name, 0)
+        Step,
+        module,
+        (signal,),
+        call.value(),
+        hook=call.run.modules.hook(module, owner),
+        gate=GATES.get(name, 0),
     )
     if name in MONOTONE:
-        call.run.value(result).squashes = (signal, name)
+        call.run.known(result).squashes = (signal, name)
     return result
 
 
 @rule_for(*methods(*OTHERS))
 def function_of_one_without_module(call: Call) -> Any:
     """Compute a function of one number."""
-    signal = call.bound("input").get("input")
-    if not call.is_signal(signal) or sum(call.is_signal(given) for given in (*call.args, *call.kwargs.values())) > 1:
+    signal: Any = call.bound("input").get("input")
+    if (
+        not call.is_signal(signal)
+        or sum(call.is_signal(given) for given in (*call.args, *call.kwargs.values())) > 1
+    ):
         return call.run.refused(call)
     name = call.name.strip("_")
     result = call.run.passing(call, signal, call.value(), gate=GATES.get(name, 0))
     if name in MONOTONE:
-        call.run.value(result).squashes = (signal, name)
+        call.run.known(result).squashes = (signal, name)
     return result
 
 
@@ -86,7 +98,7 @@ def softmax(call: Call) -> Any:
     else:
         result = call.run.passing(call, signal, value, gate=SOFTMAX if "log" not in call.name else 0)
     if call.name in MONOTONE:
-        call.run.value(result).squashes = (signal, call.name)
+        call.run.known(result).squashes = (signal, call.name)
     return result
 
 
@@ -98,10 +110,16 @@ def dropout(call: Call) -> Any:
     """Do nothing in evaluation."""
     given = call.bound("input", "p", "training" if call.function.__module__ != "torch" else "train")
     functional = call.function.__module__.startswith("torch.nn")
-    active = given.get("training", True) if functional else given.get("train", call.args[2] if len(call.args) > 2 else True)
+    active = (
+        given.get("training", True)
+        if functional
+        else given.get("train", call.args[2] if len(call.args) > 2 else True)
+    )
     if active and given.get("p", 0.5) > 0:
         return _random(call)
-    return call.run.rearranged(call._replace(function=Tensor.view_as, args=(given["input"], given["input"]), kwargs={}))
+    return call.run.rearranged(
+        call._replace(function=Tensor.view_as, args=(given["input"], given["input"]), kwargs={})
+    )
 
 
 def _random(call: Call) -> Any:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgefilter.errors import UnsupportedModelError
+
 from .table import Call, rule_for
 
 __all__ = ["scaled_dot_product_attention"]
@@ -46,7 +47,9 @@ def _attention(
     scale: float | None = None,
     grouped: bool = False,
 ) -> Tensor:
-    return _weights(query, key, mask, causal=causal, scale=scale, grouped=grouped) @ _repeated(value, query, grouped)
+    return _weights(query, key, mask, causal=causal, scale=scale, grouped=grouped) @ _repeated(
+        value, query, grouped
+    )
 
 
 def _repeated(part: Tensor, query: Tensor, grouped: bool) -> Tensor:
@@ -104,13 +107,13 @@ def _multi_head(given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     biases = [None] * 3 if given["in_bias"] is None else list(given["in_bias"].chunk(3))
     # (L, N, E) to (N, heads, L, depth)
     projected = [
-        F.linear(part.transpose(0, 1), weight, bias).unflatten(-1, (heads, width // heads)).transpose(1, 2)
+        torch.unflatten(F.linear(part.transpose(0, 1), weight, bias), -1, (heads, width // heads)).transpose(
+            1, 2
+        )
         for part, weight, bias in zip(parts, weights, biases, strict=True)
     ]
     query, key, value = projected
-    weights_ = _weights(
-        query, key, _joined_mask(given, query, key), causal=False, scale=None, grouped=False
-    )
+    weights_ = _weights(query, key, _joined_mask(given, query, key), causal=False, scale=None, grouped=False)
     mixed = (weights_ @ value).transpose(1, 2).flatten(2)
     output = F.linear(mixed, given["out_weight"], given["out_bias"]).transpose(0, 1)
     shown = None
@@ -124,12 +127,18 @@ def _joined_mask(given: dict[str, Any], query: Tensor, key: Tensor) -> Tensor | 
     masks = []
     mask, padding = given.get("attn_mask"), given.get("key_padding_mask")
     if mask is not None:
-        mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(mask, -math.inf) if mask.dtype == torch.bool else mask
+        mask = (
+            torch.zeros_like(mask, dtype=query.dtype).masked_fill(mask, -math.inf)
+            if mask.dtype == torch.bool
+            else mask
+        )
         masks.append(mask.reshape(-1, query.shape[1], *mask.shape[-2:]) if mask.dim() == 3 else mask)
     elif given.get("is_causal"):
         size = (query.shape[-2], key.shape[-2])
         allowed = torch.ones(size, dtype=torch.bool, device=query.device).tril()
-        masks.append(torch.zeros(size, dtype=query.dtype, device=query.device).masked_fill(~allowed, -math.inf))
+        masks.append(
+            torch.zeros(size, dtype=query.dtype, device=query.device).masked_fill(~allowed, -math.inf)
+        )
     if padding is not None:
         padding = (
             torch.zeros_like(padding, dtype=query.dtype).masked_fill(padding, -math.inf)

@@ -13,13 +13,21 @@ from zennit import types
 from edgefilter.lrp.standins import Average, AveragePool, of_function
 from edgefilter.lrp.steps import Step
 from edgefilter.lrp.values import Recipe
+
 from .table import Call, methods, rule_for
 
 __all__ = ["average_step", "averaged"]
 
 
 @rule_for(
-    *methods("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+    *methods(
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+    )
 )
 def average_pooling(call: Call) -> Any:
     """Average over windows."""
@@ -51,7 +59,11 @@ def power_pooling(call: Call) -> Any:
     size = given["kernel_size"]
     area = size**axes if isinstance(size, int) else int(torch.tensor(size).prod())
     stride = given.get("stride") or size
-    return call.other(lambda: (pool(signal.pow(power), size, stride, 0, given.get("ceil_mode", False)) * area).pow(1 / power))
+    return call.other(
+        lambda: (pool(signal.pow(power), size, stride, 0, given.get("ceil_mode", False)) * area).pow(
+            1 / power
+        )
+    )
 
 
 def averaged(
@@ -66,7 +78,7 @@ def averaged(
         value = function(signal.detach())
     function.__name__ = call.name
     result = average_step(call.run, signal, function, value, kind=kind, owner=owner)
-    call.run.value(result).recipe = Recipe(call.function, call.args, call.kwargs, None)
+    call.run.known(result).recipe = Recipe(call.function, call.args, call.kwargs, None)
     return result
 
 
@@ -82,7 +94,9 @@ def average_step(
 ) -> Tensor:
     """Return a weighted sum as a step; an unsteady one shares by the positive summands."""
     module = of_function(kind, function)
-    result: Tensor = run.step(Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True)
+    result: Tensor = run.step(
+        Step, module, (signal,), value, hook=run.modules.hook(module, owner), reader=True
+    )
     if not steady:
-        run.value(result).readers.append(False)
+        run.known(result).readers.append(False)
     return result

@@ -13,11 +13,22 @@ from zennit import types
 
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.linear_maps import linear_map
-from edgefilter.lrp.standins import FilterBankConv2d, FullConv1d, FullConv2d, FullConv3d, MatrixProduct, TokenLinear, TokenMatrixProduct, layer_like
+from edgefilter.lrp.standins import (
+    FilterBankConv2d,
+    FullConv1d,
+    FullConv2d,
+    FullConv3d,
+    MatrixProduct,
+    Passing,
+    TokenLinear,
+    TokenMatrixProduct,
+    layer_like,
+    of_function,
+)
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
-from edgefilter.lrp.standins import Passing, of_function
 from edgefilter.lrp.values import Linear, Recipe, Value
+
 from .table import Call, rule_for
 
 __all__ = ["linear_step", "merged"]
@@ -63,7 +74,9 @@ def convolution(call: Call) -> Any:
     owner = call.run.modules.owner((types.Convolution,), weight)
     known = call.run.value(inputs)
     if known is not None and known.parts is not None and groups == 1 and set(weight.shape[2:]) == {1}:
-        return mixed(call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach()))
+        return mixed(
+            call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach())
+        )
     if axes == 2 and known is not None and known.from_image:
         return call.run.stem.convolved(call.run, module, inputs, owner)
     if known is not None and known.from_image:
@@ -118,9 +131,11 @@ def transposed_convolution(call: Call) -> Any:
 
 
 def _tuple(value: Any, axes: int) -> tuple[int, ...]:
-    return tuple(int(part) for part in value) * (axes if len(value) == 1 else 1) if isinstance(
-        value, (tuple, list)
-    ) else (int(value),) * axes
+    return (
+        tuple(int(part) for part in value) * (axes if len(value) == 1 else 1)
+        if isinstance(value, (tuple, list))
+        else (int(value),) * axes
+    )
 
 
 @rule_for(F.linear)
@@ -134,7 +149,9 @@ def linear(call: Call) -> Any:
     return _linear(call, inputs, weight, bias, owner)
 
 
-def _linear(call: Call, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
+def _linear(
+    call: Call, inputs: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None
+) -> Tensor:
     kind = TokenLinear if _has_places(inputs) else nn.Linear
     module = layer_like(kind, weight, bias, in_features=weight.shape[1], out_features=len(weight))
     recipe = Recipe(call.function, call.args, call.kwargs, None)
@@ -174,7 +191,9 @@ def linear_step(
     return result
 
 
-def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor | None:
+def merged(
+    run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift: Tensor | float
+) -> Tensor | None:
     """Return ``gain * signal + shift`` as the result of the linear map that gave the signal, if it did.
 
     Gain and shift must be constants that only differ from channel to channel.
@@ -194,11 +213,17 @@ def merged(run: Any, signal: Tensor, value: Tensor, gain: Tensor | float, shift:
     bias = shifts if bias is None else bias.detach() * gains + shifts
     if isinstance(old, nn.modules.conv._ConvTransposeNd):
         groups: Any = old.groups
-        spread = gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
+        spread = (
+            gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
+        )
     else:
         spread = gains[:, None]
     if isinstance(old, MatrixProduct):
-        return None if module.scaled is None else _merged_product(run, module, inputs, axis, owner, gains, bias, value)  # type: ignore[operator]
+        return (
+            None
+            if module.scaled is None
+            else _merged_product(run, module, inputs, axis, owner, gains, bias, value)
+        )
     weight = weight.detach() * spread.reshape(*spread.shape, *[1] * (weight.dim() - 2))
     module._parameters.update(
         weight=nn.Parameter(weight, requires_grad=False),
@@ -239,7 +264,9 @@ def matrix_product(call: Call) -> Any:
     """Multiply by a constant from either side, or two signals of which one is a softmax."""
     first, second = call.bound("input", "other").values()
     if call.is_signal(first) and not call.is_signal(second) and second.dim() == 2:
-        return _linear(call, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second)))
+        return _linear(
+            call, first, second.detach().t(), None, call.run.modules.owner((nn.Linear,), _base(second))
+        )
     return _product(call, (first, second), lambda a, b: torch.matmul(a, b))
 
 
@@ -278,7 +305,9 @@ def einstein_sum(call: Call) -> Any:
     equation, *operands = call.args
     if not isinstance(equation, str):
         return call.run.refused(call)
-    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    operands = (
+        list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    )
     if len(operands) == 1:
         from .averages import averaged
 
@@ -287,18 +316,26 @@ def einstein_sum(call: Call) -> Any:
         return call.run.refused(call)
     terms, _, result = equation.replace(" ", "").partition("->")
     if result and terms.count(",") == 1 and "." not in equation and not call.is_signal(operands[1]):
-        found = _as_linear(call, *terms.split(","), result, *operands)
+        left, right = terms.split(",")
+        found = _as_linear(call, operands[0], operands[1], left, right, result)
         if found is not None:
             return found
     return _product(call, tuple(operands), lambda a, b: torch.einsum(equation, a, b))
 
 
-def _as_linear(call: Call, left: str, right: str, result: str, inputs: Tensor, weight: Tensor) -> Tensor | None:
+def _as_linear(
+    call: Call, inputs: Tensor, weight: Tensor, left: str, right: str, result: str
+) -> Tensor | None:
     """Spell a product with a constant as a linear layer over the last axis, if it is one."""
     summed = [axis for axis in right if axis in left and axis not in result]
     new = [axis for axis in right if axis not in left]
     kept = [axis for axis in left if axis not in summed]
-    if set(right) != set(summed) | set(new) or set(result) != set(kept) | set(new) or len(new) != 1 or not summed:
+    if (
+        set(right) != set(summed) | set(new)
+        or set(result) != set(kept) | set(new)
+        or len(new) != 1
+        or not summed
+    ):
         return None
     if len(set(left)) < len(left) or len(set(right)) < len(right):
         return None
@@ -334,10 +371,12 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
         value = function(*(factor.detach() for factor in factors))
     if len(signals) == 1:
         place = 0 if factors[0] is signals[0] else 1
-        return _by_constant(call, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1)
+        return _by_constant(
+            call, signals[0], factors[1 - place].detach(), function, value, flipped=place == 1
+        )
     if run.attention == "attnlrp":
         return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
-    strengths = [run.value(factor).gate for factor in factors]
+    strengths = [run.known(factor).gate for factor in factors]
     weights = [factor for factor, gate in zip(factors, strengths, strict=True) if gate == max(strengths) > 1]
     if len(weights) != 1:
         return run.refused(call)
@@ -345,13 +384,19 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
 
     place = 0 if factors[1] is weights[0] else 1
     held = weights[0].detach()
-    run.value(weights[0]).readers.append(True)
+    run.known(weights[0]).readers.append(True)
     one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
     return average_step(run, factors[place], one, value, steady=False)
 
 
 def _by_constant(
-    call: Call, signal: Tensor, weight: Tensor, function: Callable[[Tensor, Tensor], Tensor], value: Tensor, *, flipped: bool
+    call: Call,
+    signal: Tensor,
+    weight: Tensor,
+    function: Callable[[Tensor, Tensor], Tensor],
+    value: Tensor,
+    *,
+    flipped: bool,
 ) -> Tensor:
     """Multiply by a constant in an unusual place."""
     run = call.run
@@ -361,16 +406,25 @@ def _by_constant(
     module.__dict__["scaled"] = None
     hook = run.modules.hook(module)
     result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True)
-    run.value(result).recipe = Recipe(call.function, call.args, call.kwargs, None) if run.value(result).from_image else None
+    run.known(result).recipe = (
+        Recipe(call.function, call.args, call.kwargs, None) if run.known(result).from_image else None
+    )
     last = value.dim() - 1
     if not flipped and weight.dim() >= 2 and weight.shape[-1] == value.shape[-1]:
         module.__dict__["scaled"] = True
-        run.value(result).linear = Linear(module, signal, last, None)
+        run.known(result).linear = Linear(module, signal, last, None)
     return result
 
 
 def _merged_product(
-    run: Any, module: nn.Module, inputs: Tensor, axis: int, owner: nn.Module | None, gains: Tensor, bias: Tensor, value: Tensor
+    run: Any,
+    module: nn.Module,
+    inputs: Tensor,
+    axis: int,
+    owner: nn.Module | None,
+    gains: Tensor,
+    bias: Tensor,
+    value: Tensor,
 ) -> Tensor:
     weight = module._parameters["weight"]
     assert weight is not None

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
 from zennit import types
 
 from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.standins import Passing
 from edgefilter.lrp.steps import Step
+
 from .table import Call, methods, rule_for
 
 __all__ = ["pooling"]
@@ -34,7 +34,7 @@ def pooling(call: Call) -> Any:
     signal = call.bound("input")["input"]
     hook = None if owner is None else call.run.modules.hook(owner, owner)
     value = None if hook is None else call.value()
-    if isinstance(value, Tensor):
+    if owner is not None and isinstance(value, Tensor):
         return call.run.step(Step, bare_twin(owner), (signal,), value, hook=hook)
     return _without_recipe(call)
 
@@ -62,7 +62,9 @@ def extreme_over_axes(call: Call) -> Any:
     def spelled() -> Tensor:
         values = function(signal.permute(kept + dims).reshape(*shape, -1), -1)[0]
         if given.get("keepdim"):
-            values = values.reshape([1 if axis in dims else signal.shape[axis] for axis in range(signal.dim())])
+            values = values.reshape(
+                [1 if axis in dims else signal.shape[axis] for axis in range(signal.dim())]
+            )
         return values
 
     return call.other(spelled)

@@ -15,6 +15,7 @@ from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.rules import Pass, Rule
 from edgefilter.lrp.standins import Affine, of_function
 from edgefilter.lrp.steps import Step
+
 from .linear import merged
 from .table import Call, rule_for
 
@@ -55,7 +56,11 @@ def scaled_and_shifted(call: Call, signal: Tensor, gain: Tensor, shift: Tensor, 
 
 
 def normalized(
-    call: Call, signal: Tensor, value: Tensor, function: Callable[[Tensor], Tensor], kinds: tuple[Any, ...] = ()
+    call: Call,
+    signal: Tensor,
+    value: Tensor,
+    function: Callable[[Tensor], Tensor],
+    kinds: tuple[Any, ...] = (),
 ) -> Tensor:
     """Return the result of a normalization as an affine map of its input, with the statistics held."""
     run = call.run
@@ -65,7 +70,7 @@ def normalized(
     hook = run.modules.hook(module, owner) or _PASS
     if owner is not None and not isinstance(hook, Rule):
         module = bare_twin(owner)
-    return run.step(Step, module, (signal,), value, hook=hook, reader=False)  # type: ignore[no-any-return]
+    return run.step(Step, module, (signal,), value, hook=hook, reader=False)
 
 
 @rule_for(F.layer_norm, torch.layer_norm)
@@ -81,7 +86,7 @@ def layer_norm(call: Call) -> Any:
     def function(inputs: Tensor) -> Tensor:
         result = (inputs - inputs.mean(axes, keepdim=True)) / deviation
         result = result if weight is None else result * weight
-        return result if bias is None else result + bias
+        return result if bias is None else result + bias  # type: ignore[no-any-return]
 
     return normalized(call, signal, call.value(), function)
 
@@ -124,7 +129,16 @@ def instance_norm(call: Call) -> Any:
     """Normalize each channel of each image, or scale and shift by running statistics."""
     names = ("input", "running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")
     if call.function is torch.instance_norm:
-        names = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
+        names = (
+            "input",
+            "weight",
+            "bias",
+            "running_mean",
+            "running_var",
+            "use_input_stats",
+            "momentum",
+            "eps",
+        )
     given = call.bound(*names)
     signal = given["input"]
     weight, bias = (run_constant(call, given.get(name)) for name in ("weight", "bias"))
@@ -135,7 +149,9 @@ def instance_norm(call: Call) -> Any:
         gain = gain if weight is None else gain * weight
         shift = -mean * gain if bias is None else bias - mean * gain
         return scaled_and_shifted(call, signal, gain, shift, call.value())
-    return normalized(call, signal, call.value(), _grouped(signal.detach(), signal.shape[1], eps, weight, bias))
+    return normalized(
+        call, signal, call.value(), _grouped(signal.detach(), signal.shape[1], eps, weight, bias)
+    )
 
 
 @rule_for(*[getattr(F, "rms_norm", None), getattr(torch, "rms_norm", None)])

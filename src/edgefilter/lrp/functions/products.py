@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from edgefilter.lrp.standins import Affine, Passing, of_function
 from edgefilter.lrp.steps import Bilinear
 from edgefilter.lrp.values import Recipe
+
 from .linear import merged
 from .table import Call, rule_for
 
@@ -32,11 +33,14 @@ def product(call: Call) -> Any:
     gate = _gate(run, first, second)
     if gate is None:
         if run.attention == "attnlrp":
-            both = tuple(part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape) for part in (first, second))
+            both = tuple(
+                part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape)
+                for part in (first, second)
+            )
             return run.step(Bilinear, of_function(Passing, torch.mul), both, value, hook=None, reader=True)
         return run.refused(call)
     signal, factor = (first, second) if gate is second else (second, first)
-    run.value(gate).readers.append(True)
+    run.known(gate).readers.append(True)
     held = factor.detach()
     plain = call._replace(function=torch.mul, args=(signal, held), kwargs={})
     return run.passing(plain, signal, value)
@@ -44,7 +48,7 @@ def product(call: Call) -> Any:
 
 def _gate(run: Any, first: Tensor, second: Tensor) -> Tensor | None:
     """Return the factor that is a gate: the more squashed one, or else the smaller one; None if it cannot be told."""
-    strengths = [run.value(factor).gate for factor in (first, second)]
+    strengths = [run.known(factor).gate for factor in (first, second)]
     if strengths[0] != strengths[1]:
         return first if strengths[0] > strengths[1] else second
     if first.numel() != second.numel():
@@ -61,7 +65,7 @@ def quotient(call: Call) -> Any:
     signal, other = given["input"], given["other"]
     if not call.is_signal(other):
         return scaled(call, signal, other, torch.div)
-    call.run.value(other).readers.append(True)
+    call.run.known(other).readers.append(True)
     with torch.no_grad():
         value = signal.detach() / other.detach()
     plain = call._replace(function=torch.div, args=(signal, other.detach()), kwargs={})
@@ -84,15 +88,17 @@ def scaled(call: Call, signal: Tensor, other: Any, function: Any) -> Any:
     result = merged(run, signal, value, gain, 0.0)
     if result is not None:
         return result
-    zero = isinstance(gain, Tensor) and not bool((gain != 0).all()) or (not isinstance(gain, Tensor) and gain == 0)
+    zero = (isinstance(gain, Tensor) and not bool((gain != 0).all())) or (
+        not isinstance(gain, Tensor) and gain == 0
+    )
     plain = call._replace(function=function, args=(signal, held), kwargs={})
-    known = run.value(signal)
+    known = run.known(signal)
     gate = known.gate
     if zero:  # what is multiplied by 0 is a constant: keep relevance away from it
         signal = _masked(call, signal, gain, value)
         plain = plain._replace(args=(signal, held))
     result = run.passing(plain, signal, value, gate=gate, kind=Affine)
-    run.value(result).recipe = Recipe(function, (signal, held), {}, None)
+    run.known(result).recipe = Recipe(function, (signal, held), {}, None)
     return result
 
 
@@ -111,8 +117,6 @@ def gated(call: Call) -> Any:
 
     def spelled() -> Tensor:
         signal, gate = given["input"].chunk(2, given.get("dim", -1))
-        return signal * torch.sigmoid(gate)
+        return signal * torch.sigmoid(gate)  # type: ignore[no-any-return]
 
     return call.other(spelled)
-
-

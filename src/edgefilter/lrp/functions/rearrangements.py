@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgefilter.lrp.spreading import Spread
 from edgefilter.lrp.standins import Passing, of_function
+
 from .table import INPLACE, Call, methods, rule_for
 
 __all__ = ["rearrangement"]
@@ -52,7 +53,7 @@ def view_as(call: Call) -> Any:
 
 
 @rule_for(
-    Tensor.data.__get__,
+    getattr(Tensor.data, "__get__"),  # noqa: B009 - unknown to type checkers
     *methods("detach", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
              "new_full", "new_empty", "new_tensor", "sign", "sgn", "heaviside"),
 )  # fmt: skip
@@ -75,7 +76,7 @@ def joining(call: Call) -> Any:
     given = call.bound("tensors", "dim")
     parts, dim = list(given["tensors"]), given.get("dim", 0)
     result = run.rearranged(call)
-    known = run.value(result)
+    known = run.known(result)
     if all(call.is_signal(part) for part in parts) or known.from_image or call.function not in (
         torch.cat, torch.concat, torch.concatenate,
     ):  # fmt: skip
@@ -89,7 +90,7 @@ def joining(call: Call) -> Any:
     module.__dict__["mask"] = mask
     recipe = known.recipe
     joined = run.step(Spread, module, (result,), result.detach(), hook=None)
-    run.value(joined).recipe = recipe
+    run.known(joined).recipe = recipe
     return joined
 
 
@@ -105,7 +106,9 @@ class _Written:
     def written(target: Tensor, place: Any, value: Any) -> Tensor:
         """Return a copy with some values exchanged."""
         if torch.overrides.has_torch_function((target, value)):
-            return torch.overrides.handle_torch_function(_Written.written, (target, value), target, place, value)  # type: ignore[no-any-return]
+            return torch.overrides.handle_torch_function(
+                _Written.written, (target, value), target, place, value
+            )
         result = target.clone()
         result[place] = value
         return result

@@ -10,6 +10,7 @@ from torch import Tensor
 from edgefilter.lrp.standins import Affine, sum_of
 from edgefilter.lrp.steps import Summing
 from edgefilter.lrp.values import Recipe
+
 from .linear import merged
 from .table import Call, rule_for
 
@@ -31,10 +32,7 @@ def subtraction(call: Call) -> Any:
     given = call.bound("input", "other")
     other = given["other"]
     alpha = -given.get("alpha", 1)
-    if isinstance(other, Tensor):
-        other = call.other(torch.mul, other, alpha)
-    else:
-        other = other * alpha
+    other = call.other(torch.mul, other, alpha) if isinstance(other, Tensor) else other * alpha
     return added(call, given["input"], other, steady=False)
 
 
@@ -85,18 +83,19 @@ def added(call: Call, first: Any, second: Any, *, steady: bool = True) -> Any:
         result = merged(run, signal, value, 1.0, run.constant(other))
         if result is None:
             plain = call._replace(function=torch.add, args=(signal, other), kwargs={})
-            result = run.passing(plain, signal, value, kind=Affine, gate=run.value(signal).gate)
-            run.value(result).recipe = Recipe(torch.add, (signal, other), {}, None)
+            result = run.passing(plain, signal, value, kind=Affine, gate=run.known(signal).gate)
+            run.known(result).recipe = Recipe(torch.add, (signal, other), {}, None)
         return result
     expanded = tuple(
-        part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape) for part in (first, second)
+        part if part.shape == value.shape else call.other(Tensor.expand, part, value.shape)
+        for part in (first, second)
     )
     expanded = tuple(
         part if part.dtype == value.dtype else call.other(Tensor.to, part, value.dtype) for part in expanded
     )
     module = sum_of()
     result = run.step(Summing, module, expanded, value, hook=run.modules.hook(module), reader=True)
-    run.value(result).recipe = Recipe(torch.add, expanded, {}, None)
+    run.known(result).recipe = Recipe(torch.add, expanded, {}, None)
     if not steady:
-        run.value(result).readers.append(False)
+        run.known(result).readers.append(False)
     return result

@@ -89,7 +89,8 @@ def methods(*names: str) -> list[Callable[..., Any]]:
 def _fill_inplace() -> None:
     operators = ("add", "sub", "mul", "truediv", "floordiv", "pow", "matmul", "mod")
     for name in operators:
-        INPLACE[getattr(Tensor, f"__i{name}__", None)] = getattr(Tensor, f"__{name}__", None)  # type: ignore[index, assignment]
+        if hasattr(Tensor, f"__i{name}__"):
+            INPLACE[getattr(Tensor, f"__i{name}__")] = getattr(Tensor, f"__{name}__")
     for place in (torch, Tensor, torch.nn.functional, torch._C._nn):
         for name in dir(place):
             plain = name[:-1]
@@ -97,7 +98,6 @@ def _fill_inplace() -> None:
                 INPLACE[getattr(place, name)] = getattr(place, plain)
     for name in ("requires_grad_", "retain_grad_", "share_memory_", "rename_", "resize_", "set_"):
         INPLACE.pop(getattr(Tensor, name, None), None)  # type: ignore[arg-type]
-    INPLACE.pop(None, None)  # type: ignore[arg-type]
 
 
 def _fill_native() -> None:
@@ -116,7 +116,15 @@ def _fill_native() -> None:
             setter = getattr(attribute, "__set__", None)
             if setter is not None and name != "data":
                 NATIVE.add(setter)
-    NATIVE.update((torch.is_floating_point, torch.is_complex, torch.numel, torch.is_tensor, torch.overrides.is_tensor_like))
+    NATIVE.update(
+        (
+            torch.is_floating_point,
+            torch.is_complex,
+            torch.numel,
+            torch.is_tensor,
+            torch.overrides.is_tensor_like,
+        )
+    )
 
 
 _fill_inplace()
