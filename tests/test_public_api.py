@@ -26,7 +26,6 @@ NAMES = [
     "LayerEdgeFilterAttribution",
     "Report",
     "UnsupportedModelError",
-    "UntraceableModelError",
     "bank_names",
     "causal_check",
     "check",
@@ -52,12 +51,12 @@ SIGNATURES = {
     "get_bank": "(name)",
     "complete_bank": "(size, family=None)",
     "composite_names": "()",
-    "get_composite": "(name, **options)",
-    "find_stem": "(model)",
-    "replace_stem": "(model, bank=None, *, stem=None, init='exact')",
+    "get_composite": "(name, *, attention='constant', **options)",
+    "find_stem": "(model, inputs=None)",
+    "replace_stem": "(model, bank=None, *, stem=None, init='exact', inputs=None)",
     "fold_stem": "(model)",
     "split": "(model)",
-    "check": "(model, inputs, target=None, *, composite=None, layer=None)",
+    "check": "(model, inputs, target=None, *, composite=None, bank=None, layer=None)",
     "Report.to_dataframe": "(self)",
     "causal_check": "(attribution, inputs, explanation, additional_forward_args=None)",
     "compare": (
@@ -76,7 +75,7 @@ SIGNATURES = {
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
     ),
     "EdgeFilterConv2d.fold": "(self)",
-    "EdgeFilterAttribution": "(model, composite=None, *, layer=None, start='target', fast=True)",
+    "EdgeFilterAttribution": "(model, composite=None, *, bank=None, layer=None, start='target')",
     "EdgeFilterAttribution.attribute": (
         "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, "
         "score='pixel', internal_batch_size=None)"
@@ -85,7 +84,7 @@ SIGNATURES = {
         "(self, inputs, target=None, additional_forward_args=None, *, internal_batch_size=None)"
     ),
     "EdgeFilterAttribution.has_convergence_delta": "(self)",
-    "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output)",
+    "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output, base=None)",
     "EdgeFilterAttribution.silence": (
         "(self, inputs, target=None, additional_forward_args=None, *, colors=(), filters=())"
     ),
@@ -93,13 +92,13 @@ SIGNATURES = {
         "(self, inputs, target=None, additional_forward_args=None, *, of_input=False, internal_batch_size=None)"
     ),
     "LayerEdgeFilterAttribution": (
-        "(model, layer=None, composite=None, *, start='target', fast=True, device_ids=None)"
+        "(model, layer=None, composite=None, *, bank=None, start='target', device_ids=None)"
     ),
     "LayerEdgeFilterAttribution.attribute": (
         "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, "
         "internal_batch_size=None)"
     ),
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=())",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=None, left_out='')",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -140,7 +139,7 @@ ATTRIBUTES = {
     "Kernel": ["name", "weight", "family", "source"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
-        *("colors", "filters", "filter_labels", "conserved_share"),
+        *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
     "LayerEdgeFilterAttribution": ["layer", "multiplies_by_inputs"],

@@ -19,7 +19,7 @@ import edgefilter as ef
 quantus = pytest.importorskip("quantus", reason="needs the extra quantus")
 eq = pytest.importorskip("edgefilter.quantus")
 
-TARGETS = np.array([0, 2, 4])
+TARGETS = np.array([0, 2, 3])  # Quantus refuses a batch of scores that are all negative
 SCORES = ["pixel", "color", "edge", "color_edge", "response"]
 ZERO = {"perturb_baseline": 0.0, "disable_warnings": True}  # Quantus's "black" is the smallest value, not 0
 
@@ -144,7 +144,13 @@ def test_explain_names_what_it_does_not_take(model, images):
     with pytest.raises(ValueError, match=r"one of color_edge, edge, response; got 'pixel'"):
         eq.filter_level(model, images, TARGETS, score="pixel")
     with pytest.raises(ValueError, match=r"must hold an edge-filter layer.*Call replace_stem\(model\) first"):
-        eq.explain(ef.fold_stem(model), images, TARGETS)
+        eq.filter_level(ef.fold_stem(model), images, TARGETS)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_a_model_without_an_edge_filter_layer_is_explained_as_it_is(model, images, score):
+    found = eq.explain(ef.fold_stem(model), images, TARGETS, score=score)
+    np.testing.assert_allclose(found, ours(model, images, score=score), rtol=0, atol=1e-6)
 
 
 # --- quantus.explain -------------------------------------------------------------------------------------
@@ -180,7 +186,7 @@ def test_zennits_composites_stay_its_own(model, images):
     np.testing.assert_array_equal(found, ours(model, images, composite=EpsilonPlus()))
 
 
-def test_a_canonizer_reaches_the_private_copy(small_net, images):
+def test_a_canonizer_leaves_the_model_as_it_is(small_net, images):
     """Quantus hands canonizers to the composite; the model is left as it is."""
     norm = nn.BatchNorm2d(6).eval()
     norm.running_var.fill_(4.0)

@@ -166,7 +166,7 @@ def sources() -> str:
     here = [
         path
         for path in Path(__file__).parent.glob("*.py")
-        if path.name not in ("run.py", "report.py", "frontier.py")
+        if path.name not in ("run.py", "report.py")
     ]
     files = sorted([*here, *Path(ef.__file__).parent.rglob("*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -20,7 +20,7 @@ from zennit.core import Composite
 from edgefilter._checks import closest
 from edgefilter.attribution.attribution import SCORE_NAMES, EdgeFilterAttribution
 from edgefilter.banks.presets import complete_bank
-from edgefilter.lrp.composites import as_composite, composite_names, get_composite
+from edgefilter.lrp.composites import NamedComposite, as_composite, composite_names, get_composite
 from edgefilter.stems.finding import bank_path
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.splitting import split
@@ -169,7 +169,7 @@ def explain(
     Parameters
     ----------
     model : nn.Module
-        With one edge-filter layer, in evaluation mode; also a copy whose weights Quantus has drawn anew.
+        Any image classifier in evaluation mode; also a copy whose weights Quantus has drawn anew.
     inputs : ndarray, shape (N, C, H, W)
         Images of any number type; they are brought to the model's.
     targets : ndarray of int, shape (N,)
@@ -211,7 +211,7 @@ def explain(
             f"explain_func_kwargs must be among {', '.join(known)}; got {unknown[0]!r}{closest(unknown[0], known)}"
         )
     attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
-    images = _as_images(inputs, model, layer)
+    images = _as_images(inputs, model)
     relevance = attribution.attribute(images, target=_as_targets(targets).to(images.device), score=score)
     scores: Array = _as_array(_by_channel(relevance, score))
     return scores.sum(reduce_axes, keepdims=True) if reduce_axes else scores
@@ -264,10 +264,11 @@ def filter_level(
     """
     _check_score(score, LEVELS)
     scores = explain(model, inputs, targets, score=score, composite=composite, start=start)
-    bank = _bank(model, None)
+    bank = model.get_submodule(bank_path(model))
+    assert isinstance(bank, EdgeFilterBank2d)
     front, tail = split(model)
     with torch.no_grad():
-        responses = front(_as_images(inputs, model, None))
+        responses = front(_as_images(inputs, model))
     behind: list[nn.Module] = [tail]
     if score == "edge":
         responses = _stacked(responses, bank.in_channels)
@@ -307,14 +308,8 @@ def _by_channel(relevance: Tensor, score: str) -> Tensor:
     return relevance.flatten(1, 2) if score in ("color_edge", "response") else relevance
 
 
-def _bank(model: nn.Module, layer: str | None) -> EdgeFilterBank2d:
-    bank = model.get_submodule(bank_path(model, layer))
-    assert isinstance(bank, EdgeFilterBank2d)
-    return bank
-
-
-def _as_images(inputs: Array | Tensor, model: nn.Module, layer: str | None) -> Tensor:
-    weight = _bank(model, layer).conv.weight
+def _as_images(inputs: Array | Tensor, model: nn.Module) -> Tensor:
+    weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.as_tensor(inputs).to(weight.device, weight.dtype)
 
 
@@ -338,11 +333,11 @@ def _check_score(score: str, known: Sequence[str]) -> None:
 def _register(name: str) -> None:
     """Make one of our composites known to Zennit by a name of our own: its own names stay its own."""
 
-    def start(self: Composite, canonizers: list[Any] | None = None, **options: Any) -> None:
-        Composite.__init__(self, get_composite(name, **options).module_map, canonizers)
+    def start(self: NamedComposite, canonizers: list[Any] | None = None, **options: Any) -> None:
+        vars(self).update(vars(get_composite(name, **options)), canonizers=canonizers or [])
 
     register_composite(PREFIX + name)(
-        type(PREFIX + name, (Composite,), {"__init__": start, "__doc__": f"The composite {name!r}."})
+        type(PREFIX + name, (NamedComposite,), {"__init__": start, "__doc__": f"The composite {name!r}."})
     )
 
 

@@ -29,11 +29,12 @@ def test_a_linear_network_loses_what_each_part_gave(images):
     assert_close(check.edge, explanation.edge, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("ordinary", [False, True], ids=["replaced", "ordinary"])
 @pytest.mark.parametrize("start", ["target", "contrast"])
-def test_silencing_equals_zeroing_responses(small_net, images, start):
-    """The front and tail of split() say the same."""
+def test_silencing_equals_zeroing_responses(small_net, images, start, ordinary):
+    """The front and tail of split() say the same, with an edge-filter layer and without."""
     model = ef.replace_stem(small_net)
-    attr = ef.EdgeFilterAttribution(model, start=start)
+    attr = ef.EdgeFilterAttribution(small_net if ordinary else model, start=start)
     explanation = attr.explain(images, [1, 4])
     front, tail = ef.split(model)
     responses = front(images).detach()
@@ -55,6 +56,24 @@ def test_silencing_equals_zeroing_responses(small_net, images, start):
         kept[:, :, k] = 0
         expected = explained(responses) - explained(kept.flatten(1, 2))
         assert_close(check.edge[:, k], expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"colors": ["red"]},
+        {"filters": ["dx1_dy0", "dx0_dy2"]},
+        {"colors": ["red", "blue"], "filters": ["dx1_dy0"]},
+        {"colors": ["red", "green", "blue"]},
+    ],
+    ids=str,
+)
+def test_a_model_is_silenced_as_its_replaced_one(small_net, images, parts):
+    ordinary = ef.EdgeFilterAttribution(small_net).silence(images, [1, 4], **parts)
+    replaced = ef.EdgeFilterAttribution(ef.replace_stem(small_net)).silence(images, [1, 4], **parts)
+    assert_close(ordinary, replaced, rtol=1e-9, atol=1e-12)
+    assert bool(parts) == (not torch.allclose(ordinary, small_net(images)[[0, 1], [1, 4]]))
 
 
 def test_silencing_leaves_the_model_and_later_calls_alone(small_net, images):

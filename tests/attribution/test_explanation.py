@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 
@@ -38,6 +39,8 @@ def explanation(generator):
         COLORS,
         FILTERS,
         ("x", "y"),
+        torch.tensor([0.5, -1.0, 0.25]).double(),
+        "sigmoid",
     )
 
 
@@ -47,8 +50,32 @@ def test_scores_are_sums(explanation):
     assert_close(explanation.edge.numpy(), r.sum((1, 3, 4)))
     assert_close(explanation.color_edge.numpy(), r.sum((3, 4)))
     assert_close(explanation.total.numpy(), r.sum((1, 2, 3, 4)))
-    assert_close(explanation.delta, explanation.total - explanation.output)
-    assert_close(explanation.conserved_share, explanation.total / explanation.output)
+    assert_close(explanation.delta, explanation.base + explanation.total - explanation.output)
+    assert_close(explanation.conserved_share, explanation.total / (explanation.output - explanation.base))
+
+
+def test_without_a_base_scores_should_add_up_to_the_output(explanation):
+    plain = dataclasses.replace(explanation, base=None, left_out="")
+    assert torch.equal(plain.base, torch.zeros(3).double())
+    assert_close(plain.delta, plain.total - plain.output)
+    with pytest.raises(ValueError, match=r"base must have the shape of output, \(3,\); got \(2,\)"):
+        dataclasses.replace(explanation, base=torch.zeros(2).double())
+
+
+def test_base_and_left_out_go_wherever_the_output_goes(explanation, tmp_path):
+    """To one image of the batch, to shares of the total, to JSON, to a file and back."""
+    for one in (explanation[1], explanation[1:2]):
+        assert torch.equal(one.base, explanation.base[1:2])
+        assert one.left_out == "sigmoid"
+    shares = explanation.normalized()
+    assert_close(shares.base, explanation.base / explanation.total)
+    assert_close(shares.delta, explanation.delta / explanation.total)
+    assert explanation.to_dict()["base"] == [0.5, -1.0, 0.25]
+    assert explanation.to_dict()["left_out"] == "sigmoid"
+    loaded = Explanation.load(explanation.save(tmp_path / "e.safetensors"))
+    assert torch.equal(loaded.base, explanation.base)
+    assert torch.equal(loaded.delta, explanation.delta)
+    assert loaded.left_out == "sigmoid"
 
 
 def test_maps_by_name(explanation):

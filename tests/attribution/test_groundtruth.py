@@ -22,7 +22,6 @@ sys.path.insert(0, str(BENCHMARKS))
 from groundtruth import (  # noqa: E402
     data,
     equivariance,
-    frontier,
     jobs,
     measures,
     methods,
@@ -425,24 +424,6 @@ def test_tables_and_figure_say_what_the_records_say(tmp_path):
     assert "| random | 0.25 ± 0.12 | - |" in text
     report.figure(results, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-
-
-def test_the_frontier_names_every_setting_and_scores_what_the_default_scores(linear_case):
-    """The setting of the default gives the scores of the default."""
-    scores = dict(frontier.scored(linear_case))
-    assert len(scores) == 1 + len(frontier.WEIGHTS) + 2 * (len(frontier.STEPS) - 1)
-    default = ef.EdgeFilterAttribution(linear_case.network, start="contrast")
-    expected = default.explain(linear_case.images, linear_case.targets).color_edge
-    assert_close(scores["gradient at 0.3, weight 0.4"], expected, rtol=1e-6, atol=1e-6)
-
-
-def test_the_frontier_is_averaged_over_all_networks_and_by_architecture():
-    values = {"color_mass": 1.0, "filter_hit": 0.5, "filter_disc": 0.25, "rho": 0.0}
-    doubled = {name: 0.5 * value for name, value in values.items()}
-    photos = [("digits", {"a": {frontier.RANKS: 0.6}})]
-    text = frontier.table([("plain", {"a": values}), ("residual", {"a": doubled})], photos)
-    row = "| a | 0.75 | 0.38 | 0.19 | 0.00 | 0.60 | 0.50 / 0.25 / 0.00 | 0.25 / 0.12 / 0.00 |"
-    assert text.splitlines()[-1] == row
 
 
 def test_a_part_of_a_page_is_exchanged_and_the_words_around_it_stay(tmp_path):

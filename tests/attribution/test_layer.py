@@ -48,10 +48,9 @@ def test_it_gives_the_responses_and_the_pixels_of_the_other(model, images, compo
         assert not result.requires_grad
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_the_input_of_an_inner_layer_gets_its_relevance(inner, images, fast):
+def test_the_input_of_an_inner_layer_gets_its_relevance(inner, images):
     """What the bank hands down to the features is what the layer before it starts from: totals are kept."""
-    layer = ef.LayerEdgeFilterAttribution(inner, "2", fast=fast)
+    layer = ef.LayerEdgeFilterAttribution(inner, "2")
     output = inner(images)[:, 1].detach()
     found = layer.attribute(images, 1)
     features = layer.attribute(images, 1, attribute_to_layer_input=True)
@@ -78,6 +77,29 @@ def test_the_layer_may_be_given_in_every_form(inner, model, images):
         ValueError, match="model must hold an edge-filter layer; got Sequential without one in '3'"
     ):
         ef.LayerEdgeFilterAttribution(model, model[3])
+
+
+def test_a_model_without_an_edge_filter_layer_is_seen_as_one(small_net, model, images):
+    """The convolution may be named; the bank is the complete one of its size, or the one that is given."""
+    expected = ef.LayerEdgeFilterAttribution(model)
+    for layer in (None, "0", small_net[0]):
+        attr = ef.LayerEdgeFilterAttribution(small_net, layer)
+        assert_close(attr.attribute(images, 1), expected.attribute(images, 1), rtol=0, atol=1e-12)
+        pixels = attr.attribute(images, 1, attribute_to_layer_input=True)
+        assert_close(pixels, expected.attribute(images, 1, None, True), rtol=0, atol=1e-12)
+    given = ef.LayerEdgeFilterAttribution(small_net, bank="general").attribute(images, 1)
+    assert given.shape == (2, 3 * 41, 12, 12)
+    assert_close(given.sum((1, 2, 3)), expected.attribute(images, 1).sum((1, 2, 3)))
+
+
+def test_an_inner_convolution_is_seen_as_its_replaced_one(small_net, images):
+    """Its channels stand where the colors do; named by its path or as a module."""
+    expected = ef.EdgeFilterAttribution(ef.replace_stem(small_net, stem="3")).explain(images, 1)
+    for layer in ("3", small_net[3]):
+        found = ef.EdgeFilterAttribution(small_net, layer=layer).explain(images, 1)
+        assert found.colors == tuple(f"channel_{i}" for i in range(6))
+        assert_close(found.response, expected.response, rtol=0, atol=1e-12)
+        assert found.pixel is expected.pixel is None  # an image has other channels
 
 
 def test_the_layer_may_be_exchanged_between_calls(inner, images):

@@ -227,7 +227,7 @@ def test_demo_end_to_end(tmp_path):
     found = json.loads(done.stdout)
     assert found["predictions"][0]["name"] == found["explained"]["name"] == "espresso"
     assert found["conserved_share"] == pytest.approx(1, abs=0.01)
-    assert sum(found["color"][0]) == pytest.approx(found["output"][0], rel=0.01)
+    assert found["base"][0] + sum(found["color"][0]) == pytest.approx(found["output"][0], rel=0.01)
     assert found["causal_drop"]["edge"]["dx0_dy0"] > 1
     assert (tmp_path / "c.png").stat().st_size > 50_000
 

@@ -89,13 +89,20 @@ def tiny(tmp_path):
 # --- the laws -----------------------------------------------------------------------------------------------
 
 
-def test_all_scores_add_up_to_the_logit(explained):
+def rounding(scores):
+    """Allow for what sums of shares of both signs lose: they outweigh the logit in a deep untrained network."""
+    return 1e-12 * max(1.0, float(scores.response.abs().sum((1, 2, 3, 4)).amax()))
+
+
+def test_base_and_scores_add_up_to_the_logit(explained):
     """Colors, filters, pairs, responses and pixels of every network."""
     network, images, scores = explained
     logits = network(images)[torch.arange(3), [0, 3, 4]]
     for name in ("color", "edge", "color_edge", "response", "pixel"):
         total = getattr(scores, name).flatten(1).sum(1)
-        assert_close(total, logits.detach(), rtol=0, atol=1e-11, msg=f"{name} does not add up")
+        assert_close(
+            scores.base + total, logits.detach(), rtol=0, atol=rounding(scores), msg=f"{name} does not add up"
+        )
 
 
 def test_a_batch_gives_the_same_as_its_samples(explained):
@@ -103,8 +110,8 @@ def test_a_batch_gives_the_same_as_its_samples(explained):
     attribution = ef.EdgeFilterAttribution(network)
     for i, target in enumerate((0, 3, 4)):
         alone = attribution.explain(images[i : i + 1], target=target)
-        assert_close(alone.color_edge[0], scores.color_edge[i], rtol=0, atol=1e-11)
-        assert_close(alone.pixel[0], scores.pixel[i], rtol=0, atol=1e-11)
+        assert_close(alone.color_edge[0], scores.color_edge[i], rtol=0, atol=rounding(scores))
+        assert_close(alone.pixel[0], scores.pixel[i], rtol=0, atol=rounding(scores))
 
 
 def test_scores_scale_with_the_output(explained):
@@ -114,7 +121,7 @@ def test_scores_scale_with_the_output(explained):
         louder.fc.weight.mul_(3)
         louder.fc.bias.mul_(3)
     triple = ef.EdgeFilterAttribution(louder).explain(images, target=[0, 3, 4])
-    assert_close(triple.color_edge, 3 * scores.color_edge, rtol=0, atol=1e-11)
+    assert_close(triple.color_edge, 3 * scores.color_edge, rtol=0, atol=3 * rounding(scores))
 
 
 def test_explaining_leaves_the_network_as_it_is(explained):

@@ -197,6 +197,7 @@ def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
     """Return the factors of the outputs in what is explained, shaped as the output."""
     leaf = output.detach().requires_grad_()
     _check_target(leaf, target)
+    target = _from_the_start(leaf, target)
     with torch.enable_grad():
         chosen = _select_targets(leaf, target)
         if chosen.numel() != len(leaf):
@@ -214,6 +215,17 @@ def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
             )
         weights = weights - (1 - weights) / (output.shape[1] - 1)
     return weights
+
+
+def _from_the_start(output: Tensor, target: Target) -> Target:
+    """Count negative indices from the start, where Captum takes them for one image only."""
+    if output.dim() != 2:
+        return target
+    if isinstance(target, Tensor):
+        return target % output.shape[1]
+    if isinstance(target, list):
+        return [item % output.shape[1] if isinstance(item, int) else item for item in target]  # type: ignore[return-value]
+    return target
 
 
 def check_start(start: str) -> None:
@@ -240,9 +252,9 @@ def _check_target(output: Tensor, target: Target) -> None:
     for item in given:
         indices = item if isinstance(item, tuple) else (item,)
         if len(indices) > len(sizes):
-            raise IndexError(
-                f"target must have at most {len(sizes)} indices, as the output has axes beside the batch; got {item!r}. The "
-                f"output has shape {tuple(output.shape)}: a model of one output takes target=None."
+            raise AssertionError(
+                f"Cannot choose target column with output shape {tuple(output.shape)}. target must have at most {len(sizes)} "
+                f"indices, one for each axis beside the batch; got {item!r}. A model of one output takes target=None."
             )
         for index, size in zip(indices, sizes, strict=False):
             if not -size <= index < size:

@@ -115,7 +115,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self.composite = composite
         self.start = start
         self.bank = None if bank is None else as_bank(bank)
-        self._layer = layer
+        self.layer = layer
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -295,13 +295,14 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             down_to="inputs",
             predict=True,
         )
-        pixel = result.pixels[result.place]
+        colors = result.response.shape[1]
+        pixel = result.pixels[result.place].movedim(result.axis, 1)
         return Explanation(
             response=result.response,
-            pixel=pixel.movedim(result.axis, 1).contiguous() if pixel.dim() == 4 else None,
+            pixel=pixel.contiguous() if pixel.dim() == 4 and pixel.shape[1] == colors else None,
             output=result.explained,
             target=result.target,
-            colors=color_names(result.response.shape[1]),
+            colors=color_names(colors),
             filters=tuple(result.bank.names),
             filter_labels=tuple(result.bank.labels),
             base=result.base,
@@ -358,13 +359,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     @property
     def _bank(self) -> EdgeFilterBank2d | None:
-        return bank_of_model(self.model, self._layer)
+        return bank_of_model(self.model, self.layer)
 
     def _propagator(self) -> Propagator:
         found = self._bank
-        path = self._layer
+        path = self.layer
         if isinstance(path, nn.Module):
-            path = next(name for name, module in self.model.named_modules() if module is self._layer)
+            path = next(name for name, module in self.model.named_modules() if module is self.layer)
         composite = as_composite(self.composite)
         return Propagator(
             self.model, composite, found, self.bank, None if found is not None else path, self.start

@@ -27,7 +27,7 @@ class Operation(NamedTuple):
     Attributes
     ----------
     name : str
-        Path of the module, or name of the node.
+        Path of the module, or of the one whose forward calls a function; "" for the model itself.
     kind : str
         What it computes.
     rule : str
@@ -98,7 +98,10 @@ class Report:
         if not self.supported:
             return f"{self.model} is not supported: {self.unsupported}"
         rows = [("operation", "kind", "rule", "received", "handed on")]
-        rows += [(o.name, o.kind, o.rule, f"{o.received:.6g}", f"{o.handed_on:.6g}") for o in self.operations]
+        rows += [
+            (o.name or self.model, o.kind, o.rule, f"{o.received:.6g}", f"{o.handed_on:.6g}")
+            for o in self.operations
+        ]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows

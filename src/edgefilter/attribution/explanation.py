@@ -88,6 +88,11 @@ class Explanation:
             object.__setattr__(self, "filter_labels", self.filters)
         if self.base.shape != self.output.shape and not len(self.base):
             object.__setattr__(self, "base", torch.zeros_like(self.output))
+        if self.base.shape != self.output.shape:
+            raise ValueError(
+                f"base must have the shape of output, {tuple(self.output.shape)}; got {tuple(self.base.shape)}. Pass one number "
+                "per image, or leave it out."
+            )
         images, names = len(self.target), (len(self.colors), len(self.filters))
         if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
             raise ValueError(

@@ -9,7 +9,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 from zennit.core import Composite
 
-from edgefilter.stems.finding import bank_path
+from edgefilter.banks.bank import FilterBank
 
 from .arguments import Target
 from .attribution import EdgeFilterAttribution
@@ -23,11 +23,11 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
     Parameters
     ----------
     model : nn.Module
-        With an edge-filter layer, in evaluation mode; left as it is.
+        Any image classifier in evaluation mode; left as it is.
     layer : nn.Module or str, optional
-        The filter bank (``layer.filters``), the edge-filter layer that holds it, or the path of one. Default: the
-        only one of the model.
-    composite, start
+        The filter bank (``layer.filters``), the edge-filter layer that holds it, or the path of one; of a model without
+        one, the convolution that is seen as a bank and a mixing. Default: the only one of the model.
+    composite, bank, start
         As in :class:`EdgeFilterAttribution`.
     device_ids : list of int, optional
         Taken for the sake of Captum's signature; without effect.
@@ -64,13 +64,14 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         layer: nn.Module | str | None = None,
         composite: Composite | str | None = None,
         *,
+        bank: FilterBank | str | None = None,
         start: Literal["target", "contrast"] = "target",
         device_ids: list[int] | None = None,
     ) -> None:
-        self._attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
-        model = self._attribution.model
-        self._path = bank_path(model, layer)
-        module = model.get_submodule(layer) if isinstance(layer, str) else layer
+        own = EdgeFilterAttribution(model, composite, bank=bank, layer=layer, start=start)
+        model = own.model
+        module = own.layer = model.get_submodule(layer) if isinstance(layer, str) else layer
+        self._attribution = own
         GradientAttribution.__init__(self, model)
         LayerAttribution.__init__(self, model, module, device_ids)
         self.model = model
@@ -131,11 +132,10 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
 
     def _follow(self) -> EdgeFilterAttribution:
         """Return the attribution of the layer that is set now."""
-        path = bank_path(self.model, self.layer)
-        if path != self._path:
-            old = self._attribution
-            self._path, self._attribution = (
-                path,
-                EdgeFilterAttribution(self.model, old.composite, layer=path, start=old.start),
+        own = self._attribution
+        if own.layer is not self.layer:
+            own = EdgeFilterAttribution(
+                self.model, own.composite, bank=own.bank, layer=self.layer, start=own.start
             )
-        return self._attribution
+            self._attribution = own
+        return own

@@ -11,6 +11,8 @@ from edgefilter.lrp.rules import Rule
 from edgefilter.lrp.standins import FilterBankConv2d, layer_like
 from edgefilter.stems.layers import EdgeFilterBank2d
 
+from .propagation import own_modes, plain
+
 __all__ = ["to_pixels"]
 
 
@@ -39,13 +41,16 @@ def to_pixels(response: Tensor, bank: EdgeFilterBank2d, inputs: Tensor) -> Tenso
     >>> to_pixels(torch.ones(1, 3, 2, 4, 4), bank, torch.rand(1, 3, 6, 6)).sum()
     tensor(96.)
     """
-    relevance = response.detach().flatten(1, 2)
-    weight = bank.kernels(response.dtype).to(response.device)
+    with own_modes(response, grad=True):
+        return _to_pixels(plain(response).flatten(1, 2), bank, inputs)
+
+
+def _to_pixels(relevance: Tensor, bank: EdgeFilterBank2d, inputs: Tensor) -> Tensor:
+    weight = bank.kernels(relevance.dtype).to(relevance.device)
     settings = {name: value for name, value in vars(bank.conv).items() if not name.startswith("_")}
     module = layer_like(FilterBankConv2d, weight, None, **settings)
-    with torch.enable_grad():
-        images = _blank(inputs, bank, relevance).requires_grad_()
-        padded = bank.pad_all(images)
+    images = _blank(inputs, bank, relevance).requires_grad_()
+    padded = bank.pad_all(images)
     module.__dict__.update(
         present=bank.pad_all(torch.ones_like(images)).detach(), padding=(0, 0), padding_mode="zeros"
     )

@@ -47,7 +47,7 @@ class Propagation(NamedTuple):
     left_out : str
         Name of the monotone function at the end that is left out, or "".
     steps : tuple of Step
-        In the order of execution, if they were watched.
+        On the way of the relevance, in the order of execution, if they were watched.
     """
 
     explained: Tensor
@@ -174,7 +174,7 @@ class Propagator:
                     stacklevel=7,
                 )
             for step in run.steps:
-                step.received = step.handed_on = 0.0
+                step.unwatch()
             edges = [get_gradient_edge(tensor) for tensor in (*wanted, *below)]
             found = torch.autograd.grad(output, edges, start, allow_unused=True)
         response = _by_color(reads, found[: len(reads)])
@@ -200,7 +200,7 @@ class Propagator:
             place=place,
             axis=reads[0].axis,
             left_out=end.left_out,
-            steps=tuple(run.steps),
+            steps=tuple(step for step in run.steps if step.turns),
         )
 
 

@@ -125,6 +125,11 @@ class Engine(TorchFunctionMode):
             self._foreign[id(tensor)] = (tensor, known)
         return self._foreign[id(tensor)][1]
 
+    def is_near(self, tensor: Tensor) -> bool:
+        """Return whether no convolution lies between a tensor and the image."""
+        value = self.value(tensor)
+        return value is not None and value.from_image
+
     def known(self, tensor: Tensor) -> Value:
         """Return what is known about a tensor that is known to depend on the image."""
         value = self.value(tensor)
@@ -143,6 +148,8 @@ class Engine(TorchFunctionMode):
 
     def place_of(self, tensor: Tensor) -> int:
         """Return which of the inputs a tensor is made of."""
+        if len(self._leaves) == 1:
+            return 0
         for place, leaf in enumerate(self._leaves):
             if tensor is leaf:
                 return place

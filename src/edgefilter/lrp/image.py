@@ -12,11 +12,15 @@ from .values import Recipe, replaced, tensors_in
 if TYPE_CHECKING:
     from .engine import Engine
 
+PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)  # type: ignore[attr-defined]
+
 __all__ = ["by_color", "colors", "present", "replayed"]
 
 
 def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     """Return how much each channel of a tensor depends on each color of the image, and the axis of the colors.
+
+    Behind a convolution, the channels are what is scored in place of colors.
 
     Returns
     -------
@@ -25,7 +29,7 @@ def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     axis : int
         1, or the last axis of an image whose channels come last.
     """
-    leaf = run.leaf_of(inputs)
+    leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
     if inputs is leaf:
         return torch.eye(inputs.shape[1], dtype=torch.float64), 1
     found = []
@@ -78,7 +82,12 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
 
 
 def present(run: Engine, inputs: Tensor) -> Tensor | None:
-    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told."""
+    """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told.
+
+    Behind a convolution, that is within the border of constants that a padding puts around the features.
+    """
+    if not run.is_near(inputs):
+        return _within_border(run, inputs)
     leaf = run.leaf_of(inputs)
     if inputs is leaf:
         return None
@@ -89,6 +98,23 @@ def present(run: Engine, inputs: Tensor) -> Tensor | None:
         return None
     mask = one != none
     return None if bool(mask.all()) else mask.to(inputs.dtype)
+
+
+def _within_border(run: Engine, inputs: Tensor) -> Tensor | None:
+    value = run.value(inputs)
+    recipe = None if value is None else value.recipe
+    if recipe is None or recipe.function not in PADDINGS:
+        return None
+
+    def padded(size: float) -> Tensor:
+        args, kwargs = (
+            replaced(part, lambda given: given.new_full((1, *given.shape[1:]), size)) for part in recipe[1:3]
+        )
+        return recipe.function(*args, **kwargs)  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        mask = padded(1.0) - padded(0.0)
+    return None if bool(mask.all()) else mask
 
 
 def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:

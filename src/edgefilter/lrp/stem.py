@@ -121,17 +121,28 @@ class Stem:
             return {id(model)}
         return {id(m) for m in model.modules() if any(part is self.layer for part in m.modules())}
 
-    def convolved(self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
-        """Return the result of a convolution that reads the image."""
-        from .functions.linear import linear_step
+    def takes(self, run: Engine, owner: nn.Module | None, *, near: bool) -> bool:
+        """Return whether a convolution is one to express: one that reads the image, or the one that was named.
 
-        name = run.modules.names.get(id(owner), run.modules.name)
+        ``near`` says whether no other convolution lies between it and the image.
+        """
         if self.layer is not None:
-            if owner is not self.layer.conv:
-                return linear_step(run, module, inputs, 1, owner)
-            return self._of_layer(run, module, inputs, owner, name)
-        if self.path is not None and not _belongs(name, self.path):
-            return linear_step(run, module, inputs, 1, owner)
+            return owner is self.layer.conv
+        name = run.modules.names.get(id(owner), run.modules.name)
+        if self.path is None or near:
+            return near and (self.path is None or _belongs(name, self.path))
+        return owner is not None and name == self.path
+
+    def convolved(self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
+        """Return the result of a convolution that is expressed by the bank."""
+        name = run.modules.names.get(id(owner), run.modules.name)
+        if self.reads and not (self.layer is None and run.is_near(inputs)):
+            raise UnsupportedModelError(
+                f"filter bank {name.removesuffix('.conv')!r} must run once in each call of the model; got two runs, whose "
+                "scores by color and filter would be mixed up. Give each input a stem of its own."
+            )
+        if self.layer is not None:
+            return self._of_layer(run, module, inputs, name.removesuffix(".conv"), owner)
         if module.groups != 1:
             raise UnsupportedModelError(
                 f"stem {name!r} must be a Conv2d with groups=1 to be seen as a bank of filters and a mixing; got "
@@ -174,18 +185,13 @@ class Stem:
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(
-        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, name: str
+        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
     ) -> Tensor:
         assert self.layer is not None
-        if self.reads:
-            raise UnsupportedModelError(
-                f"filter bank {name!r} must run once in each call of the model; got two runs, whose scores by color and "
-                "filter would be mixed up. Give each input a stem of its own."
-            )
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, self.layer.bank, None, None)
         module.__class__ = FilterBankConv2d
-        parts = self._filtered(run, module, inputs, self.layer.bank, name.removesuffix(".conv"))
+        parts = self._filtered(run, module, inputs, self.layer.bank, name)
         with torch.no_grad():
             value = module.forward(inputs.detach())
         if parts.shape == value.shape and torch.equal(parts, value):
@@ -254,6 +260,7 @@ class Stem:
             with torch.no_grad():
                 value = filters.forward(given.detach())
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
+            run.steps[-1].name = name
         if alone is not None:
             with run:
                 response = torch.cat(made, 1)

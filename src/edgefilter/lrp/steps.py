@@ -44,9 +44,11 @@ class Step:
     Attributes
     ----------
     kind : str
-        What the step computes.
+        What it computes.
     received, handed_on : float
         Total relevance at its output and what it gave to its inputs, if ``watched``.
+    turns : int
+        How often relevance came back to it, if ``watched``.
     keeps_bias : bool
         Whether the bias takes part in the rule. It does not if it belongs to the base.
     """
@@ -60,7 +62,11 @@ class Step:
         self.kind = _kind(module)
         self.inputs, self.value = inputs, value
         self.keeps_bias = True
-        self.received = self.handed_on = 0.0
+        self.unwatch()
+
+    def unwatch(self) -> None:
+        """Forget the relevance that was noted."""
+        self.received, self.handed_on, self.turns = 0.0, 0.0, 0
 
     @property
     def rule(self) -> str:
@@ -76,6 +82,7 @@ class Step:
             )
         shares = self.hand_back(relevance)
         if self.watched:
+            self.turns += 1
             self.received += float(relevance.sum())
             self.handed_on += sum(float(share.sum()) for share in shares)
         return shares
@@ -98,10 +105,9 @@ class Step:
 
 
 def _kind(module: nn.Module) -> str:
-    function = getattr(module, "function", None)
-    name: str = getattr(function, "__name__", "")
     kind = type(module).__name__
-    return name if name and name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
+    name: str = getattr(getattr(module, "function", None), "__name__", "<lambda>")
+    return name if name != "<lambda>" and kind in ("Passing", "Affine", "Average") else kind
 
 
 class Summing(Step):
@@ -186,7 +192,7 @@ class Refused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
-        """Raise: relevance must not come here, also where the image in front of the stem is looked at."""
+        """Raise: the walk over the graph refuses what would lead here."""
         raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 

@@ -126,11 +126,7 @@ def bank_path(model: nn.Module, layer: str | nn.Module | None = None) -> str:
     """
     check_module(model)
     prefix = "" if layer is None else _path_of(model, layer)
-    paths: list[str] = [
-        path
-        for path, module in model.named_modules()
-        if isinstance(module, EdgeFilterBank2d) and _inside(path, prefix)
-    ]
+    paths = [path for path in _bank_paths(model) if _inside(path, prefix)]
     if len(paths) == 1:
         return paths[0]
     if not paths:
@@ -260,4 +256,14 @@ def _holder(model: nn.Module, path: str) -> str:
 
 def has_bank(model: nn.Module) -> bool:
     """Say whether a model holds an edge-filter layer."""
-    return any(isinstance(module, EdgeFilterBank2d) for module in model.modules())
+    return bool(_bank_paths(model))
+
+
+def _bank_paths(model: nn.Module) -> list[str]:
+    """Return the paths of the filter banks; that of a model split in two does not run in the second part."""
+    idle = [path for path, module in model.named_modules() if getattr(module, "is_behind_bank", False)]
+    return [
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, EdgeFilterBank2d) and not any(_inside(path, part) for part in idle)
+    ]

@@ -97,6 +97,8 @@ class _Front(_Part):
 class _Tail(_Part):
     """A model from its bank on: it runs on a blank image, and the bank's output is replaced."""
 
+    is_behind_bank = True
+
     def forward(self, responses: Tensor) -> Tensor:
         """Return the output of the model for these responses."""
 

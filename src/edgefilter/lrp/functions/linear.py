@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from zennit import types
 
 from edgefilter.errors import UnsupportedModelError
+from edgefilter.lrp.image import present
 from edgefilter.lrp.linear_maps import linear_map
 from edgefilter.lrp.standins import (
     FilterBankConv2d,
@@ -77,14 +78,15 @@ def convolution(call: Call) -> Any:
         return mixed(
             call.run, module, weight.detach(), known.parts, owner, linear_map(module).run(inputs.detach())
         )
-    if axes == 2 and known is not None and known.from_image:
+    if axes == 2 and known is not None and call.run.stem.takes(call.run, owner, near=known.from_image):
         return call.run.stem.convolved(call.run, module, inputs, owner)
-    if known is not None and known.from_image:
+    if axes != 2 and known is not None and known.from_image:
         where = call.run.modules.names.get(id(owner), call.run.modules.name)
         raise UnsupportedModelError(
             f"stem {where!r} must be a Conv2d to be seen as a bank of filters and a mixing; got a convolution over {axes} axes. "
             "Edge filters explain two-dimensional stems only."
         )
+    module.__dict__["present"] = present(call.run, inputs)
     batched = inputs.dim() == axes + 2
     whole = batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module)
     if groups == 1 and whole and not _is_response(known):
@@ -230,7 +232,9 @@ def merged(
         bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
     )
     recipe = Recipe(_scaled_and_shifted, (signal, gain, shift), {}, None) if known.from_image else None
-    return linear_step(run, module, inputs, axis, owner, value, recipe)
+    result = linear_step(run, module, inputs, axis, owner, value, recipe)
+    run.value(result).step.name = known.step.name
+    return result
 
 
 def _scaled_and_shifted(signal: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor:
