@@ -691,8 +691,16 @@ WRONG_TARGETS = {
     "float": (1.0, TypeError, r"target must be an integer index, .*; got 1\.0"),
     "truth_value": (True, TypeError, "target must be an integer index, .*; got True"),
     "slice": (slice(0, 1), TypeError, "target must be an integer index, .*; got slice"),
-    "one_hot": (torch.eye(5)[:3], TypeError, "target must hold whole numbers .*; got a tensor of torch.float32"),
-    "column": (torch.ones(3, 1, dtype=torch.long), ValueError, r"target must have shape \(N,\), .*; got \(3, 1\)"),
+    "one_hot": (
+        torch.eye(5)[:3],
+        TypeError,
+        "target must hold whole numbers .*; got a tensor of torch.float32",
+    ),
+    "column": (
+        torch.ones(3, 1, dtype=torch.long),
+        ValueError,
+        r"target must have shape \(N,\), .*; got \(3, 1\)",
+    ),
     "long_tuple": ((1, 1), AssertionError, "Cannot choose target column"),
     "too_large": (99, IndexError, r"target must be between 0 and 4; got 99\. The output"),
     "too_small": (-6, IndexError, "target must be between 0 and 4; got -6"),
@@ -925,13 +933,17 @@ def test_an_incomplete_bank_is_refused_with_what_would_be_lost(images):
     rest = weight - weight @ np.linalg.pinv(kernels) @ kernels
     lost = (rest**2).sum() / (weight**2).sum()
     attr = ef.EdgeFilterAttribution(ordinary, bank="sobel")
-    match = rf"bank 'sobel' spans 2 of the 9 dimensions of stem '0', so {lost:.1%} of the energy .* would be lost"
+    match = (
+        rf"bank 'sobel' spans 2 of the 9 dimensions of stem '0', so {lost:.1%} of the energy .* would be lost"
+    )
     with pytest.raises(ValueError, match=match):
         attr.explain(images, 1)
 
 
 def test_a_bank_beside_an_edge_filter_layer_is_refused(net):
-    with pytest.raises(ValueError, match=r"bank must be None for a model with an edge-filter layer.*got 'sobel'"):
+    with pytest.raises(
+        ValueError, match=r"bank must be None for a model with an edge-filter layer.*got 'sobel'"
+    ):
         ef.EdgeFilterAttribution(net, bank="sobel")
     with pytest.raises(KeyError, match=r"unknown bank 'sobell'; did you mean 'sobel'?"):
         ef.EdgeFilterAttribution(seeded(vgg_like), bank="sobell")
@@ -959,7 +971,11 @@ def test_a_border_of_zeros_is_a_border_of_zeros(composite):
     with torch.random.fork_rng():
         torch.manual_seed(4)
         net = nn.Sequential(
-            nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 5, padding=2, groups=6), nn.Flatten(), nn.Linear(216, 5)
+            nn.Conv2d(3, 6, 3),
+            nn.ReLU(),
+            nn.Conv2d(6, 6, 5, padding=2, groups=6),
+            nn.Flatten(),
+            nn.Linear(216, 5),
         )
     with torch.no_grad():
         net[0].bias[:3] = -10.0  # so that half of the depthwise units see nothing but zeros
@@ -1292,7 +1308,8 @@ def test_color_scores_of_cancelling_rules_come_with_a_warning(net, images, compo
     attr = ef.EdgeFilterAttribution(net, composite)
     for call in (lambda: attr.attribute(images, 1, score="color"), lambda: attr.explain(images, 1)):
         with pytest.warns(
-            UserWarning, match=f"color scores should come from.*got composite='{composite}'.*Use composite='epsilon_plus'"
+            UserWarning,
+            match=f"color scores should come from.*got composite='{composite}'.*Use composite='epsilon_plus'",
         ) as seen:
             call()
         assert seen[0].filename == __file__

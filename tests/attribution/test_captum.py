@@ -200,7 +200,16 @@ def test_06_names_and_flags(model):
             attr.attribute_future()
 
 
-TARGETS = [1, (1,), torch.tensor(1), torch.tensor([1]), [1] * 4, torch.tensor([1] * 4), [(1,)] * 4, np.int64(1)]
+TARGETS = [
+    1,
+    (1,),
+    torch.tensor(1),
+    torch.tensor([1]),
+    [1] * 4,
+    torch.tensor([1] * 4),
+    [(1,)] * 4,
+    np.int64(1),
+]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
