@@ -407,7 +407,8 @@ class Explanation:
         names: dict[str, Any] = {name: tuple(value) for name, value in about["names"].items()}
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
         names["left_out"] = names.get("left_out", ("",))[0]
-        names["base"] = tensors.get("base")
+        if "base" in tensors:  # files of old have none
+            names["base"] = tensors["base"]
         return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
     def plot(
