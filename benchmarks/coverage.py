@@ -1,18 +1,22 @@
-"""Compare edgefilter with Zennit alone and with Captum's LRP on the classifiers of torchvision.
+"""Try edgefilter on the image classifiers of torchvision, timm and other libraries.
 
-Writes a Markdown table; this made the page of the documentation::
+Writes a Markdown page; this made the page of the documentation::
 
     OMP_NUM_THREADS=1 python benchmarks/coverage.py --out docs/coverage.md
 
-Weights are PyTorch's initialisation (no download), with the statistics of BatchNorm taken from the images, which are
-noise, in float64; the explained output is the largest. Two numbers per library:
+Results are kept beside the page in coverage.json, row by row: a run that was stopped goes on where it was, and
+``--only NAME...`` does a few models anew. Libraries that are not installed are left out, with a note.
+
+Weights are random (no download), in float64; the explained output is the largest. What is noted:
 
 conserved
     relevance at the pixels divided by the explained output, with z+ on convolutions, epsilon on linear layers and no
     share for biases; of the image where it is furthest from 1.
+error
+    of the pixel map against the oracle, input times gradient of the network with its non-linearities frozen
+    (tests/epsilon_oracle.py), with the epsilon rule on every layer: the largest difference by the largest value.
 correlation
-    of the pixel map with the oracle, input times gradient of the network with its non-linearities frozen
-    (tests/epsilon_oracle.py), with the epsilon rule on every layer; of the image where it is smallest.
+    the same as a correlation, for torchvision, where Zennit and Captum are tried beside it.
 
 Zennit alone gets the canonizer that it offers for the family, Captum and Zennit get a copy of the model without
 in-place activations, and Captum its own default rules for what is neither a convolution nor a linear layer.
@@ -23,19 +27,21 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import json
 import math
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
 from captum.attr import LRP
 from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule
+from coverage_cases import OTHERS, TIMM, Made, make_other, make_timm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from zennit.canonizers import SequentialMergeBatchNorm
@@ -53,10 +59,8 @@ from epsilon_oracle import input_times_gradient
 EPSILON = 1e-12
 SIZES = {"inception_v3": 96, "maxvit_t": 224, "vit_h_14": 56}
 GIANTS = ("regnet_y_128gf", "vit_h_14")  # 650 million weights: in float32, one image
-HEADER = (
-    "| model | edgefilter: conserved | correlation | Zennit: conserved | correlation "
-    "| Captum: conserved | correlation |\n| --- | --- | --- | --- | --- | --- | --- |"
-)
+TORCHVISION = torchvision.models.list_models(module=torchvision.models)
+NOTHING = 1e-300
 
 
 class Case(NamedTuple):
@@ -69,7 +73,7 @@ class Case(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a library gave, or the class of its error."""
+    """What a library gave on a network of torchvision, or the class of its error."""
 
     conserved: float = math.nan
     correlation: float = math.nan
@@ -84,11 +88,46 @@ class Cell(NamedTuple):
         return abs(self.conserved - 1) < 0.01 and self.correlation > 0.99
 
 
+class Row(NamedTuple):
+    """What edgefilter gave on a model of another library.
+
+    Attributes
+    ----------
+    output : float
+        Largest difference of the explained output from the model's own, by the largest output.
+    conserved, error : float
+    refused : str
+        Why it was refused, or "".
+    failed : str
+        What else went wrong, or "".
+    """
+
+    output: float = math.nan
+    conserved: float = math.nan
+    error: float = math.nan
+    refused: str = ""
+    failed: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether all numbers are as they should be."""
+        return self.output < 1e-9 and abs(self.conserved - 1) < 1e-3 and self.error < 1e-6
+
+    def __str__(self) -> str:
+        if self.refused or self.failed:
+            return f"refused: {self.refused} | -" if self.refused else f"failed: {self.failed} | -"
+        return f"{_short(self.conserved)} | {self.error:.1e}"
+
+
 def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.1e}"
 
 
+# Models.
+
+
 def make(name: str) -> Case:
+    """Return a network of torchvision."""
     torch.manual_seed(0)
     options = {"init_weights": True, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
     size = SIZES.get(name, 64)
@@ -105,6 +144,26 @@ def make(name: str) -> Case:
         return Case(name, model, images, model(images).argmax(1))
 
 
+def make_from(name: str, maker: Callable[[str], Made]) -> Case:
+    """Return a model of another library, with its constant parameters drawn anew: zeros and ones would hide faults."""
+    torch.manual_seed(0)
+    model, size, channels = maker(name)
+    model = model.double()
+    for parameter in model.parameters():
+        flat = parameter.detach().flatten()
+        if (flat == flat[0]).all():
+            parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
+    images = torch.randn(4, channels, size, size, dtype=torch.float64)
+    settle(model, images)
+    with torch.no_grad():
+        return Case(name, model, images[:2], logits(model(images[:2])).argmax(1))
+
+
+def logits(output: Any) -> Tensor:
+    """Return the class scores of what a model returns."""
+    return output if isinstance(output, Tensor) else output.logits  # type: ignore[no-any-return]
+
+
 def settle(model: nn.Module, images: Tensor) -> None:
     """Let BatchNorm take its statistics from the images, and logits depend on them."""
     model.eval()
@@ -118,10 +177,50 @@ def settle(model: nn.Module, images: Tensor) -> None:
     model.eval()
 
 
+# edgefilter on a model of any library.
+
+
+def tried_from(name: str, maker: Callable[[str], Made]) -> Row:
+    """Make a model and try it."""
+    try:
+        case = make_from(name, maker)
+    except ImportError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        return Row(failed=f"could not be made: {type(error).__name__}: {error}")
+    return tried(case)
+
+
+def tried(case: Case) -> Row:
+    """Return how well edgefilter does; a refusal is a result too."""
+    with torch.no_grad():
+        outputs = logits(case.model(case.images))
+    output = outputs.gather(1, case.target[:, None])[:, 0]
+    try:
+        explanation = ef.EdgeFilterAttribution(case.model, "epsilon_plus").explain(case.images, case.target)
+        found = ef.EdgeFilterAttribution(case.model, "epsilon").attribute(case.images, case.target)
+    except ef.UnsupportedModelError as error:
+        return Row(refused=str(error))
+    except Exception as error:  # noqa: BLE001
+        return Row(failed=f"{type(error).__name__}: {error}")
+    try:
+        wanted, _ = input_times_gradient(case.model, case.images, case.target)
+    except Exception as error:  # noqa: BLE001
+        return Row(failed=f"oracle: {type(error).__name__}: {error}")
+    shares = (explanation.pixel.flatten(1).sum(1) / (explanation.output - explanation.base)).tolist()
+    return Row(
+        output=float((explanation.output - output).abs().max() / outputs.abs().max()),
+        conserved=max(shares, key=lambda share: abs(share - 1)),
+        error=float((found - wanted).abs().max() / wanted.abs().max().clamp(min=NOTHING)),
+    )
+
+
+# Three libraries on a network of torchvision.
+
+
 def ours(case: Case) -> tuple[Tensor, Tensor]:
-    model = ef.replace_stem(case.model)
     maps = [
-        ef.EdgeFilterAttribution(model, rules).attribute(case.images, case.target)
+        ef.EdgeFilterAttribution(case.model, rules).attribute(case.images, case.target)
         for rules in ("epsilon_plus", "epsilon")
     ]
     return maps[0], maps[1]
@@ -196,65 +295,166 @@ def oracle_of(case: Case) -> Tensor:
     return torch.cat(maps)
 
 
-def page(rows: dict[str, tuple[Cell, Cell, Cell]], seconds: float) -> str:
-    """Return the table and what it says in one line a library."""
-    summary = [
-        f"- **{library}** runs on {sum(not row[i].error for row in rows.values())} of {len(rows)}; conserved within "
-        f"1 % and correlated above 0.99 on {sum(row[i].right for row in rows.values())}."
-        for i, library in enumerate(("edgefilter", "Zennit alone", "Captum's LRP"))
-    ]
-    table = [HEADER, *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items()))]
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "zennit", "captum"))
-    parts = (
-        "# Coverage: the classifiers of torchvision",
-        GENERATED.format(minutes=seconds / 60, versions=versions),
-        INTRODUCTION,
-        "\n".join(summary),
-        "\n".join(table),
-    )
-    return "\n\n".join(parts) + "\n"
+
+def compared(case: Case) -> tuple[Cell, Cell, Cell]:
+    """Return what edgefilter, Zennit and Captum give."""
+    oracle = oracle_of(case)
+    return cell(ours, case, oracle), cell(zennit, case, oracle), cell(captum, case, oracle)
 
 
+# The page.
+
+
+class Results:
+    """What was found so far, kept in a file so that a stopped run goes on.
+
+    Parameters
+    ----------
+    path : Path or None
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.found: dict[str, dict[str, Any]] = {"torchvision": {}, "timm": {}, "others": {}}
+        self.seconds = 0.0
+        if path is not None and path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            self.seconds = kept.pop("seconds")
+            self.found |= kept
+
+    def note(self, kind: str, name: str, result: Any, seconds: float) -> None:
+        """Keep a result."""
+        self.found[kind][name] = result
+        self.seconds += seconds
+        if self._path is not None:
+            self._path.write_text(json.dumps(self.found | {"seconds": self.seconds}, indent=1) + "\n", encoding="utf-8")
+
+    def rows(self, kind: str) -> dict[str, Row]:
+        """Return the results of one table of other libraries."""
+        return {name: Row(*result) for name, result in self.found[kind].items()}
+
+    def page(self) -> str:
+        """Return the page in Markdown."""
+        parts = [
+            "# Coverage: models of torchvision, timm and other libraries",
+            GENERATED.format(minutes=self.seconds / 60, versions=_versions()),
+            INTRODUCTION,
+        ]
+        if self.found["timm"]:
+            rows = self.rows("timm")
+            parts += ["## timm", _summary(rows), _table(rows, lambda name: TIMM[name], "family")]
+        if self.found["others"]:
+            rows = self.rows("others")
+            parts += ["## Other libraries", _summary(rows), _table(rows, lambda name: OTHERS[name][0], "library")]
+        if self.found["torchvision"]:
+            parts += ["## torchvision, beside Zennit alone and Captum's LRP", COMPARISON, *self._comparison()]
+        return "\n\n".join(parts) + "\n"
+
+    def _comparison(self) -> list[str]:
+        rows = {name: [Cell(*one) for one in cells] for name, cells in self.found["torchvision"].items()}
+        summary = [
+            f"- **{library}** runs on {sum(not row[i].error for row in rows.values())} of {len(rows)}; conserved within "
+            f"1 % and correlated above 0.99 on {sum(row[i].right for row in rows.values())}."
+            for i, library in enumerate(("edgefilter", "Zennit alone", "Captum's LRP"))
+        ]
+        table = [HEADER, *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items()))]
+        return ["\n".join(summary), "\n".join(table)]
+
+
+def _summary(rows: dict[str, Row]) -> str:
+    right, refused = sum(row.right for row in rows.values()), sum(bool(row.refused) for row in rows.values())
+    other = len(rows) - right - refused
+    return f"Right on {right} of {len(rows)}, refused by name on {refused}, wrong on {other}."
+
+
+def _table(rows: dict[str, Row], family: Callable[[str], str], heading: str) -> str:
+    lines = [f"| model | {heading} | conserved | error |", "| --- | --- | --- | --- |"]
+    for name, row in rows.items():
+        mark = "" if row.right or row.refused else " (wrong)"
+        lines.append(f"| {name}{mark} | {family(name)} | {_one_line(str(row))} |")
+    return "\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _versions() -> str:
+    found = []
+    for name in ("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch", "monai", "antialiased_cnns",
+                 "kornia", "zennit", "captum"):  # fmt: skip
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} not installed: left out")
+    return ", ".join(found)
+
+
+HEADER = (
+    "| model | edgefilter: conserved | correlation | Zennit: conserved | correlation "
+    "| Captum: conserved | correlation |\n| --- | --- | --- | --- | --- | --- | --- |"
+)
 GENERATED = (
     "Generated by `OMP_NUM_THREADS=1 python benchmarks/coverage.py --out docs/coverage.md` in {minutes:.0f} minutes "
     "({versions}). Do not edit."
 )
 INTRODUCTION = """\
 Random weights, BatchNorm statistics taken from the images (noise), float64, images of 64 x 64 pixels or the smallest
-that the model takes (regnet_y_128gf and vit_h_14: float32). *Conserved*: relevance at the pixels divided by the explained
-output, with z+ on convolutions, epsilon on linear layers and no share for biases; 1 is right. *Correlation* of the pixel
-map with the oracle, input times gradient of the network with its activations, gates, attention weights and normalisation
-statistics frozen, with the epsilon rule on every layer; 1 is right, and a map can be conserved and yet be wrong. The worse
-of two images is given. Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm).
-Captum's z+ rule (Alpha1_Beta0) is made for inputs that are not negative and loses relevance at the first layer. A name
-ending in "Error" is what was raised."""
+that the model takes (regnet_y_128gf and vit_h_14: float32). Parameters that are all alike (zeros, ones) are drawn anew
+in timm and the other libraries, for they would hide faults. *Conserved*: relevance at the pixels divided by the explained
+output, with z+ on convolutions, epsilon on linear layers and no share for biases; 1 is right. *Error* and *correlation* of
+the pixel map against the oracle, input times gradient of the network with its activations, gates, attention weights and
+deviations frozen, with the epsilon rule on every layer: a map can be conserved and yet be wrong. *Error* is the largest
+difference by the largest value of the map; up to 1e-6 is right, and more is marked "wrong". The worse of two images is
+given. "Refused": the message of the error that was raised instead of giving wrong scores."""
+COMPARISON = """\
+Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm). Captum's z+ rule
+(Alpha1_Beta0) is made for inputs that are not negative and loses relevance at the first layer. Correlation: 1 is right. A
+name ending in "Error" is what was raised."""
+
+
+# Running.
+
+
+def jobs(names: list[str], limited: bool) -> list[tuple[str, str, Callable[[], Any]]]:
+    """Return (table, model, what to run) for the names, or for all."""
+    found: list[tuple[str, str, Callable[[], Any]]] = [
+        ("timm", name, lambda name=name: tried_from(name, make_timm)) for name in TIMM
+    ]
+    found += [("others", name, lambda name=name: tried_from(name, make_other)) for name in OTHERS]
+    found += [
+        ("torchvision", name, lambda name=name: compared(make(name)))
+        for name in sorted(TORCHVISION, key=lambda name: name in GIANTS)
+    ]
+    return [job for job in found if not limited or job[1] in names or job[0] in names]
 
 
 def main() -> None:
-    names = torchvision.models.list_models(module=torchvision.models)
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--models", nargs="*", default=names, help="names of torchvision.models; default: all"
-    )
+    """Run what is not known yet, and write the page after each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="do these models, or tables (timm, others, torchvision), anew")
     parser.add_argument("--out", type=Path, help="file to write, kept up to date row by row")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    rows: dict[str, tuple[Cell, Cell, Cell]] = {}
-    begin = time.perf_counter()
-    for name in sorted(arguments.models, key=lambda name: name in GIANTS):
-        before = time.perf_counter()
-        case = make(name)
-        oracle = oracle_of(case)
-        rows[name] = (cell(ours, case, oracle), cell(zennit, case, oracle), cell(captum, case, oracle))
-        seconds = time.perf_counter() - before
-        print(f"| {name} | {' | '.join(map(str, rows[name]))} | {seconds:.1f} s", flush=True)
-        if arguments.out:
-            arguments.out.write_text(page(rows, time.perf_counter() - begin), encoding="utf-8")
-        del case, oracle
+    results = Results(None if arguments.out is None else arguments.out.with_suffix(".json"))
+    for kind, name, job in jobs(arguments.only or [], arguments.only is not None):
+        if arguments.only is None and name in results.found[kind]:
+            continue
+        begin = time.perf_counter()
+        try:
+            result = job()
+        except ImportError as error:
+            print(f"{kind} {name}: left out: {error}", flush=True)
+            continue
+        seconds = time.perf_counter() - begin
+        results.note(kind, name, result, seconds)
+        shown = result if isinstance(result, Row) else " | ".join(map(str, result))
+        print(f"{'' if kind == 'torchvision' or result.right else '! '}{name} | {_one_line(str(shown))} | {seconds:.1f} s", flush=True)
+        if arguments.out is not None:
+            arguments.out.write_text(results.page(), encoding="utf-8")
         gc.collect()
-    print(page(rows, time.perf_counter() - begin))
+    if arguments.out is None:
+        print(results.page())
 
 
 if __name__ == "__main__":

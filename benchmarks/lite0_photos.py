@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     network = load_classifier("efficientnet_lite0")
     replaced = ef.replace_stem(network.model)
-    attribution = ef.EdgeFilterAttribution(replaced)
+    attribution = ef.EdgeFilterAttribution(network.model)
     before, after, worst, shares, ranks = 0, 0, 0.0, [], {"color": [], "edge": []}
     with tempfile.TemporaryDirectory() as scratch, torch.no_grad():
         paths = files(arguments.photos, Path(scratch))

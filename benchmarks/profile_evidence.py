@@ -38,7 +38,7 @@ from edgefilter.lrp.composites import DEFAULT
 from edgefilter.photos import read_photo
 
 SHOWN = DEFAULT
-RULES = (DEFAULT, "epsilon_plus", "epsilon_alpha2_beta1", "epsilon")
+RULES = tuple(dict.fromkeys((DEFAULT, "epsilon_plus", "epsilon_alpha2_beta1", "epsilon")))
 CHERRIES = ("Cherry Wax Red", "Cherry Wax Yellow", "Cherry Wax Black")
 DIGITS = ("1", "7", "0")
 EACH = 50  # images of each digit

@@ -51,7 +51,7 @@ def share(name: str, batch: int, turns: int) -> list[str]:
     """Return a table's row: images per second as shares of the gradient pass's."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval().requires_grad_(False)
-    attribution = ef.EdgeFilterAttribution(ef.replace_stem(network))
+    attribution = ef.EdgeFilterAttribution(network)
     images, target = torch.randn(batch, 3, 224, 224), torch.arange(batch)
     explanation = attribution.explain(images, target)
     profile = ef.ClassProfile(1000, explanation.colors, explanation.filters)

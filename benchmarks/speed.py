@@ -1,7 +1,8 @@
 """Measure what an explanation costs: time and memory beside the gradient pass, Zennit and Captum.
 
-Four parts, each with its own tables (``--help`` after a part lists its options)::
+Five parts, each with its own tables (``--help`` after a part lists its options)::
 
+    python benchmarks/speed.py ratios                          # the main ratios of time and memory in one table
     python benchmarks/speed.py methods --out docs/speed.md
     python benchmarks/speed.py memory --out docs/speed.md
     python benchmarks/speed.py sizes --out docs/speed.md
@@ -16,9 +17,9 @@ with the statistics of BatchNorm taken from noise and then randomised a little; 
 Contenders::
 
     gradient            forward and backward to the input; with the edge-filter stem; with the channels last
-    ours                explain() of an attribution object that has been called before, by composite
-    ours, first call    with a new attribution object: the operations of the model are recorded and checked as well
-    ours, Zennit's ...  explain() with Zennit's EpsilonPlus; fast: through our rules; hooks: fast=False, Zennit's own
+    ours                explain() of the ordinary network, all scores, with an object that has been called before
+    ours, first call    with a new attribution object each time
+    ours, Zennit's ...  explain() with Zennit's EpsilonPlus, whose hooks run at the function calls
     Zennit              alone, on the ordinary network with the canonizer for its family, in one open context
     Captum LRP          z+ on convolutions, epsilon on linear layers
     Captum IG           integrated gradients of 50 steps: ten times the time of 5, a batch of images per step
@@ -30,6 +31,7 @@ Contenders::
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import ctypes
 import functools
@@ -67,7 +69,7 @@ from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 import edgefilter as ef
 
 NETWORKS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0")
-COMPOSITES = ("calibrated", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
+COMPOSITES = ("epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
 STEPS, STEPS_RUN = 50, 5
 WINDOW, STRIDE = 32, 16
 FEWEST_TURNS = 3
@@ -109,20 +111,21 @@ class Race(NamedTuple):
     errors: dict[str, str]
     reference: str
 
-    def quartiles(self, name: str) -> tuple[float, float, float]:
+    def quartiles(self, name: str, reference: str | None = None) -> tuple[float, float, float]:
         """Return the quartiles of the ratio to the reference, the median in the middle."""
-        pairs = zip(self.seconds[name], self.seconds[self.reference], strict=True)
+        pairs = zip(self.seconds[name], self.seconds[reference or self.reference], strict=True)
         ratios = [seconds / reference for seconds, reference in pairs]
         low, middle, high = (
             statistics.quantiles(ratios, n=4, method="inclusive") if ratios[1:] else ratios * 3
         )
         return low, middle, high
 
-    def cell(self, name: str) -> str:
+    def cell(self, name: str, reference: str | None = None) -> str:
         """Return the ratio of a contender as it stands in a table."""
-        if name in self.errors:
-            return f"fails ({self.errors[name]})"
-        low, middle, high = map(_short, self.quartiles(name))
+        for one in (name, reference):
+            if one in self.errors:
+                return f"fails ({self.errors[one]})"
+        low, middle, high = map(_short, self.quartiles(name, reference))
         return f"{middle} ({low} to {high})"
 
     def absolute(self) -> str:
@@ -199,20 +202,19 @@ def channels_last_gradient(case: Case) -> Run:
     return lambda: gradient(model, images, case.target)
 
 
-def ours(
-    composite: str | Composite, *, fast: bool = True, bank: ef.FilterBank | None = None
-) -> Callable[[Case], Run]:
+def ours(composite: str | Composite, *, bank: ef.FilterBank | None = None) -> Callable[[Case], Run]:
+    """Return explanations of the network as it is; with a bank, of the nearest network that has it."""
+
     def prepare(case: Case) -> Run:
-        model = ef.replace_stem(case.model, bank, init="project")
-        attribution = ef.EdgeFilterAttribution(model, composite, fast=fast)
+        model = case.model if bank is None else ef.replace_stem(case.model, bank, init="project")
+        attribution = ef.EdgeFilterAttribution(model, composite)
         return lambda: attribution.explain(case.images, case.target)
 
     return prepare
 
 
 def ours_anew(case: Case) -> Run:
-    model = ef.replace_stem(case.model)
-    return lambda: ef.EdgeFilterAttribution(model, "epsilon_plus").explain(case.images, case.target)
+    return lambda: ef.EdgeFilterAttribution(case.model, "epsilon_plus").explain(case.images, case.target)
 
 
 def canonizer(name: str) -> Canonizer:
@@ -292,8 +294,7 @@ CONTENDERS = {
     "gradient, channels last": Contender(channels_last_gradient),
     **{f"ours, {name}": Contender(ours(name)) for name in COMPOSITES},
     "ours, epsilon_plus, first call": Contender(ours_anew),
-    "ours, Zennit's EpsilonPlus, fast": Contender(ours(EpsilonPlus())),
-    "ours, Zennit's EpsilonPlus, hooks": Contender(ours(EpsilonPlus(), fast=False)),
+    "ours, Zennit's EpsilonPlus": Contender(ours(EpsilonPlus())),
     "Zennit EpsilonPlus": Contender(zennit_plus),
     "Zennit EpsilonGammaBox": Contender(zennit_box),
     "Captum LRP": Contender(captum_lrp),
@@ -302,6 +303,8 @@ CONTENDERS = {
     "Captum occlusion": Contender(captum_occlusion, occlusion_scale),
 }
 IN_MEMORY = [name for name in CONTENDERS if not name.startswith(("ours, Zennit", "Captum"))] + ["Captum LRP"]
+OURS, FIRST = "ours, epsilon_plus", "ours, epsilon_plus, first call"
+HOOKS = ("ours, Zennit's EpsilonPlus", "Zennit EpsilonPlus")
 
 
 # --- taking turns ---------------------------------------------------------------------------------------------
@@ -361,6 +364,38 @@ def seconds_of(run: Run, repeats: int) -> float:
 # --- the parts ------------------------------------------------------------------------------------------------
 
 
+def ratios(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
+    """Yield one table: time of an explanation, of a first one and of Zennit's hooks, and peaks of memory."""
+    batch, size, threads = arguments.batch[0], arguments.size[0], arguments.threads[0]
+    torch.set_num_threads(threads)
+    chosen = {name: CONTENDERS[name] for name in ("gradient", OURS, FIRST, *HOOKS)}
+    races = [race(case_of(name, batch, size), chosen, arguments) for name in arguments.models]
+    names = ("gradient", OURS, *HOOKS[1:])
+    jobs = [(model, name) for model in arguments.models for name in names]
+    peaks = {job: alone(peak_of, *job, batch, size, threads) for job in tqdm(jobs, "peaks", disable=None)}
+    rows = [
+        ["gradient", *(f"1 = {one.absolute()}" for one in races)],
+        *([name, *(one.cell(name) for one in races)] for name in (OURS, *HOOKS)),
+        ["first call with a new object / repeated call", *(one.cell(FIRST, OURS) for one in races)],
+        [
+            "peak memory: gradient",
+            *(f"1 = {_peak(peaks[model, 'gradient'])} MiB" for model in arguments.models),
+        ],
+        *(
+            [f"peak memory: {name}", *(_peak_ratio(peaks, model, name) for model in arguments.models)]
+            for name in names[1:]
+        ),
+    ]
+    title = f"{batch} images of {size} pixels, {_threads(threads)}; ratios to the gradient pass"
+    found = [{"network": m, "contender": n, "batch": batch, "size": size, **peaks[m, n]} for m, n in jobs]
+    yield table([title, *arguments.models], rows), [*(one.record() for one in races), *found]
+
+
+def _peak_ratio(peaks: dict[tuple[str, str], dict[str, Any]], model: str, name: str) -> str:
+    found, unit = peaks[model, name], peaks[model, "gradient"]
+    return _peak(found) if "error" in found else f"{found['peak'] / unit['peak']:.2f}"
+
+
 def methods(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """Yield a table of all contenders for every number of images and of threads."""
     names = arguments.contenders or list(CONTENDERS)
@@ -410,7 +445,7 @@ def memory(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
 
 
 def alone(task: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a task gives in a process of its own, as the peak of a process cannot be set back."""
+    """Return what a task gives in a process of its own, where nothing else has been in memory."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(task, *arguments).result()
@@ -426,7 +461,9 @@ def peak_of(model: str, contender: str, batch: int, size: int, threads: int) -> 
     case = Case(model, small.model, images, small.target.expand(batch).contiguous())
     try:
         run = CONTENDERS[contender].prepare(case)
-        resident, before = resident_mib(), peak_mib()
+        resident = resident_mib()
+        forget_peak()
+        before = peak_mib()
         for _ in range(2):
             run()
     except Exception as error:  # noqa: BLE001
@@ -444,13 +481,12 @@ def held_by(model: str, batch: int, size: int) -> dict[str, float]:
     """Return the MiB of the network's parameters and of the tensors that a call leaves besides its result."""
     warnings.simplefilter("ignore")
     case = case_of(model, batch, size)
-    replaced = ef.replace_stem(case.model)
-    attribution = ef.EdgeFilterAttribution(replaced, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(case.model, "epsilon_plus")
     before = storages()
     attribution.explain(case.images, case.target)
     after = storages()
     held = sum(size for place, size in after.items() if place not in before)
-    parameters = sum(value.nbytes for value in replaced.parameters())
+    parameters = sum(value.nbytes for value in case.model.parameters())
     return {"parameters": parameters / MIB, "held": held / MIB}
 
 
@@ -483,7 +519,15 @@ def resident_mib() -> float:
 
 
 def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest resident size of this program so far, or since :func:`forget_peak` (Linux)."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def forget_peak() -> None:
+    """Set the peak back to the present size, if the system allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def sizes(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
@@ -663,6 +707,7 @@ def command() -> str:
 BOTH = ["resnet18", "mobilenet_v2"]  # stems of 7x7 and 3x3
 DEFAULTS = {"models": list(NETWORKS), "batch": [4], "size": [224], "threads": [1], "turns": 9, "seconds": 30}
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], Iterator[tuple[str, list[Any]]]], dict[str, Any]]] = {
+    "ratios": (ratios, {**DEFAULTS, "models": ["resnet18", "resnet50", "vgg16"]}),
     "methods": (methods, DEFAULTS),
     "memory": (memory, DEFAULTS),
     "sizes": (

@@ -1,11 +1,14 @@
 """What LRP-epsilon gives for epsilon -> 0: input times gradient of the model with its non-linearities frozen.
 
-Activations pass ``f(x) / x``; gates, attention weights, and the deviations and norms that normalisations divide by are
-constants, while their means are linear maps. It runs the original model under a torch function mode: no graph, no rule,
-nothing of edgefilter.
+Activations pass ``f(x) / x``; attention weights, and the deviations and norms that normalisations divide by are constants,
+while their means are linear maps. Of two signals that are multiplied, one is a constant: what was squashed, or the
+smaller one, or what was clipped or activated; a signal times itself is a function of it. What a signal is divided by is
+a constant. It runs the original model under a torch function mode: no graph, no rule, nothing of edgefilter.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch.nn import functional as F
@@ -21,24 +24,86 @@ SAME = (
     F.leaky_relu,
     F.elu,
     F.mish,
+    F.prelu,
+    F.softplus,
     torch.relu,
     torch.tanh,
+    torch.clamp,
+    torch.pow,
+    torch.square,
+    torch.sqrt,
+    torch.abs,
+    torch.nn.functional.tanh,
 )
 ACTIVATIONS = {function: function for function in SAME} | {
     torch.relu_: torch.relu,
+    F.relu_: torch.relu,
     torch.Tensor.relu: torch.relu,
     torch.Tensor.relu_: torch.relu,
     torch.Tensor.tanh: torch.tanh,
+    torch.Tensor.clamp: torch.clamp,
+    torch.Tensor.clamp_: torch.clamp,
+    torch.Tensor.pow: torch.pow,
+    torch.Tensor.__pow__: torch.pow,
+    torch.Tensor.square: torch.square,
+    torch.Tensor.sqrt: torch.sqrt,
+    torch.Tensor.abs: torch.abs,
+}
+CLIPPING = (F.relu6, F.hardtanh, torch.clamp, torch.Tensor.clamp, torch.Tensor.clamp_)
+SQUASHING = {
+    torch.sigmoid: torch.sigmoid,
+    torch.Tensor.sigmoid: torch.sigmoid,
+    torch.Tensor.sigmoid_: torch.sigmoid,
+    F.sigmoid: torch.sigmoid,
+    F.hardsigmoid: F.hardsigmoid,
+    torch.exp: torch.exp,
+    torch.Tensor.exp: torch.exp,
 }
 GATES = (
-    torch.sigmoid,
-    torch.Tensor.sigmoid,
-    F.sigmoid,
-    F.hardsigmoid,
     F.softmax,
     torch.softmax,
     torch.Tensor.softmax,
+    torch.norm,
+    torch.Tensor.norm,
+    torch.linalg.vector_norm,
+    torch.var,
+    torch.Tensor.var,
+    torch.std,
+    torch.Tensor.std,
+    torch.rsqrt,
+    torch.Tensor.rsqrt,
+    torch.reciprocal,
+    torch.Tensor.reciprocal,
+    torch.Tensor.__rtruediv__,
 )
+MATRIX_PRODUCTS = (
+    torch.matmul,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.bmm,
+    torch.einsum,
+)
+MOVES = (
+    "view reshape permute transpose flatten unflatten expand unsqueeze squeeze chunk split unbind contiguous repeat t float "
+    "to __getitem__ roll expand_as view_as"
+).split()
+MEANS = "mean sum interpolate avg_pool2d adaptive_avg_pool2d".split()
+PRODUCTS = {
+    torch.mul: torch.mul,
+    torch.Tensor.mul: torch.mul,
+    torch.Tensor.__mul__: torch.mul,
+    torch.Tensor.__rmul__: torch.mul,
+    torch.Tensor.mul_: torch.Tensor.mul_,
+    torch.Tensor.__imul__: torch.Tensor.mul_,
+}
+SUMS = (torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
+QUOTIENTS = {
+    torch.div: torch.div,
+    torch.Tensor.div: torch.div,
+    torch.Tensor.__truediv__: torch.div,
+    torch.Tensor.div_: torch.Tensor.div_,
+    torch.Tensor.__itruediv__: torch.Tensor.div_,
+}
 
 
 class Frozen(TorchFunctionMode):
@@ -47,17 +112,41 @@ class Frozen(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = {key: value for key, value in (kwargs or {}).items() if key != "inplace"}
         if func in ACTIVATIONS:
-            return _through_the_origin(ACTIVATIONS[func], *args, **kwargs)
+            result = _through_the_origin(ACTIVATIONS[func], *args, **kwargs)
+            result.gate = 2 if func in CLIPPING else 1
+            return result
+        if func in SQUASHING:
+            result = _through_the_origin(SQUASHING[func], *args, **kwargs)
+            result.gate = 3
+            return result
         if func in GATES:
             with torch.no_grad():
                 return func(args[0].clone(), *args[1:], **kwargs)
+        if func is torch.var_mean:
+            with torch.no_grad():
+                variance, _ = func(*args, **kwargs)
+            axes = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            return variance, args[0].mean(axes, keepdim=kwargs.get("keepdim", False))
+        if func in SUMS and not all(map(_is_signal, args[:2])):
+            return _scaled(func, *args, **kwargs)
+        if func in PRODUCTS:
+            return _product(PRODUCTS[func], *args)
+        if func in QUOTIENTS:
+            return _scaled(QUOTIENTS[func], args[0], _held(args[1]), **kwargs)
         if func in NORMALISATIONS:
             return NORMALISATIONS[func](*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             return _softmax_attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return _attention(*args, **kwargs), None
-        return func(*args, **(kwargs or {}))
+        if func in MATRIX_PRODUCTS:
+            return func(*_with_weights_held(args), **kwargs)
+        result = func(*args, **kwargs)
+        gate = getattr(args[0], "gate", 0) if args else 0
+        if gate and func.__name__ in MOVES or (gate == 3 and func.__name__ in MEANS):
+            for part in result if isinstance(result, (tuple, list)) else (result,):
+                part.gate = gate
+        return result
 
 
 def _through_the_origin(function, x, *args, **kwargs):
@@ -66,6 +155,57 @@ def _through_the_origin(function, x, *args, **kwargs):
         slope = torch.where(x == 0, 0, value / torch.where(x == 0, 1, x))
         offset = torch.where(x == 0, value, 0)
     return x * slope + offset
+
+
+def _held(value):
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def _is_signal(value):
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _with_weights_held(args):
+    """Hold the weights of an attention: of two signals the one that was activated, or both."""
+    signals = [arg for arg in args if _is_signal(arg)]
+    if len(signals) < 2:
+        return args
+    most = max(getattr(signal, "gate", 0) for signal in signals)
+    held = [signal for signal in signals if getattr(signal, "gate", 0) == most]
+    return [arg.detach() if any(arg is one for one in held) else arg for arg in args]
+
+
+def _scaled(function, signal, other, **kwargs):
+    result = function(signal, other, **kwargs)
+    if isinstance(result, torch.Tensor):
+        result.gate = getattr(signal, "gate", 0)
+    return result
+
+
+def _values(x):
+    """Count the values that lie in memory: those that were expanded once."""
+    return math.prod(size for size, step in zip(x.shape, x.stride(), strict=True) if step)
+
+
+def _product(function, first, second):
+    if not _is_signal(first) or not _is_signal(second):
+        signal = first if _is_signal(first) else second
+        result = function(first, second)
+        result.gate = getattr(signal, "gate", 0)
+        return result
+    if first is second:
+        return function(first, second.detach())
+    gates = [getattr(factor, "gate", 0) for factor in (first, second)]
+    squashed = [gate == 3 for gate in gates]
+    if squashed[0] != squashed[1]:
+        holds_first = squashed[0]
+    elif _values(first) != _values(second):
+        holds_first = _values(first) < _values(second)
+    elif gates[0] != gates[1]:
+        holds_first = gates[0] > gates[1]
+    else:
+        raise NotImplementedError("a product of two signals of one size")
+    return function(first.detach(), second) if holds_first else function(first, second.detach())
 
 
 def _centred(x, axes, eps):
@@ -158,9 +298,18 @@ def _attention(query, key, value, width, heads, weight, bias, *args, **kwargs):
 
 
 def input_times_gradient(model, images, target):
-    """Return (pixels, output) of the frozen model in one backward pass."""
+    """Return (pixels, output) of the frozen model in one backward pass; ``target``: one index, or one for each image."""
     leaf = images.detach().clone().requires_grad_()
-    with Frozen():
-        output = model(leaf)
-        (gradient,) = torch.autograd.grad(output[:, target].sum(), leaf)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        with Frozen():
+            output = model(leaf)
+            output = output.logits if hasattr(output, "logits") else output
+            chosen = output.gather(1, torch.as_tensor(target).expand(len(images))[:, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), leaf)
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
     return (leaf * gradient).detach(), output.detach()

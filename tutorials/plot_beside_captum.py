@@ -21,29 +21,32 @@ image = classifier.preprocess(demo_photo())
 target = classifier.class_index("espresso")
 
 # %%
-# One line more than usual: the first convolution becomes named filters and a mixing. The outputs are the same.
+# It takes the network as it is, as Captum's methods do.
 
-model = ef.replace_stem(network)
-attr = ef.EdgeFilterAttribution(model)
+attr = ef.EdgeFilterAttribution(network)
 
 pixels = attr.attribute(image, target=target)
 gradients = IntegratedGradients(network).attribute(image, target=target, n_steps=10)
 print(tuple(pixels.shape), tuple(gradients.shape))
 
 # %%
-# The convergence delta means what it means in Captum: what the attributions lack to the output, or have too much.
+# The convergence delta means what it means in Captum: how far the sum of the attributions is from the output. Captum's methods leave the output of
+# their baseline aside; ours leaves aside the base, the constant of the last layer.
 
 pixels, delta = attr.attribute(image, target=target, return_convergence_delta=True)
-print(f"logit {network(image)[0, target]:.2f}, sum {pixels.sum():.2f}, delta {delta.item():.1e}")
+base = attr.explain(image, target).base
+print(
+    f"logit {network(image)[0, target]:.2f} = base {base.item():.2f} + sum {pixels.sum():.2f} - delta {delta.item():.1e}"
+)
 
 # %%
-# Wrappers take it as one of their own.
+# Captum's wrappers take it as one of their own.
 
 smooth = NoiseTunnel(attr).attribute(image, target=target, nt_type="smoothgrad", nt_samples=3, stdevs=0.1)
 print(tuple(smooth.shape))
 
 # %%
-# So do the metrics. How well does the attribution foretell what the output loses when pixels go, and how much does it
+# So do the metrics. How well does the attribution predict what the output loses when pixels are removed, and how much does it
 # change under a little noise? Less is better for both. The decorator's ``True`` is that of ``attr.multiplies_by_inputs``.
 
 
@@ -62,21 +65,23 @@ print(f"edgefilter sensitivity {change.item():.2f}")
 # %%
 # Colors and filters
 # ------------------
-# Besides pixels there are scores by color and by filter, which add up to the logit as well.
+# Besides pixels there are scores by color and by filter, which have the same sum.
 
 print("by color ", attr.attribute(image, target=target, score="color").tolist())
 explanation = attr.explain(image, target)
 print("by filter", {name: round(score, 2) for name, score in explanation.top(3)[0]})
 
 # %%
-# Any of Captum's layer methods can fill them too: attribute the output of the bank, and let the sums be made.
+# Any of Captum's layer methods can give such scores too. They need the bank as a layer, which ``replace_stem`` puts into a new model with the
+# same logits. Attribute the output of the bank and let ``from_responses`` sum it.
 
+model = ef.replace_stem(network)
 stem = model.get_submodule(ef.find_stem(model))
 conductance = LayerConductance(model, stem.filters).attribute(image, target=target, n_steps=10)
 theirs = ef.Explanation.from_responses(conductance, stem, target=target)
 
 # %%
-# Which is right? Silence each color, and look at what the logit loses.
+# Which is right? Silence each color and look at what the logit loses.
 
 check = ef.causal_check(attr, image, explanation)
 print("color   ours  conductance  drop when silenced")
@@ -88,8 +93,8 @@ for color, ours, other, drop in rows:
 # All side by side
 # ----------------
 # ``ef.compare`` runs ours, Captum's methods and two controls on the same images, one of the controls being no more than
-# the photo's edges. Without ``methods`` and ``metrics`` it takes all it has, those of Quantus included
-# (``pip install 'edgefilter[quantus]'``); what fails costs its own cells only. The page "Beside other methods" has the full tables
+# the photo's edges. Without ``methods`` and ``metrics`` it takes all that it has, including those of Quantus
+# (``pip install 'edgefilter[quantus]'``). A method that fails leaves only its own cells empty. The page "Beside other methods" has the full tables
 # for 20 photos and says where ours loses.
 
 found = ef.compare(
@@ -103,7 +108,7 @@ found = ef.compare(
 print(found)
 
 # %%
-# Red speaks for the class, blue against it; each map in shares of its own largest value.
+# Red speaks for the class, blue against it; each map is scaled by its own largest value.
 
 figure = found.plot([classifier.to_picture(image)])
 

@@ -2,8 +2,9 @@
 An exact stem for any network
 =============================
 
-A complete bank spans every kernel of its size. The first convolution of any network is then a sum of named filters, with
-nothing retrained. Here it is torchvision's ResNet-18; its weights are random, so that nothing has to be downloaded.
+A complete bank spans every kernel of its size. The first convolution of any network is therefore a sum of named filters, with
+nothing retrained. An explanation uses that on the fly. If you want to train or export the network, ``replace_stem`` writes it
+into the model. The network here is torchvision's ResNet-18 with random weights, so that nothing has to be downloaded.
 """
 
 import textwrap
@@ -39,8 +40,8 @@ print(f"largest difference of a logit: {difference:.1e}")
 figure = plot_kernels(list(model.conv1.bank)[:12])
 
 # %%
-# A familiar bank such as ``edges`` (18 filters of 3x3) can't express a 7x7 stem. It is refused, unless one asks for the nearest
-# weights; what they lose is on record.
+# A familiar bank such as ``edges`` (18 filters of 3x3) cannot express a 7x7 stem. It is refused, unless you ask for the nearest
+# weights with ``init="project"``. The layer keeps how much they lose.
 
 try:
     ef.replace_stem(network, "edges")
@@ -51,13 +52,15 @@ projected = ef.replace_stem(network, "edges", init="project")
 print(f"energy of the weights that is lost: {projected.conv1.lost_energy:.0%}")
 
 # %%
-# Explain it. With random weights the scores say nothing about photos, but they add up all the same.
+# Explain it. With random weights the scores say nothing about photos, but they add up all the same. They are those of the ordinary network.
 
 explanation = ef.EdgeFilterAttribution(model).explain(images)
+ordinary = ef.EdgeFilterAttribution(network).explain(images)
 print("conserved share", explanation.conserved_share.tolist())
+print(f"largest difference of a score: {(explanation.edge - ordinary.edge).abs().max():.1e}")
 
 # %%
-# When all is said, fold the bank and the mixing to one ordinary convolution again.
+# Fold the bank and the mixing into one ordinary convolution again.
 
 folded = ef.fold_stem(model)
 print(folded.conv1)

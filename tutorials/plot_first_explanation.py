@@ -14,31 +14,31 @@ classifier = load_classifier("efficientnet_lite0")
 image = classifier.preprocess(demo_photo())
 
 # %%
-# The network's first convolution is rewritten as nine named filters and a mixing. This is a new model with the same
-# logits; the classifier's own is left as it is.
+# The network is explained as it is. Its first convolution has 3x3 kernels, and nine named filters span all of them: the convolution
+# is seen as these filters and a mixing.
 
-model = ef.replace_stem(classifier.model)
-attr = ef.EdgeFilterAttribution(model)
+attr = ef.EdgeFilterAttribution(classifier.model)
 explanation = attr.explain(image)
 name = classifier.class_names[explanation.target[0]]
 print(f"{name}, logit {explanation.output.item():.2f}")
 
 # %%
-# Red speaks for the class, blue against it, white is zero. The bars add up to the logit, and so do the maps.
+# Red speaks for the class, blue against it, and white is zero. The bars add up to the logit without its base (the bias of the last layer, which is
+# the same for every image), and so do the maps.
 
-bank = model.get_submodule(ef.find_stem(model)).bank
-figure = explanation.plot(classifier.to_picture(image), bank=bank)
+figure = explanation.plot(classifier.to_picture(image), bank=ef.complete_bank(3))
 
 # %%
-# The numbers behind the picture. ``delta`` is what is missing, or too much, in the sum.
+# These are the numbers behind the picture. ``delta`` is what the sum lacks, or has too much.
 
 print("by color ", {name: round(score, 2) for name, score in explanation.top(3, "color")[0]})
 print("by filter", {name: round(score, 2) for name, score in explanation.top(3)[0]})
-print("delta    ", f"{explanation.delta.item():.1e}")
+print(f"base      {explanation.base.item():.2f}")
+print(f"delta     {explanation.delta.item():.1e}")
 
 # %%
-# Is it so? Take a color, or a filter, away and look what the logit loses. The order should be about that of the scores;
-# where it is not, trust the intervention more than the score.
+# Is it so? Silence a color, or a filter, and look at what the logit loses. The order of the drops should be about that of the scores;
+# if it is not, trust the intervention more than the score. Color scores are far more even than the drops.
 
 check = ef.causal_check(attr, image, explanation)
 rows = zip(explanation.colors, explanation.color[0], check.color[0], strict=True)
@@ -50,7 +50,7 @@ score, drop = explanation.edge[0, best], check.edge[0, best]
 print(f"{explanation.filter_labels[best]:6} score {score:.2f}, drop when silenced {drop:.2f}")
 
 # %%
-# The same for another class. What speaks for "coffee mug" in this photo?
+# The same for another class: what speaks for "coffee mug" in this photo?
 
 mug = attr.explain(image, target=classifier.class_index("coffee mug"))
-figure = mug.plot(classifier.to_picture(image), bank=bank, title="coffee mug")
+figure = mug.plot(classifier.to_picture(image), bank=ef.complete_bank(3), title="coffee mug")

@@ -107,7 +107,7 @@ def asked(model: nn.Module, output: str) -> nn.Module:
 
 @lru_cache(maxsize=64)
 def attribution(model: nn.Module, composite: str | None, start: str) -> ef.EdgeFilterAttribution:
-    """Return what explains a network, made once: it prepares a copy of the network at its first call."""
+    """Return what explains a network."""
     return ef.EdgeFilterAttribution(model, composite, start=start)
 
 

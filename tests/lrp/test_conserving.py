@@ -9,16 +9,14 @@ from torch.testing import assert_close
 from zennit.layer import Sum
 from zennit.rules import AlphaBeta, Epsilon, Gamma, Norm, ZBox, ZPlus
 
-from edgefilter.lrp import linear_maps
 from edgefilter.lrp.conserving import (
     ConservingAlphaBeta,
     ConservingBox,
     ConservingEpsilon,
     ConservingGamma,
     ConservingNorm,
-    ConservingPositive,
 )
-from edgefilter.lrp.operations import PairSum
+from edgefilter.lrp.linear_maps import linear_map
 
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 5), (3, 7)),
@@ -30,7 +28,10 @@ LAYERS = {
     "strided_and_padded": (lambda: nn.Conv2d(2, 3, 3, stride=2, padding=1), (2, 2, 6, 5)),
     "dilated": (lambda: nn.Conv2d(2, 2, (2, 3), dilation=2), (1, 2, 6, 6)),
     "reflecting": (lambda: nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), (1, 2, 5, 5)),
+    "filters": (lambda: nn.Conv2d(3, 6, 3, groups=3, bias=False), (1, 3, 5, 5)),
     "conv1d": (lambda: nn.Conv1d(2, 3, 3, padding=1, stride=2), (2, 2, 9)),
+    "conv3d": (lambda: nn.Conv3d(2, 2, 2, dilation=(1, 2, 1)), (1, 2, 3, 4, 3)),
+    "transposed": (lambda: nn.ConvTranspose2d(2, 4, 3, stride=2, groups=2), (1, 2, 3, 3)),
 }
 RULES = {
     "epsilon": ConservingEpsilon(),
@@ -169,18 +170,16 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
 @each_layer
 @each_rule
-def test_a_rule_conserves_relevance(name, layer, case):
+def test_a_rule_conserves_relevance(name, layer):
     """What goes in at the outputs comes out at the inputs, also where nothing speaks for an output."""
     module, inputs, relevance = make(layer)
-    inputs = CASES[case](inputs)
-    result = through(RULES[name], module, inputs, relevance)
-    axes = tuple(range(1, inputs.dim()))
-    got, given = result.sum(axes), relevance.sum(tuple(range(1, relevance.dim())))
-    scale = 1e-12 * (result.abs().sum(axes) + relevance.abs().sum(tuple(range(1, relevance.dim()))))
-    assert ((got - given).abs() <= scale).all()
+    given = relevance.flatten(1)
+    for case, change in CASES.items():
+        result = through(RULES[name], module, change(inputs), relevance).flatten(1)
+        scale = 1e-12 * (result.abs().sum(1) + given.abs().sum(1))
+        assert ((result.sum(1) - given.sum(1)).abs() <= scale).all(), case
 
 
 @pytest.mark.parametrize("name", ["epsilon", "zplus", "alpha2_beta1", "gamma"])
@@ -294,30 +293,53 @@ def test_norm_shares_by_size_where_summands_cancel_but_for_rounding(rounding):
     assert_close(result, torch.tensor([[3.0, 1.0, 2.0]]).double(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last, None])
-@pytest.mark.parametrize("block", [1, 50, 2**16])
-@pytest.mark.parametrize("rule", [ConservingNorm(), ConservingPositive()])
-def test_two_summands_share_as_their_stack_does(rule, block, layout, monkeypatch):
-    """In blocks of any size and any layout, also where summands cancel, are both zero, or cancel but for rounding."""
-    monkeypatch.setattr(linear_maps, "BLOCK", block)
+@pytest.mark.parametrize("steady", [True, False])
+def test_summands_share_as_their_stack_does(steady):
+    """Also where they cancel, are both zero, or cancel but for rounding; unsteady sums share by the positive ones."""
     first, second, relevance = torch.randn(
         (3, 2, 3, 4, 5), generator=torch.Generator().manual_seed(5), dtype=torch.float64
     )
     second[0, 0, 0] = -first[0, 0, 0]
     second[1, 2, 3] = first[1, 2, 3] = 0
     second[1, 1, 1] = -first[1, 1, 1] * (1 + 3e-16)
-    expected = through(rule, Sum(-1), torch.stack((first, second), -1), relevance)
-    if layout is None:
-        first = first.transpose(2, 3).contiguous().transpose(2, 3)
-    else:
-        first, second = (values.contiguous(memory_format=layout) for values in (first, second))
-    leaves = [values.requires_grad_() for values in (first, second)]
-    module = PairSum(-1)
-    handles = rule.copy().register(module)
-    shares = torch.autograd.grad(module(*leaves), leaves, relevance)
-    handles.remove()
+    module = Sum(-1)
+    module.steady = steady
+    stack = torch.stack((first, second), -1)
+    expected = through(ConservingNorm(), module, stack, relevance)
+    shares = ConservingNorm().shared((first, second), relevance, steady=steady)
     assert_close(torch.stack(shares, -1), expected, rtol=1e-12, atol=1e-12)
     assert_close(sum(shares), relevance, rtol=1e-9, atol=1e-9)
+    if not steady:
+        own = stack.clamp(min=0)
+        lively = own.sum(-1) > 0
+        by_sign = own / own.sum(-1, keepdim=True) * relevance[..., None]
+        assert_close(expected[lively], by_sign[lively], rtol=1e-12, atol=1e-12)
+
+
+@each_rule
+def test_called_directly_a_rule_gives_what_it_gives_on_a_module(name):
+    """The engine calls ``relevance``; Zennit registers the rule on a module."""
+    module, inputs, relevance = make("strided_and_padded")
+    kept = inputs.clone(), relevance.clone()
+    got = RULES[name].relevance(linear_map(module), inputs, relevance)
+    assert torch.equal(got, through(RULES[name], module, inputs, relevance))
+    assert torch.equal(inputs, kept[0])
+    assert torch.equal(relevance, kept[1])
+
+
+ONE_COLOR = {"black": 0.0, "gray": 0.5, "white": 1.0}
+
+
+@pytest.mark.parametrize("color", ONE_COLOR)
+@each_rule
+def test_a_rule_conserves_relevance_on_images_of_one_color(name, color):
+    """As the first layer of a network sees them, by filters whose weights sum to zero, too."""
+    module, inputs, relevance = make("filters")
+    module.weight[::2] -= module.weight[::2].mean((2, 3), keepdim=True)
+    rule = ConservingBox() if name == "box" else RULES[name]
+    result = through(rule, module, torch.full_like(inputs, ONE_COLOR[color]), relevance)
+    scale = 1e-12 * (result.abs().sum() + relevance.abs().sum())
+    assert abs(result.sum() - relevance.sum()) <= scale
 
 
 def test_gamma_needs_no_sign_where_an_output_is_zero():

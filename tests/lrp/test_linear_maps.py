@@ -11,8 +11,6 @@ from torch.testing import assert_close
 from edgefilter.lrp import linear_maps
 from edgefilter.lrp.linear_maps import (
     Favour,
-    flat,
-    in_blocks,
     is_zero,
     linear_map,
     negative,
@@ -20,7 +18,7 @@ from edgefilter.lrp.linear_maps import (
     reaches_below_zero,
     signed,
 )
-from edgefilter.lrp.operations import FunctionalConv2d, FunctionalLinear, TokenLinear
+from edgefilter.lrp.standins import FullConv2d, TokenLinear
 from edgefilter.stems.padding import PaddedConv2d, Padding2d
 
 F64 = torch.float64
@@ -38,8 +36,7 @@ LAYERS = {
     "linear_on_one_vector": (lambda: nn.Linear(7, 5), (7,)),
     "linear_on_a_map": (lambda: nn.Linear(4, 3), (2, 2, 3, 4)),
     "tokens": (lambda: TokenLinear(4, 3), (2, 5, 4)),
-    "functional_linear": (lambda: FunctionalLinear(4, 3), (2, 5, 4)),
-    "functional_conv2d": (lambda: FunctionalConv2d(2, 3, 3), (2, 2, 5, 6)),
+    "full_conv2d": (lambda: FullConv2d(2, 3, (5, 6)), (2, 2, 5, 6)),
     "conv1d": (lambda: nn.Conv1d(2, 3, 3, stride=4, padding=1), (2, 2, 12)),
     "conv2d": (lambda: nn.Conv2d(2, 3, 3), (2, 2, 5, 6)),
     "conv2d_without_bias": (lambda: nn.Conv2d(2, 3, 3, bias=False), (2, 2, 5, 6)),
@@ -59,16 +56,9 @@ LAYERS = {
     "larger_padding_than_kernel": (lambda: nn.Conv2d(2, 3, 2, padding=3), (2, 2, 3, 4)),
     "same": (lambda: nn.Conv2d(2, 3, (3, 5), padding="same", dilation=(2, 1)), (2, 2, 5, 6)),
     "same_with_an_even_kernel": (lambda: nn.Conv2d(2, 3, (2, 4), padding="same"), (2, 2, 5, 6)),
-    "valid_circular": (lambda: nn.Conv2d(2, 3, 3, padding="valid", padding_mode="circular"), (2, 2, 5, 5)),
-    "reflecting": (lambda: nn.Conv2d(2, 2, 3, padding=(1, 2), padding_mode="reflect"), (2, 2, 5, 5)),
-    "replicating": (lambda: nn.Conv1d(2, 2, 3, padding=2, padding_mode="replicate", stride=2), (2, 2, 6)),
-    "circular": (lambda: nn.Conv2d(2, 4, 3, padding=2, padding_mode="circular", groups=2), (2, 2, 5, 5)),
     "unbatched": (lambda: nn.Conv2d(2, 3, 3, padding=1), (2, 5, 6)),
     "unbatched_pointwise": (lambda: nn.Conv2d(4, 3, 1), (4, 5, 6)),
     "unbatched_filter_bank": (lambda: nn.Conv2d(2, 6, 3, groups=2), (2, 5, 6)),
-    "padded_by_sides": (lambda: padded((0, 1, 2, 1)), (2, 2, 5, 6)),
-    "padded_to_same": (lambda: padded("same", stride=2), (2, 2, 5, 6)),
-    "padded_grouped": (lambda: padded((0, 1, 2, 1), groups=2), (2, 2, 5, 6)),
     "transposed_1d": (lambda: nn.ConvTranspose1d(2, 3, 3, stride=2, output_padding=1), (2, 2, 5)),
     "transposed": (lambda: nn.ConvTranspose2d(2, 3, 3), (2, 2, 4, 5)),
     "transposed_strided": (
@@ -79,7 +69,17 @@ LAYERS = {
     "transposed_3d": (lambda: nn.ConvTranspose3d(2, 2, 2, stride=2, bias=False), (1, 2, 2, 3, 2)),
     "transposed_unbatched": (lambda: nn.ConvTranspose2d(2, 3, 3, stride=2), (2, 4, 5)),
 }
-each_layer = pytest.mark.parametrize("name", LAYERS)
+OTHER_PADDING = {
+    "valid_circular": (lambda: nn.Conv2d(2, 3, 3, padding="valid", padding_mode="circular"), (2, 2, 5, 5)),
+    "reflecting": (lambda: nn.Conv2d(2, 2, 3, padding=(1, 2), padding_mode="reflect"), (2, 2, 5, 5)),
+    "replicating": (lambda: nn.Conv1d(2, 2, 3, padding=2, padding_mode="replicate", stride=2), (2, 2, 6)),
+    "circular": (lambda: nn.Conv2d(2, 4, 3, padding=2, padding_mode="circular", groups=2), (2, 2, 5, 5)),
+    "padded_by_sides": (lambda: padded((0, 1, 2, 1)), (2, 2, 5, 6)),
+    "padded_to_same": (lambda: padded("same", stride=2), (2, 2, 5, 6)),
+    "padded_grouped": (lambda: padded((0, 1, 2, 1), groups=2), (2, 2, 5, 6)),
+}
+EVERY = LAYERS | OTHER_PADDING
+each_layer = pytest.mark.parametrize("name", EVERY)
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 
 
@@ -95,7 +95,7 @@ def randomized(module):
 
 
 def make(name):
-    build, shape = LAYERS[name]
+    build, shape = EVERY[name]
     return randomized(build().double()), randn(shape, 50)
 
 
@@ -107,10 +107,10 @@ class Doubling(nn.Conv2d):
 
 
 @each_layer
-def test_every_known_layer_goes_by_operators(name):
-    """None of these layers falls back on automatic differentiation."""
+def test_layers_go_by_operators_unless_they_pad_in_another_way(name):
+    """Those that pad by reflection and the like fall back on automatic differentiation."""
     module, _ = make(name)
-    assert type(linear_map(module)) is not linear_maps.LinearMap
+    assert linear_map(module).is_operator == (name in LAYERS)
 
 
 @each_layer
@@ -214,9 +214,8 @@ def test_parameters_are_as_they_were(name):
         ratio = layer.forward(inputs, positive(layer.weight), layer.bias).detach()
         layer.pull(ratio, negative(layer.weight), inputs)
         layer.spread(ratio, torch.ones_like(layer.weight), inputs)
-        part = signed(layer, inputs, +1, 0.25, layer.bias)
+        part = signed(layer, inputs, +1)
         part.pull(part.total().detach())
-        layer.zero(["weight", "bias"])
     after = dict(module.named_parameters())
     assert after.keys() == before.keys()
     for key, (identity, value) in before.items():
@@ -234,21 +233,6 @@ def test_parameters_are_as_they_were_after_an_error():
     with pytest.raises(RuntimeError):
         layer.forward(torch.zeros(1, 5, 4, 4), layer.weight * 2, layer.bias)
     assert all(module._parameters[key] is value for key, value in before.items())
-
-
-@pytest.mark.parametrize("names", [[], ["bias"], ["weight"], ["weight", "bias"], ["nothing"]])
-@pytest.mark.parametrize("name", ["linear", "linear_without_bias", "conv2d"])
-def test_zeroed_parameters_count_as_zero(name, names):
-    """Those that are named and are there; the layer's own stay."""
-    module, _ = make(name)
-    layer = linear_map(module)
-    layer.zero(names)
-    for key in ("weight", "bias"):
-        own, seen = getattr(module, key), getattr(layer, key)
-        assert (own is None) == (seen is None)
-        if own is not None:
-            assert torch.equal(seen, torch.zeros_like(own) if key in names else own)
-            assert own.any()
 
 
 def test_a_subclass_with_a_forward_of_its_own_goes_by_automatic_differentiation():
@@ -275,24 +259,6 @@ def test_a_subclass_that_only_adds_to_init_goes_by_operators():
     assert type(linear_map(Named(2, 3, 3))) is type(linear_map(nn.Conv2d(2, 3, 3)))
 
 
-@pytest.mark.parametrize("bound", [False, True])
-def test_a_forward_set_on_the_instance_is_what_runs(bound):
-    """Whether a function or a method, a layer's own forward is neither skipped nor taken for a plain one."""
-    module = randomized(nn.Linear(4, 3).double())
-
-    def doubled(values):
-        return 2 * F.linear(values, module.weight, module.bias)
-
-    method = type("Holder", (), {"call": lambda self, values: doubled(values)})().call
-    inputs = randn((2, 4), 50)
-    layer = linear_map(module, method if bound else doubled)
-    assert_close(layer.run(inputs), doubled(inputs), rtol=0, atol=0)
-    assert_close(layer.forward(inputs, layer.weight, layer.bias), doubled(inputs), rtol=0, atol=1e-12)
-    values = randn((2, 3), 51)
-    expected = 2 * values @ layer.weight
-    assert_close(layer.backward(values, layer.weight, inputs), expected, rtol=0, atol=1e-12)
-
-
 def test_a_layer_without_parameters_is_a_map():
     """Pooling goes back by automatic differentiation."""
     layer, inputs = linear_map(nn.AvgPool2d(2)), randn((1, 2, 4, 6), 50)
@@ -303,172 +269,35 @@ def test_a_layer_without_parameters_is_a_map():
     assert_close(layer.backward(values, None, inputs), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("gamma", [None, 0.25])
 @pytest.mark.parametrize("sign", [+1, -1])
 @pytest.mark.parametrize("rectified", [False, True])
-def test_a_signed_part_adds_up_contributions_of_one_sign(sign, gamma, rectified):
+def test_a_signed_part_adds_up_contributions_of_one_sign(sign, rectified):
     """The total and what is pulled back, from the products of weights and inputs one by one."""
     module, inputs = make("linear")
     inputs = inputs.relu() if rectified else inputs
     layer = linear_map(module)
-    part = signed(layer, inputs, sign, gamma, layer.bias)
-    keep = positive if sign > 0 else negative
-
-    def favoured(values):
-        return keep(values) if gamma is None else values + gamma * keep(values)
-
+    part = signed(layer, inputs, sign)
     products = layer.weight[None] * inputs[:, None]  # sample, output, input
-    shares = favoured(products)
-    assert_close(part.total(), shares.sum(2) + favoured(layer.bias), rtol=0, atol=1e-12)
+    shares = positive(products) if sign > 0 else negative(products)
+    assert_close(part.total(), shares.sum(2), rtol=0, atol=1e-12)
     ratio = randn((3, 5), 51)
     assert_close(part.pull(ratio), (shares * ratio[:, :, None]).sum(1), rtol=0, atol=1e-12)
 
 
-BY_ROWS = {
-    "vectors": (lambda: nn.Linear(7, 5), (3, 7)),
-    "tokens": (lambda: nn.Linear(4, 3), (2, 5, 4)),
-    "pointwise": (lambda: nn.Conv2d(4, 3, 1), (2, 4, 3, 5)),
-}
-
-
-def make_by_rows(name):
-    """Return a layer, its inputs laid out as rows, and the products of weights and inputs (.., output, input)."""
-    build, shape = BY_ROWS[name]
-    module, inputs = randomized(build().double()), randn(shape, 50)
-    inputs = inputs.contiguous(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-    layer = linear_map(module)
-    assert layer.has_rows(inputs)
-    return layer, inputs, layer.weight.flatten(1) * layer.rows(inputs)[:, None]
-
-
-@pytest.fixture(params=[1, 11, 2**16])
-def block(request, monkeypatch):
-    """Blocks of one row, of a few rows with a remainder, and of all rows."""
-    monkeypatch.setattr(linear_maps, "BLOCK", request.param)
-
-
-@pytest.mark.usefixtures("block")
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("name", BY_ROWS)
-def test_a_signed_part_of_a_matrix_product_goes_by_rows(name, biased):
-    """The same contributions, whatever the number of rows at a time."""
-    layer, inputs, products = make_by_rows(name)
-    part = signed(layer, inputs, +1, bias=layer.bias if biased else None)
-    assert type(part) is linear_maps._SignedRows
-    expected = positive(products).sum(2) + (positive(layer.bias) if biased else 0)
-    assert_close(layer.rows(part.total()), expected, rtol=0, atol=1e-12)
-    ratio = layer.of_rows(randn(expected.shape, 51), inputs)
-    assert ratio.shape == layer.run(inputs).shape == part.total().shape
-    pulled = (positive(products) * layer.rows(ratio)[:, :, None]).sum(1)
-    assert_close(layer.rows(part.pull(ratio)), pulled, rtol=0, atol=1e-12)
-    assert_close(layer.rows(part.pull(ratio.contiguous())), pulled, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["strided", "padded", "grouped", "other layout"])
-def test_other_convolutions_do_not_go_by_rows(name):
-    """A matrix product is what touches each place alone, in the layout that shows it."""
-    options = {"strided": {"stride": 2}, "padded": {"padding": 1}, "grouped": {"groups": 2}}.get(name, {})
-    inputs = randn((2, 4, 3, 5), 50)
-    laid = inputs if name == "other layout" else inputs.contiguous(memory_format=torch.channels_last)
-    assert not linear_map(nn.Conv2d(4, 2, 1, **options)).has_rows(laid)
-    assert not linear_map(nn.AvgPool2d(1)).has_rows(laid)
-
-
-@pytest.mark.usefixtures("block")
 @pytest.mark.parametrize("rectified", [False, True])
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("name", BY_ROWS)
-def test_favour_adds_up_and_hands_back_what_gamma_says(name, biased, rectified):
+def test_favour_adds_up_and_hands_back_what_gamma_says(rectified):
     """From the products one by one: the excess, and shares where the output is positive and where it is negative."""
-    layer, inputs, products = make_by_rows(name)
-    inputs, products = (inputs.abs(), layer.weight.flatten(1) * layer.rows(inputs.abs())[:, None]) if rectified else (
-        inputs, products)  # fmt: skip
-    favour = Favour(layer, inputs, 0.5, layer.bias if biased else None)
-    bias = layer.bias if biased else torch.zeros_like(layer.bias)
-    total = layer.of_rows(products.sum(2) + bias, inputs)
-    sizes = products.abs().sum(2) + bias.abs()
-    assert_close(layer.rows(favour.excess(total)), 0.25 * sizes, rtol=0, atol=1e-12)
-    ratio = randn(sizes.shape, 51)
-    signs = layer.rows(total).sign()
+    module, inputs = make("linear")
+    inputs = inputs.relu() if rectified else inputs
+    layer = linear_map(module)
+    products = layer.weight[None] * inputs[:, None]
+    favour = Favour(layer, inputs, 0.5)
+    assert_close(favour.excess(), 0.25 * products.abs().sum(2), rtol=0, atol=1e-12)
+    ratio = randn((3, 5), 51)
+    signs = products.sum(2).sign()
     own = torch.where(signs[:, :, None] > 0, positive(products), negative(products))
     expected = ((products + 0.5 * own) * ratio[:, :, None]).sum(1)
-    ratio, towards = (layer.of_rows(values.clone(), inputs) for values in (ratio, ratio * signs))
-    assert_close(layer.rows(favour.pull(ratio, towards)), expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("held", [0, 1, 3])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_channels_of_zeros_are_left_out_on_the_way_back(held, layout, groups, monkeypatch):
-    """The result is that of all channels; the convolution sees only those that hold something, where that pays."""
-    module = randomized(nn.Conv2d(4, 4, 3, padding=1, groups=groups).double())
-    inputs, values = randn((2, 4, 5, 6), 50), randn((2, 4, 5, 6), 51)
-    values[:, held:] = 0
-    layer = linear_map(module)
-    expected = layer.backward(values, layer.weight, inputs)
-    seen = []
-    convolve = linear_maps.CONVOLVE_BACK[2]
-    monkeypatch.setitem(
-        linear_maps.CONVOLVE_BACK,
-        2,
-        lambda given, *rest: (seen.append(given.shape[1]), convolve(given, *rest))[1],
-    )
-    result = layer.backward_where(values.contiguous(memory_format=layout), inputs)
-    if held:
-        assert_close(result, expected, rtol=0, atol=1e-12)
-    else:
-        assert result is None
-    assert seen == {0: [], 1: [1 if groups == 1 else 4], 3: [3 if groups == 1 else 4]}[held]
-
-
-def test_a_changed_weight_is_made_once():
-    """The pieces of a batch share it; other settings make another."""
-    calls = []
-    layer = linear_map(nn.Linear(2, 3))
-
-    def scaled(weight, factor):
-        calls.append(factor)
-        return weight * factor
-
-    first = layer.changed(scaled, 2)
-    assert layer.changed(scaled, 2) is first
-    assert_close(layer.changed(scaled, 3), layer.weight * 3)
-    assert calls == [2, 3]
-    assert linear_map(nn.AvgPool2d(2)).changed(scaled, 2) is None
-
-
-def test_blocks_cover_all_values_and_write_through(monkeypatch):
-    """As many rows as fit, at least one, the rest in a shorter block; vectors by their values."""
-    monkeypatch.setattr(linear_maps, "BLOCK", 7)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    matrix, result = randn((5, 3), 50), torch.zeros(5, 2, dtype=F64)
-    sizes = []
-    for given, into in in_blocks(matrix, result):
-        sizes.append(len(given))
-        into.copy_(given[:, :2])
-    assert sizes == [2, 2, 1]
-    assert torch.equal(result, matrix[:, :2])
-    assert [len(part) for (part,) in in_blocks(torch.zeros(16))] == [7, 7, 2]
-    assert [len(part) for (part,) in in_blocks(torch.zeros(2, 9))] == [1, 1]
-
-
-def test_blocks_grow_with_the_threads_that_share_them(monkeypatch):
-    """Each thread has a cache of its own."""
-    monkeypatch.setattr(linear_maps, "BLOCK", 7)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert [len(part) for (part,) in in_blocks(torch.zeros(16))] == [14, 2]
-
-
-def test_tensors_laid_out_alike_are_vectors_of_their_memory():
-    """No copies; None where places would not correspond."""
-    first, second = randn((2, 3, 4, 5), 50), randn((2, 3, 4, 5), 51)
-    last = [values.contiguous(memory_format=torch.channels_last) for values in (first, second)]
-    for one, other in ((first, second), last):
-        a, b = flat(one, other)
-        assert a.data_ptr() == one.data_ptr()
-        assert_close((a * b).sum(), (first * second).sum())
-    assert flat(first, last[1]) is None
-    assert flat(first.transpose(1, 2), second.transpose(1, 2)) is None
+    assert_close(favour.pull(ratio, ratio * signs), expected, rtol=0, atol=1e-12)
 
 
 def test_signs_are_taken_apart():

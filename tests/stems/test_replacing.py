@@ -1,4 +1,4 @@
-"""Stems: found, replaced exactly, folded back and split off, with the given model left as it is."""
+"""Stems replaced exactly and folded back, with the given model left as it is."""
 
 from __future__ import annotations
 
@@ -24,15 +24,12 @@ from torch.testing import assert_close
 from torchvision.ops import Conv2dNormActivation
 
 from edgefilter import (
-    EdgeFilterBank2d,
     EdgeFilterConv2d,
-    UntraceableModelError,
     complete_bank,
     find_stem,
     fold_stem,
     get_bank,
     replace_stem,
-    split,
 )
 
 MODES = ("zeros", "reflect", "replicate", "circular")
@@ -355,7 +352,6 @@ CALLS = {
     "random": (lambda model: replace_stem(model, "edges", init="random"), None),
     "fold": (lambda model: fold_stem(replace_stem(model)), None),
     "find": (find_stem, None),
-    "split": (split, ValueError),
     "incomplete": (lambda model: replace_stem(model, "sobel"), ValueError),
     "no stem": (lambda model: replace_stem(model, stem="nowhere"), KeyError),
     "too large": (lambda model: replace_stem(model, complete_bank(5)), ValueError),
@@ -529,28 +525,26 @@ class Branching(Shuffled):
         return super().forward(images if images.sum() > 0 else -images)
 
 
-FOUND = {
-    "model itself": (lambda: nn.Conv2d(3, 4, 3), ""),
-    "bank itself": (lambda: EdgeFilterBank2d("sobel", 3), ""),
-    "nested": (lambda: nn.Sequential(nn.Sequential(nn.Identity(), nn.Conv2d(3, 4, 3))), "0.1"),
-    "order of execution": (Shuffled, "first"),
-    "not traceable": (Branching, "second"),
-    "replaced": (lambda: replace_stem(Shuffled()), "first"),
-    "data parallel": (lambda: nn.DataParallel(Shuffled()), "module.first"),
-    "wrapped block": (lambda: Conv2dNormActivation(3, 4), "0"),
-    "mobilenet_v2": (torchvision.models.mobilenet_v2, "features.0.0"),
-}
-
-
-@pytest.mark.parametrize("name", FOUND)
-def test_the_stem_is_the_first_convolution_that_the_data_meets(name):
-    make, want = FOUND[name]
-    assert find_stem(make()) == want
-
-
-def test_a_model_that_is_not_traceable_is_replaced_by_name():
+@pytest.mark.parametrize("stem", [None, "first"])
+def test_a_model_that_branches_on_the_image_is_replaced(stem):
     model, images = Branching().double(), images_of(1, 3, 8, 8)
-    assert_near(replace_stem(model, stem="first")(images), model(images), 1e-9)
+    replaced = replace_stem(model, stem=stem)
+    assert isinstance(replaced.first, EdgeFilterConv2d)
+    for sign in (1, -1):
+        assert_near(replaced(sign * images), model(sign * images), 1e-9)
+
+
+def test_inputs_say_which_convolution_reads_the_image():
+    """A model that takes two arguments is run with them."""
+
+    class Two(Shuffled):
+        def forward(self, images, shift):
+            return super().forward(images) + shift
+
+    model, inputs = Two().double(), (images_of(1, 3, 8, 8), torch.ones(1).double())
+    replaced = replace_stem(model, inputs=inputs)
+    assert isinstance(replaced.first, EdgeFilterConv2d)
+    assert_near(replaced(*inputs), model(*inputs), 1e-9)
 
 
 def test_data_parallel_is_replaced_inside():
@@ -620,7 +614,7 @@ def test_meta_weights_can_start_at_random():
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("call", [find_stem, replace_stem, fold_stem, split])
+@pytest.mark.parametrize("call", [find_stem, replace_stem, fold_stem])
 def test_what_is_no_open_model_is_refused(call):
     with pytest.raises(TypeError, match=r"model must be an nn\.Module; got str\. Pass the network itself"):
         call("resnet18")
@@ -660,142 +654,6 @@ def test_two_layers_are_both_folded():
     folded = fold_stem(twice)
     assert not any(isinstance(module, EdgeFilterConv2d) for module in folded.modules())
     assert_near(folded(images), model(images), 1e-9)
-
-
-# --- split --------------------------------------------------------------------------------------------------
-
-
-class Reads(nn.Module):
-    """Reads what the responses know of the image as well."""
-
-    def __init__(self, read):
-        super().__init__()
-        self.stem, self.head, self.read = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 36, 2), read
-
-    def forward(self, images):
-        features = self.stem(images)
-        return self.head(self.read(images, features))
-
-
-READS = {
-    "size": lambda x, y: y.view(x.size(0), -1),
-    "size by name": lambda x, y: y.view(x.size(dim=0), -1),
-    "size()": lambda x, y: y.view(x.size()[0], -1),
-    "shape": lambda x, y: y.reshape(x.shape[0], -1),
-    "of the features": lambda x, y: y.reshape(y.shape[0], y.shape[1] * y.shape[2] * y.shape[3]),
-    "flatten": lambda x, y: y.flatten(1),
-    "torch.flatten": lambda x, y: torch.flatten(y, 1),
-    "device and dtype": lambda x, y: y.flatten(1).to(device=x.device, dtype=x.dtype),
-    "a tensor of its own": lambda x, y: y.flatten(1) * torch.tensor(2.0),
-}
-
-
-@pytest.mark.parametrize("name", READS)
-def test_front_and_tail_are_the_model(name):
-    """At other batch sizes than any trace could have seen."""
-    model = replace_stem(Reads(READS[name]).double())
-    front, tail = split(model)
-    for count in (1, 2, 5):
-        images = images_of(count, 3, 6, 6)
-        assert front(images).shape == (count, 27, 6, 6)
-        assert_close(tail(front(images)), model(images), rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("path", ["0", ""])
-def test_a_bank_without_mixing_is_split(path):
-    bank = EdgeFilterBank2d("sobel", 3).double()
-    front, tail = split(nn.Sequential(bank) if path else bank)
-    images = images_of(2, 3, 6, 6)
-    assert_close(tail(front(images)), bank(images), rtol=0, atol=0)
-
-
-def test_parts_share_the_parameters():
-    model = replace_stem(small_net())
-    front, tail = split(model)
-    given = {id(parameter) for parameter in model.parameters()}
-    assert {id(parameter) for part in (front, tail) for parameter in part.parameters()} == given
-    with torch.no_grad():
-        model[0].mixing.weight.zero_()
-        model[0].mixing.bias.zero_()
-    assert_close(tail(front(torch.rand(1, 3, 8, 8)))[0], model[4].bias)
-
-
-def test_gradients_at_the_responses_are_those_of_the_model():
-    model, images = replace_stem(small_net().double()), images_of(2, 3, 8, 8)
-    front, tail = split(model)
-    responses = front(images).requires_grad_()
-    tail(responses)[:, 1].sum().backward()
-    kept = {}
-    model[0].filters.register_forward_hook(lambda m, i, o: kept.update(o=o.requires_grad_()))
-    (want,) = torch.autograd.grad(model(images)[:, 1].sum(), kept["o"])
-    assert_close(responses.grad, want, rtol=1e-12, atol=1e-14)
-
-
-SPLIT_MODELS = {
-    "resnet18": lambda: torchvision.models.resnet18(),
-    "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(),
-    "lite0": lambda: EfficientNet.from_name("efficientnet-lite0"),
-}
-
-
-@pytest.mark.parametrize(
-    "name", ["resnet18", "lite0", pytest.param("mobilenet_v2", marks=pytest.mark.extended)]
-)
-def test_known_models_are_split(name):
-    torch.manual_seed(0)
-    model = replace_stem(SPLIT_MODELS[name]().eval())
-    front, tail = split(model)
-    assert not front.training
-    assert not tail.training
-    with torch.no_grad():
-        for count in (1, 2):
-            images = images_of(count, 3, 40, 40).float()
-            assert_close(tail(front(images)), model(images), rtol=0, atol=0)
-
-
-BYPASSES = {
-    "added": lambda x, y: (y.mean(1) + x.mean(1)).flatten(1).repeat(1, 4),
-    "height": lambda x, y: y.reshape(-1, 4 * x.shape[2] * x.shape[3]),
-    "shape": lambda x, y: y.reshape(x.shape).flatten(1),
-}
-
-
-@pytest.mark.parametrize("name", BYPASSES)
-def test_a_model_that_reads_the_image_past_the_bank_is_not_split(name):
-    with pytest.raises(
-        ValueError, match=r"must send the image to its output through the filter bank only; got '"
-    ):
-        split(replace_stem(Reads(BYPASSES[name])))
-
-
-def test_the_batch_size_of_clips_is_not_mistaken_for_that_of_their_frames():
-    class Clips(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stem = nn.Conv2d(3, 4, 3)
-
-        def forward(self, clips):
-            frames = self.stem(clips.flatten(0, 1))
-            return frames.reshape(clips.shape[0], -1)
-
-    with pytest.raises(ValueError, match="through the filter bank only"):
-        split(replace_stem(Clips()))
-
-
-def test_split_needs_one_bank_that_is_used():
-    with pytest.raises(ValueError, match=r"must hold an edge-filter layer.*Call replace_stem\(model\) first"):
-        split(Shuffled())
-    twice = replace_stem(replace_stem(Shuffled()), stem="second")
-    with pytest.raises(
-        ValueError, match=r"must hold one edge-filter layer; got 2: 'second\.filters', 'first\.filters'"
-    ):
-        split(twice)
-    with pytest.raises(UntraceableModelError):
-        split(replace_stem(Branching(), stem="first"))
-    idle = Shuffled()
-    idle.third = nn.Conv2d(3, 4, 3)
-    with pytest.raises(ValueError, match=r"must run its filter bank; got 'third\.filters'"):
-        split(replace_stem(idle, stem="third"))
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(3, 3), nn.ReLU()])

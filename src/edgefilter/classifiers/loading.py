@@ -202,7 +202,7 @@ def _classifier(
     name: str,
     class_names: tuple[str, ...] | None = None,
 ) -> Classifier:
-    model.eval().requires_grad_(False)
+    model.eval()
     inputs = preprocess(Image.new("RGB", (64, 64)))
     with torch.no_grad():
         output = model(inputs)

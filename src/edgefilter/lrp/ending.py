@@ -13,6 +13,7 @@ from .values import Recipe, replaced, tensors_in
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .steps import Step
 
 __all__ = ["Ending", "ending"]
 
@@ -120,8 +121,10 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
         and len(sources) == len(_floats(value.recipe))
     ):
         return None
-    if step is not None and isinstance(step.module, Affine):
+    if shifts:
         step.hook = Pass()
+    elif step is not None:
+        _take_out(run, step, value.recipe, parts)
 
     def change(given: Tensor) -> Tensor:
         if id(given) not in parts:
@@ -134,6 +137,16 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
             *replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change)
         )
     return result if value.recipe.part is None else result[value.recipe.part]  # type: ignore[no-any-return]
+
+
+def _take_out(run: Engine, step: Step, recipe: Recipe, parts: dict[int, Tensor | None]) -> None:
+    """Let a sum or an average share by what its inputs are without their constants."""
+    given = [tensor for tensor in tensors_in((recipe.args, recipe.kwargs)) if run.value(tensor) is not None]
+    if len(given) == len(step.inputs):
+        step.inputs = tuple(
+            held if (part := parts[id(tensor)]) is None else held - part
+            for held, tensor in zip(step.inputs, given, strict=True)
+        )
 
 
 def _floats(recipe: Recipe) -> list[Tensor]:

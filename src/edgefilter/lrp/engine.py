@@ -18,12 +18,12 @@ from zennit.core import Composite, Hook
 from edgefilter.errors import UnsupportedModelError
 
 from .composites import NamedComposite
-from .functions import INPLACE, NATIVE, TABLE, Call
+from .functions import ACTIVATED, INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function
 from .stem import Stem
-from .steps import Refused, Step, node
+from .steps import NO_RULE, Refused, Step, node
 from .values import Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
@@ -99,7 +99,8 @@ class Engine(TorchFunctionMode):
             value.forget()
         for step in self.steps:
             step.forget()
-        self._values, self._now, self._foreign, self._leaves = [], {}, {}, ()
+        self.stem.forget()
+        self.steps, self._values, self._now, self._foreign, self._leaves = [], [], {}, {}, ()
 
     # Knowing tensors.
 
@@ -217,17 +218,13 @@ class Engine(TorchFunctionMode):
 
     def rearranged(self, call: Call, result: Any = None) -> Any:
         """Return the result of a function whose gradient hands relevance where it belongs."""
-        known = [
-            found
-            for given in tensors_in((call.args, call.kwargs))
-            if (found := self.value(given)) is not None
-        ]
+        signals = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
+        known = [self.known(given) for given in signals]
         if result is None:
             args, kwargs = (replaced(part, self._own) for part in (call.args, call.kwargs))
             with torch.enable_grad():
                 result = call.function(*args, **kwargs)
         several = not isinstance(result, Tensor)
-        shaped = known[:1] if call.name.endswith("_as") else known
         near = all(found.from_image for found in known)
         for part, tensor in enumerate(result if several else (result,)):
             if (
@@ -236,7 +233,9 @@ class Engine(TorchFunctionMode):
                 or self.value(tensor) in known
             ):
                 continue
-            self.tag(tensor, gate=min(found.gate for found in shaped), from_image=near)
+            gate = min(found.gate for found in known)
+            is_cut = several or tensor.numel() < max(given.numel() for given in signals)
+            self.tag(tensor, gate=0 if is_cut and gate == ACTIVATED else gate, from_image=near)
             made: Value = getattr(tensor, TAG)
             made.recipe = Recipe(call.function, call.args, call.kwargs, part if several else None)
             for found in known:
@@ -247,10 +246,10 @@ class Engine(TorchFunctionMode):
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor if self.value(tensor) is not None else tensor.detach()
 
-    def refused(self, call: Call) -> Any:
+    def refused(self, call: Call, *, gate: int = 0) -> Any:
         """Return the results of a function without a rule: as constants they will do."""
         if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
-            raise UnsupportedModelError(self._no_rule(call))
+            raise UnsupportedModelError(NO_RULE.format(self._described(call)))
         inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
         near = all(self.known(given).from_image for given in inputs)
         with torch.no_grad():
@@ -259,21 +258,14 @@ class Engine(TorchFunctionMode):
         def mark(tensor: Tensor) -> Tensor:
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 return tensor
-            return self.tag(
-                Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs), from_image=near
-            )
+            marked = Refused.apply(self._described(call), [tensor.view_as(tensor)], *inputs)
+            return self.tag(marked, from_image=near, gate=gate)
 
         return replaced(result, mark)
 
     def _described(self, call: Call) -> str:
         where = self.modules.name
         return f"{call.name} (in {where!r})" if where else call.name
-
-    def _no_rule(self, call: Call) -> str:
-        return (
-            f"model must consist of operations with a known relevance rule; got {self._described(call)}. Its scores would "
-            "be wrong, so none are given. Replace this operation, or explain a part of the model without it."
-        )
 
     # Seeing functions.
 

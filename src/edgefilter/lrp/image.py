@@ -42,11 +42,11 @@ def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
     if leaf.dim() != 4:
         return sizes.flatten(2).sum(2) if sizes.dim() > 2 else sizes, 1
     first, last = sizes.sum((2, 3)), sizes.sum((1, 2))
-    if _spread(last) < _spread(first) or (
-        _spread(last) == _spread(first) and leaf.shape[3] <= 4 < leaf.shape[1]
-    ):
-        return last, 3
-    return first, 1
+    if _spread(last) == _spread(first):
+        comes_last = leaf.shape[3] <= 4 < leaf.shape[1]
+    else:  # a channel shows few colors, but many rows and columns, also where pixels became channels
+        comes_last = _spread(last) * leaf.shape[3] < _spread(first) * leaf.shape[1]
+    return (last, 3) if comes_last else (first, 1)
 
 
 def _spread(shares: Tensor) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgefilter.errors import UnsupportedModelError
 
-from .steps import Refused, Step
+from .steps import NO_RULE, Refused, Step
 
 __all__ = ["check_graph"]
 
@@ -52,10 +52,7 @@ def check_graph(output: Tensor, responses: Iterable[Tensor], leaf: Tensor) -> bo
         beyond = above and found not in ends
         pending += [(before, beyond) for before, _ in found.next_functions]
     if refused:
-        raise UnsupportedModelError(
-            f"model must consist of operations with a known relevance rule; got {', '.join(sorted(refused))}. Its scores "
-            "would be wrong, so none are given. Replace these operations, or explain a part of the model without them."
-        )
+        raise UnsupportedModelError(NO_RULE.format(", ".join(sorted(refused))))
     return past
 
 

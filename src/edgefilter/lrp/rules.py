@@ -128,11 +128,8 @@ class _Blind(_Stabilized):
         ones = torch.ones_like(layer.sample(inputs)) if present is None else present.to(inputs)
         total = layer.forward(ones, weight)
         stable = self._stable(total)
-        samples = (
-            zip(torch.split(relevance, 1), torch.split(inputs, 1), strict=True)
-            if len(total) == 1
-            else [(relevance, inputs)]
-        )
+        single = len(total) == 1 and len(relevance) == len(inputs)
+        samples = zip(relevance.split(1), inputs.split(1), strict=True) if single else [(relevance, inputs)]
         result = torch.cat([self._back(layer, part / stable, weight, like) for part, like in samples])
         if present is None:
             return result

@@ -111,6 +111,10 @@ class Stem:
             f"model must read the image by a Conv2d{where}; got none that does. Edge filters explain convolutional stems only."
         )
 
+    def forget(self) -> None:
+        """Let go of all tensors."""
+        self.reads, self._shared = [], {}
+
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
         if self.layer is None:
@@ -138,7 +142,13 @@ class Stem:
                 "scores by color and filter would be mixed up. Give each input a stem of its own."
             )
         if self.layer is not None:
-            return self._of_layer(run, module, inputs, owner, name.removesuffix(".conv"))
+            return self._of_layer(run, module, inputs, name.removesuffix(".conv"), owner)
+        images = run.leaf_of(inputs)
+        if len(inputs) != len(images) and inputs.dim() == images.dim():
+            raise UnsupportedModelError(
+                f"stem {name!r} must read whole images to be seen as a bank of filters; got {len(inputs)} pieces of "
+                f"{len(images)} images. Name another layer with layer=..."
+            )
         if module.groups != 1:
             raise UnsupportedModelError(
                 f"stem {name!r} must be a Conv2d with groups=1 to be seen as a bank of filters and a mixing; got "
@@ -167,7 +177,7 @@ class Stem:
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(
-        self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None, name: str
+        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
     ) -> Tensor:
         assert self.layer is not None
         if self.silenced is not None:

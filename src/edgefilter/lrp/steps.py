@@ -8,12 +8,21 @@ import torch
 from torch import Tensor, nn
 from zennit.core import Hook
 
+from edgefilter.errors import UnsupportedModelError
+
 from .linear_maps import linear_map
 from .pieces import in_pieces, shared_in_pieces
 from .rules import Rule
 from .values import Value
 
-__all__ = ["Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+__all__ = ["NO_RULE", "Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
+
+FORGOTTEN = nn.Identity()
+
+NO_RULE = (
+    "model must consist of operations with a known relevance rule; got {}. Its scores would be wrong, so none are given. "
+    "Replace what has no rule, or explain a part of the model without it."
+)
 
 
 class Step:
@@ -50,9 +59,9 @@ class Step:
         self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value
     ) -> None:
         self.name, self.module, self.hook = name, module, hook
+        self.kind = _kind(module)
         self.inputs, self.value = inputs, value
         self.keeps_bias = True
-        self.kind = _kind(module)
         self.unwatch()
 
     def unwatch(self) -> None:
@@ -92,7 +101,7 @@ class Step:
     def forget(self) -> None:
         """Let go of all tensors."""
         self.inputs = ()
-        self.module = nn.Identity()
+        self.module = FORGOTTEN
 
 
 def _kind(module: nn.Module) -> str:
@@ -182,9 +191,9 @@ class Refused(torch.autograd.Function):
         return value.pop()
 
     @staticmethod
-    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:
-        """Raise: the walk refuses such a graph before."""
-        raise NotImplementedError(f"{ctx.refusal} has no relevance rule")
+    def backward(ctx: Any, relevance: Tensor) -> tuple[None, ...]:  # noqa: ARG004
+        """Raise: the walk over the graph refuses what would lead here."""
+        raise UnsupportedModelError(NO_RULE.format(ctx.refusal))
 
 
 def node(step: Step, value: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,7 +42,8 @@ class Value:
     run : object
         The engine's run it belongs to.
     gate : int
-        How much the tensor looks like a gate, for products: 0 not at all, 1 clipped, 2 squashed, 3 a softmax.
+        How much the tensor looks like a gate, for products: 0 not at all, 1 activated, 2 clipped, 3 squashed or a divisor, 4
+        a softmax.
     from_image : bool
         Whether no convolution lies between it and the image.
     linear : Linear or None
@@ -96,7 +98,7 @@ class Value:
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        self.linear = self.recipe = self.squashes = self.step = self.parts = None
+        self.run = self.linear = self.recipe = self.squashes = self.step = self.parts = None
         self.readers = []
 
 
@@ -110,8 +112,17 @@ def replaced(value: Any, change: Callable[[Tensor], Any]) -> Any:
             return type(value)(*parts)
         return type(value)(parts) if type(value) in (list, tuple) else _like(value, parts)
     if isinstance(value, dict):
-        return {key: replaced(part, change) for key, part in value.items()}
+        found = {key: replaced(part, change) for key, part in value.items()}
+        return found if type(value) is dict else _like_mapping(value, found)
     return value
+
+
+def _like_mapping(value: Any, parts: dict[Any, Any]) -> Any:
+    """Return a dictionary of a class of its own, such as the outputs of Hugging Face, with other parts."""
+    result = copy.copy(value)
+    for key, part in parts.items():
+        result[key] = part
+    return result
 
 
 def _like(value: Any, parts: list[Any]) -> Any:

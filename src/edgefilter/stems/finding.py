@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,16 @@ from .reading import RunningModules, StemReader
 
 PROBES = (224, 64, 32, 299, 28, 16)  # usual sizes of images, the most usual first
 
-__all__ = ["bank_of_model", "bank_path", "check_module", "find_stem", "has_bank", "probes", "submodule"]
+__all__ = [
+    "bank_of_model",
+    "bank_path",
+    "check_module",
+    "find_stem",
+    "has_bank",
+    "in_evaluation",
+    "probes",
+    "submodule",
+]
 
 
 def find_stem(model: nn.Module, inputs: Tensor | tuple[Any, ...] | None = None) -> str:
@@ -163,24 +172,59 @@ class _FoundError(Exception):
     """Ends a run at the convolution that reads the image."""
 
 
-def _first_reader(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module | None:
-    """Run a model up to the first convolution that reads the image, and return that."""
-    running = RunningModules(model)
-    found: list[nn.Module | str] = []
+class _UpToConvolution(RunningModules):
+    """Ends a run in front of a convolution that is given the image: before its hooks run and its weights are computed."""
 
-    def read(weight: Tensor, _: object) -> Tensor:
-        owner = running.owner((_ConvNd,), weight)
-        found.append(running.name if owner is None else owner)
+    def __init__(self, model: nn.Module, found: list[nn.Module | str]) -> None:
+        super().__init__(model)
+        self.found, self.reader = found, StemReader((), self.read)
+
+    def entered(self, module: nn.Module, inputs: Any) -> Any:
+        """Note a convolution that is given the image, and end the run."""
+        if isinstance(module, _ConvNd) and id(module) in self.names and self.reader.reads(inputs):
+            self._end(module)
+
+    def read(self, weight: Tensor, _: object) -> Tensor:
+        """Note a convolution that is called as a function, and end the run."""
+        owner = self.owner((_ConvNd,), weight)
+        self._end(self.name if owner is None else owner)
+
+    def _end(self, found: nn.Module | str) -> NoReturn:
+        self.found.append(found)
         raise _FoundError
 
-    with torch.no_grad(), running, StemReader(inputs, read) as reader, contextlib.suppress(_FoundError):
-        model(*reader.images)
+
+def _first_reader(model: nn.Module, inputs: tuple[Any, ...]) -> nn.Module | None:
+    """Run a model up to the first convolution that reads the image, and return that."""
+    found: list[nn.Module | str] = []
+    running = _UpToConvolution(model, found)
+    with (
+        torch.no_grad(),
+        in_evaluation(model),
+        running,
+        running.reader as reader,
+        contextlib.suppress(_FoundError),
+    ):
+        model(*reader.marked(inputs))
     if found and isinstance(found[0], str):
         raise ValueError(
             f"the convolution that reads the image must be a layer of torch.nn; got a function called in {found[0]!r}. It can "
             "be explained as it is, without replacing it."
         )
     return found[0] if found else None  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Switch a model to evaluation, so that it keeps its statistics; each module's flag is as before afterwards."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _probed(model: nn.Module) -> nn.Module | None:

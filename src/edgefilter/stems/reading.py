@@ -105,9 +105,17 @@ class StemReader(TorchFunctionMode):
     def __init__(self, images: tuple[Any, ...], read: Callable[[Tensor, Convolve], Tensor]) -> None:
         super().__init__()
         self._read = read
-        self.images = tuple(
+        self.images = self.marked(images)
+
+    def marked(self, images: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return new tensors of the same values, whose readers are seen."""
+        return tuple(
             self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images
         )
+
+    def reads(self, value: Any) -> bool:
+        """Return whether an argument depends on the image."""
+        return any(getattr(tensor, "_edgefilter_image", None) is self for tensor in tensors_in(value))
 
     def _mark(self, value: Any) -> Any:
         for tensor in tensors_in(value):
@@ -116,9 +124,7 @@ class StemReader(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if not any(
-            getattr(tensor, "_edgefilter_image", None) is self for tensor in tensors_in((args, kwargs))
-        ):
+        if not self.reads((args, kwargs)):
             return func(*args, **kwargs)
         if func in CONVOLUTIONS:
             weight = args[1] if len(args) > 1 else kwargs["weight"]

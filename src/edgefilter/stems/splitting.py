@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .finding import bank_path, probes
+from .finding import bank_path, in_evaluation, probes
 from .layers import EdgeFilterBank2d
 from .reading import Convolve, StemReader
 
@@ -35,7 +35,8 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
 
     Examples
     --------
-    >>> model = replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
+    >>> import edgefilter as ef
+    >>> model = ef.replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()))
     >>> front, tail = split(model)
     >>> images = torch.rand(1, 3, 6, 6)
     >>> front(images).shape, torch.equal(tail(front(images)), model(images))
@@ -46,7 +47,8 @@ def split(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     assert isinstance(bank, EdgeFilterBank2d)
     front, tail = _Front(model, path), _Tail(model, path)
     _compare(model, front, tail)
-    return front.train(model.training), tail.train(model.training)
+    front.training = tail.training = model.training  # not train(), which would reach into the model
+    return front, tail
 
 
 class _FoundError(Exception):
@@ -124,24 +126,18 @@ class _Tail(_Part):
 
 def _compare(model: nn.Module, front: nn.Module, tail: nn.Module) -> None:
     """Raise if the parts give another output than the model, on the first probing image that the model takes."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
+    with torch.no_grad(), in_evaluation(model):
         for probe in probes(model):
             generator = torch.Generator().manual_seed(0)
             image = torch.rand(probe.shape, generator=generator, dtype=torch.float64).to(probe)
-            with torch.no_grad():
-                try:
-                    expected = model(image)
-                except Exception:  # noqa: BLE001, S112 - whatever a model raises for images of another size
-                    continue
-                got = tail(front(image))
+            try:
+                expected = model(image)
+            except Exception:  # noqa: BLE001, S112 - whatever a model raises for images of another size
+                continue
+            got = tail(front(image))
             if isinstance(expected, Tensor) and not torch.allclose(expected, got, rtol=1e-3, atol=1e-5):
                 raise ValueError(
                     "model must send the image to its output through the filter bank only; got another output from the "
                     "responses alone, for something else reads the image as well. Such a model cannot be split."
                 )
             return
-    finally:
-        for module, mode in training.items():
-            module.training = mode

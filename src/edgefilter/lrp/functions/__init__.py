@@ -15,8 +15,8 @@ from . import (
     rearrangements,
     sums,
 )
-from .table import INPLACE, NATIVE, TABLE, Call
+from .table import ACTIVATED, INPLACE, NATIVE, TABLE, Call
 
-__all__ = ["INPLACE", "NATIVE", "TABLE", "Call"]
+__all__ = ["ACTIVATED", "INPLACE", "NATIVE", "TABLE", "Call"]
 
 assert all((activations, attention, averages, linear, maxima, normalization, products, rearrangements, sums))

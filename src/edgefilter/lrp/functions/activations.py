@@ -12,11 +12,10 @@ from zennit import types
 from edgefilter.lrp.standins import Passing, activation, of_function
 from edgefilter.lrp.steps import Softmax, Step
 
-from .table import Call, methods, rule_for
+from .table import ACTIVATED, CLIPPED, SOFTMAX, SQUASHED, Call, methods, rule_for
 
 __all__ = ["MONOTONE"]
 
-CLIPPED, SQUASHED, SOFTMAX = 1, 2, 3
 
 KINDS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "hardtanh": nn.Hardtanh, "silu": nn.SiLU, "hardswish": nn.Hardswish, "gelu": nn.GELU,
@@ -32,7 +31,8 @@ OTHERS = (
 )  # fmt: skip
 GATES = {
     "sigmoid": SQUASHED, "hardsigmoid": SQUASHED, "tanh": SQUASHED, "expit": SQUASHED, "relu6": CLIPPED,
-    "erf": SQUASHED, "hardtanh": CLIPPED, "clamp": CLIPPED, "clip": CLIPPED, "clamp_min": CLIPPED, "clamp_max": CLIPPED,
+    "erf": SQUASHED, "exp": SQUASHED, "mish": ACTIVATED, "hardtanh": CLIPPED, "clamp": CLIPPED, "clip": CLIPPED,
+    "clamp_min": CLIPPED, "clamp_max": CLIPPED,
 }  # fmt: skip
 
 # Where one of these is the very end of a model, its argument is explained instead.
@@ -63,7 +63,7 @@ def function_of_one(call: Call) -> Any:
         (signal,),
         call.value(),
         hook=call.run.modules.hook(module, owner),
-        gate=GATES.get(name, 0),
+        gate=GATES.get(name, ACTIVATED),
     )
     if name in MONOTONE:
         call.run.known(result).squashes = (signal, name)
@@ -117,9 +117,7 @@ def dropout(call: Call) -> Any:
     )
     if active and given.get("p", 0.5) > 0:
         return _random(call)
-    return call.run.rearranged(
-        call._replace(function=Tensor.view_as, args=(given["input"], given["input"]), kwargs={})
-    )
+    return call.run.rearranged(call._replace(function=Tensor.clone, args=(given["input"],), kwargs={}))
 
 
 def _random(call: Call) -> Any:

@@ -14,7 +14,7 @@ from edgefilter.lrp.standins import Average, AveragePool, of_function
 from edgefilter.lrp.steps import Step
 from edgefilter.lrp.values import Recipe
 
-from .table import Call, methods, rule_for
+from .table import SQUASHED, Call, methods, rule_for
 
 __all__ = ["average_step", "averaged"]
 
@@ -78,7 +78,9 @@ def averaged(
         value = function(signal.detach())
     function.__name__ = call.name
     result = average_step(call.run, signal, function, value, kind=kind, owner=owner)
-    call.run.known(result).recipe = Recipe(call.function, call.args, call.kwargs, None)
+    made, gate = call.run.known(result), call.run.known(signal).gate
+    made.gate = gate if gate >= SQUASHED else 0
+    made.recipe = Recipe(call.function, call.args, call.kwargs, None)
     return result
 
 

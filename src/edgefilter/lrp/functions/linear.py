@@ -15,6 +15,7 @@ from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.image import present
 from edgefilter.lrp.linear_maps import linear_map
 from edgefilter.lrp.standins import (
+    FilterBankConv2d,
     FullConv1d,
     FullConv2d,
     FullConv3d,
@@ -27,9 +28,9 @@ from edgefilter.lrp.standins import (
 )
 from edgefilter.lrp.stem import mixed
 from edgefilter.lrp.steps import Bilinear, Step
-from edgefilter.lrp.values import Linear, Recipe
+from edgefilter.lrp.values import Linear, Recipe, Value
 
-from .table import Call, rule_for
+from .table import SOFTMAX, Call, rule_for, stronger
 
 __all__ = ["linear_step", "merged"]
 
@@ -87,9 +88,15 @@ def convolution(call: Call) -> Any:
         )
     module.__dict__["present"] = present(call.run, inputs)
     batched = inputs.dim() == axes + 2
-    if groups == 1 and batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module):
+    whole = batched and tuple(inputs.shape[2:]) == module.kernel_size and not _pads(module)
+    if groups == 1 and whole and not _is_response(known):
         module.__class__ = FULL[axes]
     return linear_step(call.run, module, inputs, 1 if batched else 0, owner)
+
+
+def _is_response(known: Value | None) -> bool:
+    """Return whether a tensor is what a filter bank gave: a mixing of it is part of the stem, however small the map."""
+    return known is not None and known.step is not None and isinstance(known.step.module, FilterBankConv2d)
 
 
 def _pads(module: nn.Module) -> bool:
@@ -179,6 +186,7 @@ def linear_step(
         hook=run.modules.hook(module, owner),
         reader=True,
         from_image=None if recipe is not None else False,
+        gate=SOFTMAX if run.known(inputs).gate == SOFTMAX else 0,  # attention weights that are mixed from head to head
     )
     known = run.value(result)
     known.linear = Linear(module, inputs, axis % result.dim(), owner)
@@ -361,7 +369,7 @@ def _base(weight: Tensor) -> Tensor:
 
 
 def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Tensor, Tensor], Tensor]) -> Any:
-    """Multiply two factors: by a constant, by attention weights, or two signals."""
+    """Multiply two factors: by a constant, or by the weights of an attention, which are squashed or at least activated."""
     run = call.run
     signals = [factor for factor in factors if call.is_signal(factor)]
     with torch.no_grad():
@@ -373,15 +381,16 @@ def _product(call: Call, factors: tuple[Tensor, Tensor], function: Callable[[Ten
         )
     if run.attention == "attnlrp":
         return run.step(Bilinear, of_function(Passing, function), factors, value, hook=None, reader=True)
-    strengths = [run.known(factor).gate for factor in factors]
-    weights = [factor for factor, gate in zip(factors, strengths, strict=True) if gate == max(strengths) > 1]
-    if len(weights) != 1:
+    weights = stronger(run, *factors)
+    if weights is None:
         return run.refused(call)
     from .averages import average_step
 
-    place = 0 if factors[1] is weights[0] else 1
-    held = weights[0].detach()
-    run.known(weights[0]).readers.append(True)
+    place = 0 if factors[1] is weights else 1
+    held = weights.detach()
+    run.known(weights).readers.append(True)
+    if bool((held < 0).any()):
+        return _by_constant(call, factors[place], held, function, value, flipped=place == 1)
     one = (lambda inputs: function(inputs, held)) if place == 0 else (lambda inputs: function(held, inputs))
     return average_step(run, factors[place], one, value, steady=False)
 

@@ -12,7 +12,7 @@ from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.standins import Passing
 from edgefilter.lrp.steps import Step
 
-from .table import Call, methods, rule_for
+from .table import CLIPPED, Call, methods, rule_for
 
 __all__ = ["pooling"]
 
@@ -88,5 +88,9 @@ def extreme_of_two(call: Call) -> Any:
     first, second = call.bound("input", "other").values()
     if call.is_signal(first) and call.is_signal(second):
         return _without_recipe(call)
-    signal = first if call.is_signal(first) else second
-    return call.run.passing(call, signal, call.value(), gate=1, kind=Passing)
+    signal, other = (first, second) if call.is_signal(first) else (second, first)
+    other = other.detach()
+    if bool((other != 0).any()) and bool(other.isfinite().all()):  # a rectifier between two shifts
+        sign = -1 if call.name in ("minimum", "fmin") else 1
+        return call.other(lambda: other + torch.relu((signal - other) * sign) * sign)
+    return call.run.passing(call, signal, call.value(), gate=CLIPPED, kind=Passing)

@@ -169,6 +169,16 @@ def root_mean_square_norm(call: Call) -> Any:
     return normalized(call, signal, value, lambda inputs: inputs * gain)
 
 
+@rule_for(torch.var_mean, torch.std_mean)
+def spread_and_mean(call: Call) -> Any:
+    """Return a deviation, which is for dividing only, and a mean."""
+    spread, _ = call.run.refused(call)
+    given = call.bound("input", "dim")
+    axes = given.get("dim")
+    axes = tuple(range(given["input"].dim())) if axes is None or isinstance(axes, bool) else axes
+    return spread, call.other(torch.mean, given["input"], axes, keepdim=given.get("keepdim", False))
+
+
 @rule_for(F.local_response_norm, F.normalize)
 def divided(call: Call) -> Any:
     """Divide by a size of the neighbors, held constant."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from edgefilter.lrp.steps import Bilinear
 from edgefilter.lrp.values import Recipe
 
 from .linear import merged
-from .table import Call, rule_for
+from .table import SQUASHED, Call, methods, rule_for, stronger
 
 __all__ = ["scaled"]
 
@@ -47,21 +48,27 @@ def product(call: Call) -> Any:
 
 
 def _gate(run: Any, first: Tensor, second: Tensor) -> Tensor | None:
-    """Return the factor that is a gate: the more squashed one, or else the smaller one; None if it cannot be told."""
-    strengths = [run.known(factor).gate for factor in (first, second)]
-    if strengths[0] != strengths[1]:
-        return first if strengths[0] > strengths[1] else second
-    if first.numel() != second.numel():
-        return first if first.numel() < second.numel() else second
-    return None
+    """Return the factor that is a gate: the squashed one, or the smaller one, or that of a gated unit; None if none is."""
+    squashed = stronger(run, first, second, least=SQUASHED)
+    sizes = [_values(factor) for factor in (first, second)]
+    if squashed is None and sizes[0] != sizes[1]:
+        return first if sizes[0] < sizes[1] else second
+    return stronger(run, first, second) if squashed is None else squashed
+
+
+def _values(tensor: Tensor) -> int:
+    """Return how many values a tensor holds, those that were expanded counted once."""
+    return math.prod(size for size, step in zip(tensor.shape, tensor.stride(), strict=True) if step)
 
 
 @rule_for(torch.div, Tensor.div, Tensor.__truediv__, torch.divide, Tensor.divide, torch.true_divide)
 def quotient(call: Call) -> Any:
     """Divide a signal by a constant or by a deviation, which is held constant."""
     given = call.bound("input", "other")
-    if given.get("rounding_mode") or not call.is_signal(given["input"]):
+    if given.get("rounding_mode"):
         return call.run.refused(call)
+    if not call.is_signal(given["input"]):
+        return divisor(call)
     signal, other = given["input"], given["other"]
     if not call.is_signal(other):
         return scaled(call, signal, other, torch.div)
@@ -69,7 +76,13 @@ def quotient(call: Call) -> Any:
     with torch.no_grad():
         value = signal.detach() / other.detach()
     plain = call._replace(function=torch.div, args=(signal, other.detach()), kwargs={})
-    return call.run.passing(plain, signal, value)
+    return call.run.passing(plain, signal, value, gate=call.run.known(signal).gate)
+
+
+@rule_for(Tensor.__rtruediv__, *methods("rsqrt", "reciprocal"))
+def divisor(call: Call) -> Any:
+    """Divide something by a signal: as a factor it is held constant, and nothing else can be done with it."""
+    return call.run.refused(call, gate=SQUASHED)
 
 
 @rule_for(torch.neg, Tensor.neg, Tensor.__neg__, torch.negative, Tensor.negative)

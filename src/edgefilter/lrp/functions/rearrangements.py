@@ -10,16 +10,17 @@ from torch.nn import functional as F
 
 from edgefilter.lrp.spreading import Spread
 from edgefilter.lrp.standins import Passing, of_function
+from edgefilter.lrp.values import Recipe, replaced
 
 from .table import INPLACE, Call, methods, rule_for
 
-__all__ = ["rearrangement"]
+__all__ = ["border", "rearrangement"]
 
 NAMES = (
     "flatten", "ravel", "reshape", "permute", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze", "chunk", "split",
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "roll", "flip", "fliplr", "flipud", "rot90",
-    "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand", "expand_as",
-    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16", "type_as", "view_as", "reshape_as",
+    "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand",
+    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16", 
     "gather", "take_along_dim", "broadcast_to", "masked_fill", "where", "cpu", "cuda", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "native_channel_shuffle", "unfold", "diagonal", "tril", "triu", "adjoint", "pin_memory", "type",
     "broadcast_tensors", "atleast_1d", "atleast_2d", "atleast_3d", "masked_select", "as_subclass", "masked_scatter",
@@ -46,10 +47,14 @@ def view(call: Call) -> Any:
     return call.run.rearranged(call._replace(function=Tensor.reshape))
 
 
-@rule_for(Tensor.view_as)
-def view_as(call: Call) -> Any:
-    """Reshape as another tensor."""
-    return call.run.rearranged(call._replace(function=Tensor.reshape_as))
+@rule_for(Tensor.view_as, Tensor.reshape_as, Tensor.expand_as, Tensor.type_as)
+def like_another(call: Call) -> Any:
+    """Take the shape or the type of another tensor, of which nothing else counts."""
+    signal, other = call.bound("input", "other").values()
+    if not call.is_signal(signal):
+        return call.function(signal, other.detach())
+    function = Tensor.reshape_as if call.function is Tensor.view_as else call.function
+    return call.run.rearranged(call._replace(function=function, args=(signal, other.detach()), kwargs={}))
 
 
 @rule_for(
@@ -66,17 +71,30 @@ def constant(call: Call) -> Any:
 @rule_for(F.pad, getattr(torch._C._nn, "pad", None), torch.constant_pad_nd)
 def padding(call: Call) -> Any:
     """Add a border: what is copied sends its relevance back, constants get none."""
-    return call.run.rearranged(call)
+    result = call.run.rearranged(call)
+    known = call.run.known(result)
+    if not call.run.conserves or known.from_image:
+        return result
+    return _without_constants(call, result, border(known.recipe))
+
+
+def border(recipe: Recipe) -> Tensor:
+    """Return True for the values of a padded tensor and False for its constant border."""
+    with torch.no_grad():
+        one, none = (
+            recipe.function(*replaced(recipe.args, like), **replaced(recipe.kwargs, like))
+            for like in (torch.ones_like, torch.zeros_like)
+        )
+    return one != none  # type: ignore[no-any-return]
 
 
 @rule_for(torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.vstack, torch.dstack)
 def joining(call: Call) -> Any:
     """Join tensors. What goes to learned constants among them (class tokens) is shared among the other values."""
-    run = call.run
     given = call.bound("tensors", "dim")
     parts, dim = list(given["tensors"]), given.get("dim", 0)
-    result = run.rearranged(call)
-    known = run.known(result)
+    result = call.run.rearranged(call)
+    known = call.run.known(result)
     if all(call.is_signal(part) for part in parts) or known.from_image or call.function not in (
         torch.cat, torch.concat, torch.concatenate,
     ):  # fmt: skip
@@ -84,14 +102,20 @@ def joining(call: Call) -> Any:
     mask = torch.cat(
         [torch.full_like(part, float(call.is_signal(part)), requires_grad=False) for part in parts], dim
     ).bool()
+    return _without_constants(call, result, mask)
+
+
+def _without_constants(call: Call, result: Tensor, mask: Tensor) -> Tensor:
+    """Return values among which are constants, whose relevance the other ones get."""
+    run, known = call.run, call.run.value(result)
     if not run.conserves or bool(mask.all()):
         return result
     module = of_function(Passing, lambda inputs: inputs)
     module.__dict__["mask"] = mask
     recipe = known.recipe
-    joined = run.step(Spread, module, (result,), result.detach(), hook=None)
-    run.known(joined).recipe = recipe
-    return joined
+    spread: Tensor = run.step(Spread, module, (result,), result.detach(), hook=None)
+    run.known(spread).recipe = recipe
+    return spread
 
 
 def _with_item(target: Tensor, place: Any, value: Any) -> Tensor:

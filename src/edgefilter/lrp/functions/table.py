@@ -11,7 +11,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from edgefilter.lrp.engine import Engine
 
-__all__ = ["INPLACE", "NATIVE", "TABLE", "Call", "rule_for"]
+__all__ = ["ACTIVATED", "CLIPPED", "INPLACE", "NATIVE", "SOFTMAX", "SQUASHED", "TABLE", "Call", "methods", "rule_for", "stronger"]
+
+# How much a tensor looks like the gate in a product.
+ACTIVATED, CLIPPED, SQUASHED, SOFTMAX = 1, 2, 3, 4
 
 TABLE: dict[Callable[..., Any], Callable[[Call], Any]] = {}
 
@@ -20,6 +23,14 @@ INPLACE: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 # Functions that look at tensors without computing: they get the tensors as they are.
 NATIVE: set[Callable[..., Any]] = set()
+
+
+def stronger(run: Engine, first: Tensor, second: Tensor, *, least: int = ACTIVATED) -> Tensor | None:
+    """Return the factor that looks more like a gate, at least as much as that; None if none does."""
+    gates = [gate if (gate := run.known(factor).gate) >= least else 0 for factor in (first, second)]
+    if gates[0] == gates[1]:
+        return None
+    return first if gates[0] > gates[1] else second
 
 
 class Call(NamedTuple):
