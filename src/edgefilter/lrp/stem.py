@@ -175,23 +175,9 @@ class Stem:
         mixing = expressed(wide, bank, name)
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, bank, mixing, padding)
-        filters = layer_like(
-            FilterBankConv2d,
-            _kernels(bank, inputs),
-            None,
-            in_channels=inputs.shape[1],
-            out_channels=inputs.shape[1] * len(bank),
-            kernel_size=bank.shape,
-            stride=module.stride,
-            padding=padding,
-            dilation=module.dilation,
-            groups=inputs.shape[1],
-            padding_mode="zeros",
-            transposed=False,
-            output_padding=(0, 0),
-        )
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
+            filters = _bank_layer(bank, inputs, module, padding)
             self._shared[key] = self._filtered(run, filters, inputs, bank, name)
         parts = self._shared[key]
         with torch.no_grad():
@@ -322,6 +308,26 @@ def mixed(
 
 def _belongs(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
+
+
+def _bank_layer(bank: FilterBank, inputs: Tensor, module: Any, padding: Any) -> nn.Module:
+    """Return a bank as a layer that runs where a convolution ran."""
+    channels = inputs.shape[1]
+    return layer_like(
+        FilterBankConv2d,
+        _kernels(bank, inputs),
+        None,
+        in_channels=channels,
+        out_channels=channels * len(bank),
+        kernel_size=bank.shape,
+        stride=module.stride,
+        padding=padding,
+        dilation=module.dilation,
+        groups=channels,
+        padding_mode="zeros",
+        transposed=False,
+        output_padding=(0, 0),
+    )
 
 
 def _kernels(bank: FilterBank, like: Tensor) -> Tensor:
