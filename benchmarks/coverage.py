@@ -29,6 +29,7 @@ import copy
 import gc
 import json
 import math
+import re
 import sys
 import time
 import warnings
@@ -115,7 +116,7 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         if self.refused or self.failed:
-            return f"refused: {self.refused} | -" if self.refused else f"failed: {self.failed} | -"
+            return f"- | refused: {self.refused}" if self.refused else f"- | failed: {self.failed}"
         return f"{_short(self.conserved)} | {self.error:.1e}"
 
 
@@ -295,7 +296,6 @@ def oracle_of(case: Case) -> Tensor:
     return torch.cat(maps)
 
 
-
 def compared(case: Case) -> tuple[Cell, Cell, Cell]:
     """Return what edgefilter, Zennit and Captum give."""
     oracle = oracle_of(case)
@@ -315,7 +315,8 @@ class Results:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self.found: dict[str, dict[str, Any]] = {"torchvision": {}, "timm": {}, "others": {}}
+        # "older": rows of an older run of edgefilter, which the page says
+        self.found: dict[str, dict[str, Any]] = {"torchvision": {}, "timm": {}, "others": {}, "older": {}}
         self.seconds = 0.0
         if path is not None and path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
@@ -325,9 +326,12 @@ class Results:
     def note(self, kind: str, name: str, result: Any, seconds: float) -> None:
         """Keep a result."""
         self.found[kind][name] = result
+        self.found["older"].pop(name, None)
         self.seconds += seconds
         if self._path is not None:
-            self._path.write_text(json.dumps(self.found | {"seconds": self.seconds}, indent=1) + "\n", encoding="utf-8")
+            self._path.write_text(
+                json.dumps(self.found | {"seconds": self.seconds}, indent=1) + "\n", encoding="utf-8"
+            )
 
     def rows(self, kind: str) -> dict[str, Row]:
         """Return the results of one table of other libraries."""
@@ -345,7 +349,11 @@ class Results:
             parts += ["## timm", _summary(rows), _table(rows, lambda name: TIMM[name], "family")]
         if self.found["others"]:
             rows = self.rows("others")
-            parts += ["## Other libraries", _summary(rows), _table(rows, lambda name: OTHERS[name][0], "library")]
+            parts += [
+                "## Other libraries",
+                _summary(rows),
+                _table(rows, lambda name: OTHERS[name][0], "library"),
+            ]
         if self.found["torchvision"]:
             parts += ["## torchvision, beside Zennit alone and Captum's LRP", COMPARISON, *self._comparison()]
         return "\n\n".join(parts) + "\n"
@@ -357,8 +365,12 @@ class Results:
             f"1 % and correlated above 0.99 on {sum(row[i].right for row in rows.values())}."
             for i, library in enumerate(("edgefilter", "Zennit alone", "Captum's LRP"))
         ]
-        table = [HEADER, *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items()))]
-        return ["\n".join(summary), "\n".join(table)]
+        table = [
+            HEADER,
+            *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items())),
+        ]
+        older = [OLDER.format(count=len(self.found["older"]))] if self.found["older"] else []
+        return [*older, "\n".join(summary), "\n".join(table)]
 
 
 def _summary(rows: dict[str, Row]) -> str:
@@ -371,7 +383,7 @@ def _table(rows: dict[str, Row], family: Callable[[str], str], heading: str) -> 
     lines = [f"| model | {heading} | conserved | error |", "| --- | --- | --- | --- |"]
     for name, row in rows.items():
         mark = "" if row.right or row.refused else " (wrong)"
-        lines.append(f"| {name}{mark} | {family(name)} | {_one_line(str(row))} |")
+        lines.append(f"| {name}{mark} | {family(name)} | {_short_reason(str(row))} |")
     return "\n".join(lines)
 
 
@@ -379,15 +391,23 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def _short_reason(text: str) -> str:
+    """Return a message in one line, without the places after the first."""
+    text = re.sub(r"(\w+ \(in '[^']*'\))(, \w+ \(in '[^']*'\))+", r"\1 and other places", _one_line(text))
+    return text.partition(" Its scores would")[0]
+
+
 def _versions() -> str:
-    found = []
-    for name in ("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch", "monai", "antialiased_cnns",
-                 "kornia", "zennit", "captum"):  # fmt: skip
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} not installed: left out")
-    return ", ".join(found)
+    names = ["torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch", "monai", "antialiased_cnns", "kornia",
+             "zennit", "captum"]  # fmt: skip
+    return ", ".join(map(_version, names))
+
+
+def _version(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} not installed: left out"
 
 
 HEADER = (
@@ -407,6 +427,10 @@ the pixel map against the oracle, input times gradient of the network with its a
 deviations frozen, with the epsilon rule on every layer: a map can be conserved and yet be wrong. *Error* is the largest
 difference by the largest value of the map; up to 1e-6 is right, and more is marked "wrong". The worse of two images is
 given. "Refused": the message of the error that was raised instead of giving wrong scores."""
+OLDER = (
+    "edgefilter's columns of {count} networks here are of an older run, with the engine before this one; "
+    "`--only torchvision` makes them anew."
+)
 COMPARISON = """\
 Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm). Captum's z+ rule
 (Alpha1_Beta0) is made for inputs that are not negative and loses relevance at the first layer. Correlation: 1 is right. A
@@ -431,8 +455,15 @@ def jobs(names: list[str], limited: bool) -> list[tuple[str, str, Callable[[], A
 
 def main() -> None:
     """Run what is not known yet, and write the page after each model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="do these models, or tables (timm, others, torchvision), anew")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="do these models, or tables (timm, others, torchvision), anew",
+    )
     parser.add_argument("--out", type=Path, help="file to write, kept up to date row by row")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -449,7 +480,10 @@ def main() -> None:
         seconds = time.perf_counter() - begin
         results.note(kind, name, result, seconds)
         shown = result if isinstance(result, Row) else " | ".join(map(str, result))
-        print(f"{'' if kind == 'torchvision' or result.right else '! '}{name} | {_one_line(str(shown))} | {seconds:.1f} s", flush=True)
+        print(
+            f"{'' if kind == 'torchvision' or result.right else '! '}{name} | {_one_line(str(shown))} | {seconds:.1f} s",
+            flush=True,
+        )
         if arguments.out is not None:
             arguments.out.write_text(results.page(), encoding="utf-8")
         gc.collect()

@@ -179,7 +179,7 @@ def _kornia() -> Made:
 
 _SMALL_VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
-# name: (library, maker)
+# The library of each model, and what makes it.
 OTHERS: dict[str, tuple[str, Callable[[], Made]]] = {
     "ViT": ("transformers", lambda: _transformers("ViT", **_SMALL_VIT, image_size=64)),
     "Swin": ("transformers", lambda: _transformers("Swin", embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4, image_size=64)),

@@ -83,11 +83,30 @@ MATRIX_PRODUCTS = (
     torch.bmm,
     torch.einsum,
 )
-MOVES = (
-    "view reshape permute transpose flatten unflatten expand unsqueeze squeeze chunk split unbind contiguous repeat t float "
-    "to __getitem__ roll expand_as view_as"
-).split()
-MEANS = "mean sum interpolate avg_pool2d adaptive_avg_pool2d".split()
+MOVES = [
+    "view",
+    "reshape",
+    "permute",
+    "transpose",
+    "flatten",
+    "unflatten",
+    "expand",
+    "unsqueeze",
+    "squeeze",
+    "chunk",
+    "split",
+    "unbind",
+    "contiguous",
+    "repeat",
+    "t",
+    "float",
+    "to",
+    "__getitem__",
+    "roll",
+    "expand_as",
+    "view_as",
+]
+MEANS = ["mean", "sum", "interpolate", "avg_pool2d", "adaptive_avg_pool2d"]
 PRODUCTS = {
     torch.mul: torch.mul,
     torch.Tensor.mul: torch.mul,
@@ -95,6 +114,12 @@ PRODUCTS = {
     torch.Tensor.__rmul__: torch.mul,
     torch.Tensor.mul_: torch.Tensor.mul_,
     torch.Tensor.__imul__: torch.Tensor.mul_,
+}
+EXTREMES = {
+    torch.maximum: torch.maximum,
+    torch.Tensor.maximum: torch.maximum,
+    torch.minimum: torch.minimum,
+    torch.Tensor.minimum: torch.minimum,
 }
 SUMS = (torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__)
 QUOTIENTS = {
@@ -115,6 +140,9 @@ class Frozen(TorchFunctionMode):
             result = _through_the_origin(ACTIVATIONS[func], *args, **kwargs)
             result.gate = 2 if func in CLIPPING else 1
             return result
+        if func in EXTREMES and not all(map(_is_signal, args[:2])):
+            first, second = args if _is_signal(args[0]) else args[::-1]
+            return _through_the_origin(EXTREMES[func], first, second)
         if func in SQUASHING:
             result = _through_the_origin(SQUASHING[func], *args, **kwargs)
             result.gate = 3
@@ -143,7 +171,7 @@ class Frozen(TorchFunctionMode):
             return func(*_with_weights_held(args), **kwargs)
         result = func(*args, **kwargs)
         gate = getattr(args[0], "gate", 0) if args else 0
-        if gate and func.__name__ in MOVES or (gate == 3 and func.__name__ in MEANS):
+        if (gate and func.__name__ in MOVES) or (gate == 3 and func.__name__ in MEANS):
             for part in result if isinstance(result, (tuple, list)) else (result,):
                 part.gate = gate
         return result

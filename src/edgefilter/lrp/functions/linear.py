@@ -186,7 +186,9 @@ def linear_step(
         hook=run.modules.hook(module, owner),
         reader=True,
         from_image=None if recipe is not None else False,
-        gate=SOFTMAX if run.known(inputs).gate == SOFTMAX else 0,  # attention weights that are mixed from head to head
+        gate=SOFTMAX
+        if run.known(inputs).gate == SOFTMAX
+        else 0,  # attention weights that are mixed from head to head
     )
     known = run.value(result)
     known.linear = Linear(module, inputs, axis % result.dim(), owner)

@@ -88,9 +88,5 @@ def extreme_of_two(call: Call) -> Any:
     first, second = call.bound("input", "other").values()
     if call.is_signal(first) and call.is_signal(second):
         return _without_recipe(call)
-    signal, other = (first, second) if call.is_signal(first) else (second, first)
-    other = other.detach()
-    if bool((other != 0).any()) and bool(other.isfinite().all()):  # a rectifier between two shifts
-        sign = -1 if call.name in ("minimum", "fmin") else 1
-        return call.other(lambda: other + torch.relu((signal - other) * sign) * sign)
+    signal = first if call.is_signal(first) else second
     return call.run.passing(call, signal, call.value(), gate=CLIPPED, kind=Passing)

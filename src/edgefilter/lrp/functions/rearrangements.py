@@ -20,7 +20,7 @@ NAMES = (
     "flatten", "ravel", "reshape", "permute", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze", "chunk", "split",
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "roll", "flip", "fliplr", "flipud", "rot90",
     "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand",
-    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16", 
+    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16",
     "gather", "take_along_dim", "broadcast_to", "masked_fill", "where", "cpu", "cuda", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "native_channel_shuffle", "unfold", "diagonal", "tril", "triu", "adjoint", "pin_memory", "type",
     "broadcast_tensors", "atleast_1d", "atleast_2d", "atleast_3d", "masked_select", "as_subclass", "masked_scatter",

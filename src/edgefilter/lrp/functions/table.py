@@ -11,7 +11,19 @@ from torch import Tensor
 if TYPE_CHECKING:
     from edgefilter.lrp.engine import Engine
 
-__all__ = ["ACTIVATED", "CLIPPED", "INPLACE", "NATIVE", "SOFTMAX", "SQUASHED", "TABLE", "Call", "methods", "rule_for", "stronger"]
+__all__ = [
+    "ACTIVATED",
+    "CLIPPED",
+    "INPLACE",
+    "NATIVE",
+    "SOFTMAX",
+    "SQUASHED",
+    "TABLE",
+    "Call",
+    "methods",
+    "rule_for",
+    "stronger",
+]
 
 # How much a tensor looks like the gate in a product.
 ACTIVATED, CLIPPED, SQUASHED, SOFTMAX = 1, 2, 3, 4
