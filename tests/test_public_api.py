@@ -98,7 +98,7 @@ SIGNATURES = {
         "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, "
         "internal_batch_size=None)"
     ),
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=None, left_out='')",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='')",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),

@@ -163,11 +163,7 @@ MEASURES = {"gratings": measure_gratings, "shapes": measure_shapes, "stamps": me
 @cache
 def sources() -> str:
     """Return a fingerprint of what measures and of what is measured."""
-    here = [
-        path
-        for path in Path(__file__).parent.glob("*.py")
-        if path.name not in ("run.py", "report.py")
-    ]
+    here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in ("run.py", "report.py")]
     files = sorted([*here, *Path(ef.__file__).parent.rglob("*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 

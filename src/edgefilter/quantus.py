@@ -334,7 +334,7 @@ def _register(name: str) -> None:
     """Make one of our composites known to Zennit by a name of our own: its own names stay its own."""
 
     def start(self: NamedComposite, canonizers: list[Any] | None = None, **options: Any) -> None:
-        vars(self).update(vars(get_composite(name, **options)), canonizers=canonizers or [])
+        self.__dict__.update(vars(get_composite(name, **options)), canonizers=canonizers or [])
 
     register_composite(PREFIX + name)(
         type(PREFIX + name, (NamedComposite,), {"__init__": start, "__doc__": f"The composite {name!r}."})

@@ -404,17 +404,12 @@ class Explanation:
             If it is not an explanation.
         """
         tensors, about = read_tagged(path, FORMAT, cls.__name__)
-        names = {name: tuple(value) for name, value in about["names"].items()}
+        names: dict[str, Any] = {name: tuple(value) for name, value in about["names"].items()}
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
-        left_out = names.pop("left_out", ("",))[0]
-        return cls(
-            tensors["response"],
-            tensors.get("pixel"),
-            tensors["output"],
-            base=tensors.get("base", torch.zeros_like(tensors["output"])),
-            left_out=left_out,
-            **names,
-        )
+        names["left_out"] = names.get("left_out", ("",))[0]
+        if "base" in tensors:  # files of old have none
+            names["base"] = tensors["base"]
+        return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
     def plot(
         self,

@@ -157,38 +157,21 @@ class Propagator:
             "inputs": list(leaves),
         }[down_to]
         start = weights * (output.detach() - end.constant)
+        shapes = [tensor.shape for tensor in (*wanted, *below)]
         found: Sequence[Tensor | None] = [None] * (len(wanted) + len(below))
-        if run.value(output) is None:
-            warnings.warn(
-                "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
-                "NumPy or Python numbers. Look for where the model leaves torch.",
-                UserWarning,
-                stacklevel=7,
-            )
-        else:
-            if check_graph(output, wanted, leaves[place]) and len(leaves) == 1:
-                warnings.warn(
-                    "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
-                    "goes through the bank, and delta says how much is missing. Express another stem with layer=...",
-                    UserWarning,
-                    stacklevel=7,
-                )
-            for step in run.steps:
-                step.unwatch()
+        if _has_way_back(run, output, wanted, leaves[place], alone=len(leaves) == 1):
             edges = [get_gradient_edge(tensor) for tensor in (*wanted, *below)]
+            run.release()
+            del wanted, below  # the largest tensors: the rules let go of them when they have read them
             found = torch.autograd.grad(output, edges, start, allow_unused=True)
-        response = _by_color(reads, found[: len(reads)])
-        lower = [
-            torch.zeros_like(tensor) if part is None else part
-            for tensor, part in zip(below, found[len(reads) :], strict=True)
+        parts = [
+            output.new_zeros(shape) if part is None else part for part, shape in zip(found, shapes, strict=True)
         ]
-        pixels = tuple(part.detach().contiguous() for part in lower)
+        response = _by_color(reads, parts[: len(reads)])
+        pixels = tuple(part.detach().contiguous() for part in parts[len(reads) :])
         if down_to == "bank input":
-            pixels = (
-                (sum(pixels[1:], start=pixels[0]),)
-                if len({part.shape for part in pixels}) == 1
-                else pixels[:1]
-            )
+            one_size = len({part.shape for part in pixels}) == 1
+            pixels = (sum(pixels[1:], start=pixels[0]),) if one_size else pixels[:1]
         _warn_of_explosion([response, *pixels], start)
         return Propagation(
             explained=sum_per_image(weights * output.detach()),
@@ -202,6 +185,28 @@ class Propagator:
             left_out=end.left_out,
             steps=tuple(step for step in run.steps if step.turns),
         )
+
+
+def _has_way_back(run: Engine, output: Tensor, responses: list[Tensor], leaf: Tensor, *, alone: bool) -> bool:
+    """Return whether the output depends on the image, by rules only; warn if it does not, or not by the bank alone."""
+    if run.value(output) is None:
+        warnings.warn(
+            "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
+            "NumPy or Python numbers. Look for where the model leaves torch.",
+            UserWarning,
+            stacklevel=8,
+        )
+        return False
+    if check_graph(output, responses, leaf) and alone:
+        warnings.warn(
+            "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
+            "goes through the bank, and delta says how much is missing. Express another stem with layer=...",
+            UserWarning,
+            stacklevel=8,
+        )
+    for step in run.steps:
+        step.unwatch()
+    return True
 
 
 def default_target(output: Tensor, target: Target) -> Target:
@@ -240,13 +245,10 @@ def _in_layout(values: Tensor) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last) if fast else values
 
 
-def _by_color(reads: list[Read], found: Sequence[Tensor | None]) -> Tensor:
+def _by_color(reads: list[Read], found: Sequence[Tensor]) -> Tensor:
     """Return relevance at the responses by color and filter, those of several stems added up."""
     total: Tensor | None = None
     for read, part in zip(reads, found, strict=True):
-        if part is None and total is not None:
-            continue
-        part = torch.zeros_like(read.response) if part is None else part
         by_channel = torch.unflatten(part.detach(), 1, (len(read.colors), -1))
         one = (
             torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel)

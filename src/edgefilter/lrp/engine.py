@@ -93,6 +93,13 @@ class Engine(TorchFunctionMode):
             result = recipe.function(*args, **kwargs)
         return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
 
+    def release(self) -> None:
+        """Let go of what the end and the stem were found with, before the relevance goes back."""
+        for value in self._values:
+            value.linear = value.recipe = value.squashes = value.parts = None
+        self._now, self._foreign = {}, {}
+        self.stem.release()
+
     def close(self) -> None:
         """Let go of all tensors, so that a graph that somebody else keeps does not keep the run."""
         for value in self._values:
@@ -183,7 +190,10 @@ class Engine(TorchFunctionMode):
         known = [found for given in inputs if (found := self.value(given)) is not None]
         if any(value is given for given in inputs):
             value = value.view_as(value)
-        step = kind(self.modules.name, module, hook, tuple(given.detach() for given in inputs), Value(self))
+        kept = () if isinstance(hook, Pass) else tuple(given.detach() for given in inputs)
+        step = kind(self.modules.name, module, hook, kept, Value(self))
+        if isinstance(hook, Pass):
+            module.__dict__.pop("function", None)  # it holds the call's arguments
         step.watched = self._watched
         result = node(step, value, inputs)
         near = all(found.from_image for found in known) if from_image is None else from_image

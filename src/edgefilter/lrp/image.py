@@ -12,7 +12,7 @@ from .values import Recipe, replaced, tensors_in
 if TYPE_CHECKING:
     from .engine import Engine
 
-PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)  # type: ignore[attr-defined]
+PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)
 
 __all__ = ["by_color", "colors", "present", "replayed"]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from zennit.layer import Sum
 
 __all__ = [
@@ -64,6 +66,7 @@ class MatrixProduct(nn.Linear):
     """A product with constant weights in any spelling, such as ``einsum``."""
 
     function: Callable[[Tensor, Tensor], Tensor]
+    has_output_axis = False  # whether the last axis of the weight is that of the output
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Multiply, and add the bias."""
@@ -127,6 +130,24 @@ def layer_like(kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **set
         parameter = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
         module.register_parameter(name, parameter)
     return module  # type: ignore[no-any-return]
+
+
+def with_gain(module: nn.Module) -> nn.Module:
+    """Return a layer with the gain of its output channels in its weights: they are not kept, for they take memory."""
+    gain: Tensor | None = module.__dict__.get("gain")
+    if gain is None:
+        return module
+    layer = copy.copy(module)
+    weight: Any = module._parameters["weight"]
+    if isinstance(module, MatrixProduct):
+        weight = weight * gain
+    elif isinstance(module, _ConvTransposeNd):
+        spread = gain.reshape(module.groups, 1, -1).expand(module.groups, len(weight) // module.groups, -1)
+        weight = weight * spread.reshape(len(weight), -1, *[1] * (weight.dim() - 2))
+    else:
+        weight = weight * gain.reshape(-1, *[1] * (weight.dim() - 1))
+    layer.__dict__ = {**module.__dict__, "_parameters": {**module._parameters, "weight": nn.Parameter(weight, requires_grad=False)}, "gain": None}
+    return layer
 
 
 def of_function(kind: type[nn.Module], function: Callable[..., Any], **settings: Any) -> nn.Module:

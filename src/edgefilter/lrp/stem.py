@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Read", "Stem"]
 
+NOTHING = torch.zeros(0)
+
 
 @dataclasses.dataclass
 class Read:
@@ -121,6 +123,12 @@ class Stem:
             return {id(model)}
         return {id(m) for m in model.modules() if any(part is self.layer for part in m.modules())}
 
+    def release(self) -> None:
+        """Let go of the tensors that were read."""
+        self._shared = {}
+        for read in self.reads:
+            read.inputs = read.response = NOTHING
+
     def takes(self, run: Engine, owner: nn.Module | None, *, near: bool) -> bool:
         """Return whether a convolution is one to express: one that reads the image, or the one that was named.
 
@@ -167,23 +175,9 @@ class Stem:
         mixing = expressed(wide, bank, name)
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, bank, mixing, padding)
-        filters = layer_like(
-            FilterBankConv2d,
-            _kernels(bank, inputs),
-            None,
-            in_channels=inputs.shape[1],
-            out_channels=inputs.shape[1] * len(bank),
-            kernel_size=bank.shape,
-            stride=module.stride,
-            padding=padding,
-            dilation=module.dilation,
-            groups=inputs.shape[1],
-            padding_mode="zeros",
-            transposed=False,
-            output_padding=(0, 0),
-        )
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
+            filters = _bank_layer(bank, inputs, module, padding)
             self._shared[key] = self._filtered(run, filters, inputs, bank, name)
         parts = self._shared[key]
         with torch.no_grad():
@@ -314,6 +308,26 @@ def mixed(
 
 def _belongs(name: str, path: str) -> bool:
     return not path or name == path or name.startswith(f"{path}.")
+
+
+def _bank_layer(bank: FilterBank, inputs: Tensor, module: Any, padding: Any) -> nn.Module:
+    """Return a bank as a layer that runs where a convolution ran."""
+    channels = inputs.shape[1]
+    return layer_like(
+        FilterBankConv2d,
+        _kernels(bank, inputs),
+        None,
+        in_channels=channels,
+        out_channels=channels * len(bank),
+        kernel_size=bank.shape,
+        stride=module.stride,
+        padding=padding,
+        dilation=module.dilation,
+        groups=channels,
+        padding_mode="zeros",
+        transposed=False,
+        output_padding=(0, 0),
+    )
 
 
 def _kernels(bank: FilterBank, like: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from edgefilter.errors import UnsupportedModelError
 
 from .linear_maps import linear_map
 from .pieces import in_pieces, shared_in_pieces
-from .rules import Rule
+from .rules import Pass, Rule
+from .standins import with_gain
 from .values import Value
 
 __all__ = ["NO_RULE", "Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
@@ -80,7 +81,9 @@ class Step:
                 "create_graph must be False: relevance rules are no operations that PyTorch could differentiate. "
                 "Take gradients of relevance with Zennit's own hooks."
             )
-        shares = self.hand_back(relevance)
+        shares = (relevance,) if isinstance(self.hook, Pass) else self.hand_back(relevance)
+        if not self.value.from_image:  # between the image and the stem, steps are asked again
+            self.inputs = ()
         if self.watched:
             self.turns += 1
             self.received += float(relevance.sum())
@@ -90,10 +93,11 @@ class Step:
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the inputs by the rule."""
         (inputs,) = self.inputs
-        self.module.__dict__["steady"] = self.value.is_steady()
+        module = with_gain(self.module)
+        module.__dict__["steady"] = self.value.is_steady()
         if not isinstance(self.hook, Rule):
-            return (by_module(self.module, self.hook, inputs, relevance),)
-        layer = linear_map(self.module)
+            return (by_module(module, self.hook, inputs, relevance),)
+        layer = linear_map(module)
         if not self.keeps_bias:
             layer.bias = None
         return (in_pieces(self.hook, layer, inputs, relevance),)

@@ -59,7 +59,7 @@ def convolution(call: Call) -> Any:
     padding = given.get("padding", 0)
     module = layer_like(
         kind,
-        _in_layout(weight.detach(), inputs),
+        weight.detach(),
         bias,
         in_channels=weight.shape[1] * groups,
         out_channels=len(weight),
@@ -211,29 +211,17 @@ def merged(
     gains, shifts = (_by_channel(part, signal, axis, channels) for part in (gain, shift))
     if gains is None or shifts is None:
         return None
-    module = old.__class__.__new__(old.__class__)
-    module.__dict__ = {**old.__dict__, "_parameters": dict(old._parameters)}
-    weight, bias = old._parameters["weight"], old._parameters.get("bias")
-    assert weight is not None
+    if isinstance(old, MatrixProduct) and not old.has_output_axis:
+        return None
+    bias, gain_before = old._parameters.get("bias"), old.__dict__.get("gain")
     bias = shifts if bias is None else bias.detach() * gains + shifts
-    if isinstance(old, nn.modules.conv._ConvTransposeNd):
-        groups: Any = old.groups
-        spread = (
-            gains.reshape(groups, 1, -1).expand(groups, len(weight) // groups, -1).reshape(len(weight), -1)
-        )
-    else:
-        spread = gains[:, None]
-    if isinstance(old, MatrixProduct):
-        return (
-            None
-            if module.scaled is None
-            else _merged_product(run, module, inputs, axis, owner, gains, bias, value)
-        )
-    weight = weight.detach() * spread.reshape(*spread.shape, *[1] * (weight.dim() - 2))
-    module._parameters.update(
-        weight=nn.Parameter(weight, requires_grad=False),
-        bias=nn.Parameter(bias.to(weight), requires_grad=False) if bool((bias != 0).any()) else None,
-    )
+    bias = nn.Parameter(bias, requires_grad=False) if bool((bias != 0).any()) else None
+    module = old.__class__.__new__(old.__class__)
+    module.__dict__ = {
+        **old.__dict__,
+        "_parameters": {**old._parameters, "bias": bias},
+        "gain": gains if gain_before is None else gains * gain_before,
+    }
     recipe = Recipe(_scaled_and_shifted, (signal, gain, shift), {}, None) if known.from_image else None
     result = linear_step(run, module, inputs, axis, owner, value, recipe)
     run.value(result).step.name = known.step.name
@@ -242,12 +230,6 @@ def merged(
 
 def _scaled_and_shifted(signal: Tensor, gain: Tensor | float, shift: Tensor | float) -> Tensor:
     return signal * gain + shift
-
-
-def _in_layout(weight: Tensor, inputs: Tensor) -> Tensor:
-    """Return weights in the layout of the inputs: mixed layouts cost a third of a convolution."""
-    last = inputs.dim() == 4 and not inputs.is_contiguous()
-    return weight.contiguous(memory_format=torch.channels_last) if last else weight
 
 
 def _by_channel(part: Tensor | float, signal: Tensor, axis: int, channels: int) -> Tensor | None:
@@ -411,7 +393,6 @@ def _by_constant(
     places = signal[0].numel() > 0 and value.dim() > 2 and math.prod(value.shape[1:-1]) > 1
     module = layer_like(TokenMatrixProduct if places else MatrixProduct, weight, None)
     module.__dict__["function"] = (lambda a, b: function(b, a)) if flipped else function
-    module.__dict__["scaled"] = None
     hook = run.modules.hook(module)
     result: Tensor = run.step(Step, module, (signal,), value, hook=hook, reader=True)
     run.known(result).recipe = (
@@ -419,23 +400,6 @@ def _by_constant(
     )
     last = value.dim() - 1
     if not flipped and weight.dim() >= 2 and weight.shape[-1] == value.shape[-1]:
-        module.__dict__["scaled"] = True
+        module.__dict__["has_output_axis"] = True
         run.known(result).linear = Linear(module, signal, last, None)
     return result
-
-
-def _merged_product(
-    run: Any,
-    module: nn.Module,
-    inputs: Tensor,
-    axis: int,
-    owner: nn.Module | None,
-    gains: Tensor,
-    bias: Tensor,
-    value: Tensor,
-) -> Tensor:
-    weight = module._parameters["weight"]
-    assert weight is not None
-    module._parameters["weight"] = nn.Parameter(weight.detach() * gains, requires_grad=False)
-    module._parameters["bias"] = nn.Parameter(bias, requires_grad=False)
-    return linear_step(run, module, inputs, axis, owner, value)
