@@ -346,7 +346,12 @@ class Results:
         ]
         if self.found["timm"]:
             rows = self.rows("timm")
-            parts += ["## timm", _summary(rows), _table(rows, lambda name: TIMM[name], "family")]
+            parts += [
+                "## timm",
+                _summary(rows),
+                *self._older("timm"),
+                _table(rows, lambda name: TIMM[name], "family"),
+            ]
         if self.found["others"]:
             rows = self.rows("others")
             parts += [
@@ -357,6 +362,11 @@ class Results:
         if self.found["torchvision"]:
             parts += ["## torchvision, beside Zennit alone and Captum's LRP", COMPARISON, *self._comparison()]
         return "\n\n".join(parts) + "\n"
+
+    def _older(self, kind: str) -> list[str]:
+        """Say how many rows of a table are of an older run."""
+        count = len(self.found["older"].keys() & self.found[kind].keys())
+        return [OLDER.format(count=count)] if count else []
 
     def _comparison(self) -> list[str]:
         rows = {name: [Cell(*one) for one in cells] for name, cells in self.found["torchvision"].items()}
@@ -369,8 +379,7 @@ class Results:
             HEADER,
             *(f"| {name} | {' | '.join(map(str, cells))} |" for name, cells in sorted(rows.items())),
         ]
-        older = [OLDER.format(count=len(self.found["older"]))] if self.found["older"] else []
-        return [*older, "\n".join(summary), "\n".join(table)]
+        return [*self._older("torchvision"), "\n".join(summary), "\n".join(table)]
 
 
 def _summary(rows: dict[str, Row]) -> str:
@@ -428,8 +437,8 @@ deviations frozen, with the epsilon rule on every layer: a map can be conserved 
 difference by the largest value of the map; up to 1e-6 is right, and more is marked "wrong". The worse of two images is
 given. "Refused": the message of the error that was raised instead of giving wrong scores."""
 OLDER = (
-    "edgefilter's columns of {count} networks here are of an older run, with the engine before this one; "
-    "`--only torchvision` makes them anew."
+    "What edgefilter gives on {count} of these is of an older run, with an engine before this one; the command without "
+    "options makes these rows anew."
 )
 COMPARISON = """\
 Zennit has the canonizer it offers for the family (VGG, ResNet, else SequentialMergeBatchNorm). Captum's z+ rule
