@@ -326,7 +326,7 @@ class Results:
     def note(self, kind: str, name: str, result: Any, seconds: float) -> None:
         """Keep a result."""
         self.found[kind][name] = result
-        self.found["older"].pop(name, None)
+        self.found["older"].pop(f"{kind} {name}", None)
         self.seconds += seconds
         if self._path is not None:
             self._path.write_text(
@@ -365,7 +365,7 @@ class Results:
 
     def _older(self, kind: str) -> list[str]:
         """Say how many rows of a table are of an older run."""
-        count = len(self.found["older"].keys() & self.found[kind].keys())
+        count = sum(name.startswith(f"{kind} ") for name in self.found["older"])
         return [OLDER.format(count=count)] if count else []
 
     def _comparison(self) -> list[str]:
@@ -478,7 +478,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     results = Results(None if arguments.out is None else arguments.out.with_suffix(".json"))
     for kind, name, job in jobs(arguments.only or [], arguments.only is not None):
-        if arguments.only is None and name in results.found[kind] and name not in results.found["older"]:
+        if (
+            arguments.only is None
+            and name in results.found[kind]
+            and f"{kind} {name}" not in results.found["older"]
+        ):
             continue
         begin = time.perf_counter()
         try:
