@@ -150,23 +150,11 @@ class Propagator:
         weights = output_weights(output, target, self.start)
         reads = stem.checked_reads()
         place = run.place_of(reads[0].inputs)
-        wanted = [read.response for read in reads]
-        below = {
-            "responses": [],
-            "bank input": [read.inputs for read in reads],
-            "inputs": list(leaves),
-        }[down_to]
+        places = [read.response for read in reads]
+        flows = _has_way_back(run, output, places, leaves[place], alone=len(leaves) == 1)
+        places += {"responses": [], "bank input": [read.inputs for read in reads], "inputs": leaves}[down_to]
         start = weights * (output.detach() - end.constant)
-        shapes = [tensor.shape for tensor in (*wanted, *below)]
-        found: Sequence[Tensor | None] = [None] * (len(wanted) + len(below))
-        if _has_way_back(run, output, wanted, leaves[place], alone=len(leaves) == 1):
-            edges = [get_gradient_edge(tensor) for tensor in (*wanted, *below)]
-            run.release()
-            del wanted, below  # the largest tensors: the rules let go of them when they have read them
-            found = torch.autograd.grad(output, edges, start, allow_unused=True)
-        parts = [
-            output.new_zeros(shape) if part is None else part for part, shape in zip(found, shapes, strict=True)
-        ]
+        parts = _handed_back(run, output, start if flows else None, places)
         response = _by_color(reads, parts[: len(reads)])
         pixels = tuple(part.detach().contiguous() for part in parts[len(reads) :])
         if down_to == "bank input":
@@ -185,6 +173,19 @@ class Propagator:
             left_out=end.left_out,
             steps=tuple(step for step in run.steps if step.turns),
         )
+
+
+def _handed_back(run: Engine, output: Tensor, start: Tensor | None, places: list[Tensor]) -> list[Tensor]:
+    """Return the relevance at some places, which are let go of: the rules need them no longer than they read them."""
+    shapes = [tensor.shape for tensor in places]
+    edges = [get_gradient_edge(tensor) for tensor in places] if start is not None else []
+    places.clear()
+    run.release()
+    found: Sequence[Tensor | None] = [None] * len(shapes)
+    if start is not None:
+        found = torch.autograd.grad(output, edges, start, allow_unused=True)
+    pairs = zip(found, shapes, strict=True)
+    return [output.new_zeros(shape) if part is None else part for part, shape in pairs]
 
 
 def _has_way_back(run: Engine, output: Tensor, responses: list[Tensor], leaf: Tensor, *, alone: bool) -> bool:

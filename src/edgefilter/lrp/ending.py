@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .rules import Pass
+from .run import Run
 from .standins import Affine
+from .steps import Step
 from .values import Recipe, replaced, tensors_in
-
-if TYPE_CHECKING:
-    from .engine import Engine
-    from .steps import Step
 
 __all__ = ["Ending", "ending"]
 
@@ -36,7 +34,7 @@ class Ending(NamedTuple):
     left_out: str
 
 
-def ending(run: Engine, output: Tensor) -> Ending:
+def ending(run: Run, output: Tensor) -> Ending:
     """Return what is explained of the output of a run."""
     names = []
     while (squashed := _squashed(run, output)) is not None:
@@ -52,7 +50,7 @@ def ending(run: Engine, output: Tensor) -> Ending:
     )
 
 
-def _squashed(run: Engine, output: Tensor) -> Tensor | None:
+def _squashed(run: Run, output: Tensor) -> Tensor | None:
     """Return the tensor that a monotone function gave, if nothing but scales, shifts and rearrangements follow it."""
     while True:
         value = run.value(output)
@@ -70,14 +68,14 @@ def _squashed(run: Engine, output: Tensor) -> Tensor | None:
         output = sources[0]
 
 
-def _sources(run: Engine, recipe: Recipe) -> list[Tensor]:
+def _sources(run: Run, recipe: Recipe) -> list[Tensor]:
     found = {
         id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None
     }
     return list(found.values())
 
 
-def _remade(run: Engine, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
+def _remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
     """Return a tensor made again under the rules from other tensors."""
     if id(tensor) in known:
         return known[id(tensor)]
@@ -89,22 +87,20 @@ def _remade(run: Engine, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
     return result
 
 
-def _constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
+def _constant(run: Run, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
     """Return the part of an affine end that does not depend on the image, and take it out of the rules; None for zero."""
     if id(tensor) not in known:
         known[id(tensor)] = _made_constant(run, tensor, known)
     return known[id(tensor)]
 
 
-def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
+def _made_constant(run: Run, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
     value = run.value(tensor)
     if value is None:
         return tensor.detach()
-    step = value.step
     if value.linear is not None:
-        assert step is not None
+        value.step.keeps_bias = False
         bias = value.linear.module._parameters.get("bias")
-        step.keeps_bias = False
         if bias is None:
             return None
         shape = [1] * tensor.dim()
@@ -114,17 +110,19 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
         return None
     sources = _sources(run, value.recipe)
     parts = {id(source): _constant(run, source, known) for source in sources}
-    shifts = step is not None and isinstance(step.module, Affine)
-    if (
-        all(part is None for part in parts.values())
-        and not shifts
-        and len(sources) == len(_floats(value.recipe))
-    ):
+    shifts = value.step is not None and isinstance(value.step.module, Affine)
+    whole = shifts or len(sources) < len(_floats(value.recipe))
+    if not whole and all(part is None for part in parts.values()):
         return None
     if shifts:
-        step.hook = Pass()
-    elif step is not None:
-        _take_out(run, step, value.recipe, parts)
+        value.step.hook = Pass()
+    elif value.step is not None:
+        _take_out(run, value.step, value.recipe, parts)
+    return _of_constants(value.recipe, parts)
+
+
+def _of_constants(recipe: Recipe, parts: dict[int, Tensor | None]) -> Tensor:
+    """Return what a call gives if its tensors that depend on the image are replaced by their constants."""
 
     def change(given: Tensor) -> Tensor:
         if id(given) not in parts:
@@ -133,13 +131,11 @@ def _made_constant(run: Engine, tensor: Tensor, known: dict[int, Tensor | None])
         return torch.zeros_like(given).detach() if part is None else part
 
     with torch.no_grad():
-        result = value.recipe.function(
-            *replaced(value.recipe.args, change), **replaced(value.recipe.kwargs, change)
-        )
-    return result if value.recipe.part is None else result[value.recipe.part]  # type: ignore[no-any-return]
+        result = recipe.function(*replaced(recipe.args, change), **replaced(recipe.kwargs, change))
+    return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
 
 
-def _take_out(run: Engine, step: Step, recipe: Recipe, parts: dict[int, Tensor | None]) -> None:
+def _take_out(run: Run, step: Step, recipe: Recipe, parts: dict[int, Tensor | None]) -> None:
     """Let a sum or an average share by what its inputs are without their constants."""
     given = [tensor for tensor in tensors_in((recipe.args, recipe.kwargs)) if run.value(tensor) is not None]
     if len(given) == len(step.inputs):

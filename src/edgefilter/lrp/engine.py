@@ -16,9 +16,10 @@ from torch.overrides import TorchFunctionMode
 from zennit.core import Composite, Hook
 
 from edgefilter.errors import UnsupportedModelError
+from edgefilter.lrp.gates import ACTIVATED
 
 from .composites import NamedComposite
-from .functions import ACTIVATED, INPLACE, NATIVE, TABLE, Call
+from .functions import INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
 from .standins import Passing, of_function

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from .run import Run
 from .values import Recipe, replaced, tensors_in
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)
 
 __all__ = ["by_color", "colors", "present", "replayed"]
 
 
-def colors(run: Engine, inputs: Tensor) -> tuple[Tensor, int]:
+def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
     """Return how much each channel of a tensor depends on each color of the image, and the axis of the colors.
 
     Behind a convolution, the channels are what is scored in place of colors.
@@ -54,7 +50,7 @@ def _spread(shares: Tensor) -> float:
     return float((shares != 0).double().mean(1).max())
 
 
-def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
+def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
     """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
     known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
 
@@ -81,7 +77,7 @@ def replayed(run: Engine, tensor: Tensor, image: Tensor) -> Tensor | None:
         return made(tensor)
 
 
-def present(run: Engine, inputs: Tensor) -> Tensor | None:
+def present(run: Run, inputs: Tensor) -> Tensor | None:
     """Return 1 where a tensor depends on the image and 0 elsewhere; None if all of it does or it cannot be told.
 
     Behind a convolution, that is within the border of constants that a padding puts around the features.
@@ -100,7 +96,7 @@ def present(run: Engine, inputs: Tensor) -> Tensor | None:
     return None if bool(mask.all()) else mask.to(inputs.dtype)
 
 
-def _within_border(run: Engine, inputs: Tensor) -> Tensor | None:
+def _within_border(run: Run, inputs: Tensor) -> Tensor | None:
     value = run.value(inputs)
     recipe = None if value is None else value.recipe
     if recipe is None or recipe.function not in PADDINGS:
@@ -117,7 +113,7 @@ def _within_border(run: Engine, inputs: Tensor) -> Tensor | None:
     return None if bool(mask.all()) else mask
 
 
-def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
+def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
     """Return what each color of the image alone gives, under the rules; None if that does not add up."""
     leaf = run.leaf_of(inputs)
     nothing = replayed(run, inputs, torch.zeros_like(leaf).detach())
@@ -141,7 +137,7 @@ def by_color(run: Engine, inputs: Tensor, axis: int) -> list[Tensor] | None:
     return parts
 
 
-def _remade(run: Engine, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
+def _remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
     if id(tensor) not in known:
         value = run.value(tensor)
         if value is None:

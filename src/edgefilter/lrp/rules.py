@@ -129,7 +129,11 @@ class _Blind(_Stabilized):
         total = layer.forward(ones, weight)
         stable = self._stable(total)
         single = len(total) == 1 and len(relevance) == len(inputs)
-        samples = zip(relevance.split(1), inputs.split(1), strict=True) if single else [(relevance, inputs)]
+        samples = (
+            zip(torch.split(relevance, 1), torch.split(inputs, 1), strict=True)
+            if single
+            else [(relevance, inputs)]
+        )
         result = torch.cat([self._back(layer, part / stable, weight, like) for part, like in samples])
         if present is None:
             return result

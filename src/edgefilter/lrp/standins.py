@@ -146,7 +146,11 @@ def with_gain(module: nn.Module) -> nn.Module:
         weight = weight * spread.reshape(len(weight), -1, *[1] * (weight.dim() - 2))
     else:
         weight = weight * gain.reshape(-1, *[1] * (weight.dim() - 1))
-    layer.__dict__ = {**module.__dict__, "_parameters": {**module._parameters, "weight": nn.Parameter(weight, requires_grad=False)}, "gain": None}
+    layer.__dict__ = {
+        **module.__dict__,
+        "_parameters": {**module._parameters, "weight": nn.Parameter(weight, requires_grad=False)},
+        "gain": None,
+    }
     return layer
 
 

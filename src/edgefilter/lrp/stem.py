@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgefilter.banks.bank import FilterBank
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
 
 from .image import by_color, colors, present
+from .linear_steps import linear_step, mixed
 from .rules import Pass
+from .run import Run
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
 from .steps import Step
-
-if TYPE_CHECKING:
-    from edgefilter.banks.bank import FilterBank
-
-    from .engine import Engine
 
 __all__ = ["Read", "Stem"]
 
@@ -129,7 +127,7 @@ class Stem:
         for read in self.reads:
             read.inputs = read.response = NOTHING
 
-    def takes(self, run: Engine, owner: nn.Module | None, *, near: bool) -> bool:
+    def takes(self, run: Run, owner: nn.Module | None, *, near: bool) -> bool:
         """Return whether a convolution is one to express: one that reads the image, or the one that was named.
 
         ``near`` says whether no other convolution lies between it and the image.
@@ -141,7 +139,7 @@ class Stem:
             return near and (self.path is None or _belongs(name, self.path))
         return owner is not None and name == self.path
 
-    def convolved(self, run: Engine, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
+    def convolved(self, run: Run, module: Any, inputs: Tensor, owner: nn.Module | None) -> Tensor:
         """Return the result of a convolution that is expressed by the bank."""
         name = run.modules.names.get(id(owner), run.modules.name)
         if self.reads and not (self.layer is None and run.is_near(inputs)):
@@ -151,17 +149,7 @@ class Stem:
             )
         if self.layer is not None:
             return self._of_layer(run, module, inputs, name.removesuffix(".conv"), owner)
-        images = run.leaf_of(inputs)
-        if len(inputs) != len(images) and inputs.dim() == images.dim():
-            raise UnsupportedModelError(
-                f"stem {name!r} must read whole images to be seen as a bank of filters; got {len(inputs)} pieces of "
-                f"{len(images)} images. Name another layer with layer=..."
-            )
-        if module.groups != 1:
-            raise UnsupportedModelError(
-                f"stem {name!r} must be a Conv2d with groups=1 to be seen as a bank of filters and a mixing; got "
-                f"groups={module.groups}. Name another layer with layer=..."
-            )
+        _check_readable(run, module, inputs, name)
         weight = module._parameters["weight"].detach()
         bank, wide, extra = supported(weight, self.bank, self.size, name)
         padding = (
@@ -184,9 +172,7 @@ class Stem:
             value = module.forward(inputs.detach())
         return mixed(run, module, mixing, parts, owner, value)
 
-    def _of_layer(
-        self, run: Engine, module: Any, inputs: Tensor, name: str, owner: nn.Module | None
-    ) -> Tensor:
+    def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
         assert self.layer is not None
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, self.layer.bank, None, None)
@@ -205,7 +191,7 @@ class Stem:
 
     def _without(
         self,
-        run: Engine,
+        run: Run,
         module: Any,
         inputs: Tensor,
         owner: nn.Module | None,
@@ -214,8 +200,6 @@ class Stem:
         padding: Any,
     ) -> Tensor:
         """Return the result of a convolution without the responses of some colors and filters."""
-        from .functions.linear import linear_step
-
         assert self.silenced is not None
         shares, axis = colors(run, inputs)
         gone, lost = self.silenced(shares.shape[1], bank)
@@ -248,7 +232,7 @@ class Stem:
                 value = module.forward(given)
         return linear_step(run, module, inputs, 1, owner, value)
 
-    def _filtered(self, run: Engine, filters: Any, inputs: Tensor, bank: FilterBank, name: str) -> Tensor:
+    def _filtered(self, run: Run, filters: Any, inputs: Tensor, bank: FilterBank, name: str) -> Tensor:
         """Return the responses, color by color where colors are mixed before the bank."""
         shares, axis = colors(run, inputs)
         filters.__dict__["present"] = present(run, inputs)
@@ -280,30 +264,19 @@ class Stem:
         return run.step(Step, module, (response,), value.flatten(1, 2), hook=Pass(), from_image=False)
 
 
-def mixed(
-    run: Engine, module: Any, mixing: Tensor, response: Tensor, owner: nn.Module | None, value: Tensor
-) -> Tensor:
-    """Return the value of a convolution as a mixing of responses."""
-    from .functions.linear import linear_step
-
-    copies = response.shape[1] // mixing.shape[1]
-    weight = mixing.repeat(1, copies, 1, 1) if copies > 1 else mixing
-    pointwise = layer_like(
-        nn.Conv2d,
-        weight.to(response),
-        module._parameters.get("bias"),
-        in_channels=weight.shape[1],
-        out_channels=len(weight),
-        kernel_size=(1, 1),
-        stride=(1, 1),
-        padding=(0, 0),
-        dilation=(1, 1),
-        groups=1,
-        padding_mode="zeros",
-        transposed=False,
-        output_padding=(0, 0),
-    )
-    return linear_step(run, pointwise, response, 1, owner, value)
+def _check_readable(run: Run, module: Any, inputs: Tensor, name: str) -> None:
+    """Refuse a convolution that cannot be seen as a bank of filters and a mixing."""
+    images = run.leaf_of(inputs)
+    if len(inputs) != len(images) and inputs.dim() == images.dim():
+        raise UnsupportedModelError(
+            f"stem {name!r} must read whole images to be seen as a bank of filters; got {len(inputs)} pieces of "
+            f"{len(images)} images. Name another layer with layer=..."
+        )
+    if module.groups != 1:
+        raise UnsupportedModelError(
+            f"stem {name!r} must be a Conv2d with groups=1 to be seen as a bank of filters and a mixing; got "
+            f"groups={module.groups}. Name another layer with layer=..."
+        )
 
 
 def _belongs(name: str, path: str) -> bool:

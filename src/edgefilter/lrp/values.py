@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from edgefilter.stems.reading import tensors_in
-
-if TYPE_CHECKING:
-    from .steps import Step
 
 __all__ = ["Linear", "Recipe", "Value", "replaced", "tensors_in"]
 
@@ -78,7 +75,7 @@ class Value:
         self.linear: Linear | None = None
         self.recipe: Recipe | None = None
         self.squashes: tuple[Tensor, str] | None = None
-        self.step: Step | None = None
+        self.step: Any = None
         self.parts: Tensor | None = None
         self.viewed = False
         self.readers: list[bool | Value] = []

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zennit import types
 
+from edgefilter.lrp.gates import ACTIVATED, CLIPPED, SOFTMAX, SQUASHED
 from edgefilter.lrp.standins import Passing, activation, of_function
 from edgefilter.lrp.steps import Softmax, Step
 
-from .table import ACTIVATED, CLIPPED, SOFTMAX, SQUASHED, Call, methods, rule_for
+from .table import Call, methods, rule_for
 
 __all__ = ["MONOTONE"]
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from zennit import types
 
+from edgefilter.lrp.gates import SQUASHED
 from edgefilter.lrp.standins import Average, AveragePool, of_function
 from edgefilter.lrp.steps import Step
 from edgefilter.lrp.values import Recipe
 
-from .table import SQUASHED, Call, methods, rule_for
+from .table import Call, methods, rule_for
 
 __all__ = ["average_step", "averaged"]
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from zennit import types
 
+from edgefilter.lrp.gates import CLIPPED
 from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.standins import Passing
 from edgefilter.lrp.steps import Step
 
-from .table import CLIPPED, Call, methods, rule_for
+from .table import Call, methods, rule_for
 
 __all__ = ["pooling"]
 

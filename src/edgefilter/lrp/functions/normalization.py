@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from zennit import types
 
 from edgefilter.errors import UnsupportedModelError
+from edgefilter.lrp.linear_steps import merged
 from edgefilter.lrp.modules import bare_twin
 from edgefilter.lrp.rules import Pass, Rule
 from edgefilter.lrp.standins import Affine, of_function
 from edgefilter.lrp.steps import Step
 
-from .linear import merged
 from .table import Call, rule_for
 
 __all__ = ["batch_norm"]

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgefilter.lrp.gates import SQUASHED, stronger
+from edgefilter.lrp.linear_steps import merged
 from edgefilter.lrp.standins import Affine, Passing, of_function
 from edgefilter.lrp.steps import Bilinear
 from edgefilter.lrp.values import Recipe
 
-from .linear import merged
-from .table import SQUASHED, Call, methods, rule_for, stronger
+from .table import Call, methods, rule_for
 
 __all__ = ["scaled"]
 

@@ -73,7 +73,7 @@ def padding(call: Call) -> Any:
     """Add a border: what is copied sends its relevance back, constants get none."""
     result = call.run.rearranged(call)
     known = call.run.known(result)
-    if not call.run.conserves or known.from_image:
+    if not call.run.conserves or known.from_image or known.recipe is None:
         return result
     return _without_constants(call, result, border(known.recipe))
 
@@ -107,7 +107,7 @@ def joining(call: Call) -> Any:
 
 def _without_constants(call: Call, result: Tensor, mask: Tensor) -> Tensor:
     """Return values among which are constants, whose relevance the other ones get."""
-    run, known = call.run, call.run.value(result)
+    run, known = call.run, call.run.known(result)
     if not run.conserves or bool(mask.all()):
         return result
     module = of_function(Passing, lambda inputs: inputs)

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgefilter.lrp.linear_steps import merged
 from edgefilter.lrp.standins import Affine, sum_of
 from edgefilter.lrp.steps import Summing
 from edgefilter.lrp.values import Recipe
 
-from .linear import merged
 from .table import Call, rule_for
 
 __all__ = ["added"]

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from edgefilter.lrp.engine import Engine
+from edgefilter.lrp.run import Run
 
 __all__ = [
-    "ACTIVATED",
-    "CLIPPED",
     "INPLACE",
     "NATIVE",
-    "SOFTMAX",
-    "SQUASHED",
     "TABLE",
     "Call",
     "methods",
     "rule_for",
-    "stronger",
 ]
-
-# How much a tensor looks like the gate in a product.
-ACTIVATED, CLIPPED, SQUASHED, SOFTMAX = 1, 2, 3, 4
 
 TABLE: dict[Callable[..., Any], Callable[[Call], Any]] = {}
 
@@ -37,18 +28,10 @@ INPLACE: dict[Callable[..., Any], Callable[..., Any]] = {}
 NATIVE: set[Callable[..., Any]] = set()
 
 
-def stronger(run: Engine, first: Tensor, second: Tensor, *, least: int = ACTIVATED) -> Tensor | None:
-    """Return the factor that looks more like a gate, at least as much as that; None if none does."""
-    gates = [gate if (gate := run.known(factor).gate) >= least else 0 for factor in (first, second)]
-    if gates[0] == gates[1]:
-        return None
-    return first if gates[0] > gates[1] else second
-
-
 class Call(NamedTuple):
     """A function call that the image has a part in."""
 
-    run: Engine
+    run: Run
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
