@@ -292,14 +292,29 @@ class ConservingNorm(Rule):
         """Return the relevance of the summands of a sum."""
         parts = inputs if steady else tuple(positive(values) for values in inputs)
         total = sum(parts[1:], start=parts[0])
-        size = sum((values.abs() for values in parts[1:]), start=parts[0].abs())
-        least = size.mul_(ROUNDING * _precision(total)).clamp_(min=_tiny(total))
-        dead = least.sub_(total.abs()) >= 0
+        dead = _dead(parts, total)
         ratio = torch.div(relevance, total, out=total)
         shares = tuple(values * ratio for values in parts)
-        if bool(dead.any()):
+        if dead is not None:
             _share_by_size(shares, inputs, relevance, dead)
         return shares
+
+
+def _dead(parts: Sequence[Tensor], total: Tensor) -> Tensor | None:
+    """Return where a sum is no more than rounding; None if it is more everywhere."""
+    unit, size = ROUNDING * _precision(total), total.abs()
+    ranges = [torch.aminmax(values) for values in parts]
+    most = sum(
+        (torch.maximum(-low, high) for low, high in ranges[1:]),
+        start=torch.maximum(-ranges[0].min, ranges[0].max),
+    )
+    if bool(size.amin() > (unit * most).clamp(min=_tiny(total))):
+        return None
+    least = (
+        sum((values.abs() for values in parts[1:]), start=parts[0].abs()).mul_(unit).clamp_(min=_tiny(total))
+    )
+    dead = size <= least
+    return dead if bool(dead.any()) else None
 
 
 def _share_by_size(

@@ -48,6 +48,9 @@ class LinearMap:
         self.weight = self._parameter("weight")
         self.bias = self._parameter("bias")
 
+    def suit(self, inputs: Tensor) -> None:
+        """Bring the weight to the layout of the inputs, once for all that a rule does with it."""
+
     def _parameter(self, name: str) -> Tensor | None:
         value = self.module._parameters.get(name)
         return None if value is None else value.detach()
@@ -158,6 +161,10 @@ class _Convolution(_Operator):
 
     def of_rows(self, rows: Tensor, inputs: Tensor) -> Tensor:
         return rows.view(len(inputs), *inputs.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def suit(self, inputs: Tensor) -> None:
+        if self.weight is not None:
+            self.weight = _in_layout(self.weight, inputs)
 
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
         module, padding = self.module, self._padding()

@@ -98,6 +98,7 @@ class Step:
         if not isinstance(self.hook, Rule):
             return (by_module(module, self.hook, inputs, relevance),)
         layer = linear_map(module)
+        layer.suit(inputs)
         if not self.keeps_bias:
             layer.bias = None
         return (in_pieces(self.hook, layer, inputs, relevance),)
