@@ -178,10 +178,10 @@ class Stem:
             return self._without(run, module, inputs, owner, self.layer.bank, None, None)
         module.__class__ = FilterBankConv2d
         parts = self._filtered(run, module, inputs, self.layer.bank, name)
+        if parts is self.reads[-1].response and parts.shape[1] == module.out_channels:
+            return parts
         with torch.no_grad():
             value = module.forward(inputs.detach())
-        if parts.shape == value.shape and torch.equal(parts, value):
-            return parts
         count = parts.shape[1] // value.shape[1]
         together = of_function(Average, lambda every: torch.unflatten(every, 1, (count, -1)).sum(1))
         hook = run.modules.hook(together)
