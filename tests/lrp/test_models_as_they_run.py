@@ -569,7 +569,7 @@ RANDOM = {
     "F.alpha_dropout": lambda h: F.alpha_dropout(h, 0.5, training=True),
     "torch.dropout": lambda h: torch.dropout(h, 0.5, True),
     "noise": lambda h: h + torch.randn(h.shape, dtype=h.dtype),
-    "noise from NumPy": lambda h: h + torch.from_numpy(np.random.normal(size=h.shape)),
+    "noise from NumPy": lambda h: h + torch.from_numpy(np.random.normal(size=h.shape)),  # noqa: NPY002 - what users call
     "F.rrelu, training": lambda h: F.rrelu(h, training=True),
 }
 

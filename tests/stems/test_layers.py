@@ -370,3 +370,28 @@ def test_bad_argument_is_refused_in_the_house_words(case):
 def test_no_output_channels_are_refused():
     with pytest.raises(ValueError, match="out_channels must be an integer >= 1; got 0"):
         EdgeFilterConv2d(3, 0, "sobel")
+
+
+def test_a_training_step_on_unfrozen_kernels_raises_at_the_next_call():
+    """The layer neither answers with changed kernels nor folds them, and a conversion does not hide the change."""
+    layer = EdgeFilterConv2d(3, 4, "sobel").requires_grad_(True)
+    images = torch.rand(2, 3, 6, 6)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    layer(images).sum().backward()
+    optimizer.step()
+    for changed in (layer, layer.double().float()):
+        with pytest.raises(RuntimeError, match="must stay as they are"):
+            changed(images)
+        with pytest.raises(RuntimeError, match="must stay as they are"):
+            changed.fold()
+
+
+def test_a_step_that_leaves_the_kernels_alone_is_no_change():
+    """Frozen kernels stay, whatever is written into the mixing."""
+    layer = EdgeFilterConv2d(3, 4, "sobel")
+    images = torch.rand(2, 3, 6, 6)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, weight_decay=0.1)
+    layer(images).sum().backward()
+    optimizer.step()
+    layer.load_state_dict(layer.state_dict())
+    assert layer(images).shape == (2, 4, 4, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,11 @@ from edgefilter.banks.presets import get_bank
 from .padding import Padding, clean_padding, clean_padding_mode, convolution, divide_padding
 
 __all__ = ["EdgeFilterBank2d", "EdgeFilterConv2d", "as_bank", "copy_bias"]
+
+
+_SEEN: WeakKeyDictionary[EdgeFilterBank2d, int] = (
+    WeakKeyDictionary()
+)  # version of the kernels that were looked at
 
 
 class EdgeFilterBank2d(nn.Module):
@@ -96,7 +102,12 @@ class EdgeFilterBank2d(nn.Module):
         self.conv.reset_parameters = _keep_kernels  # type: ignore[method-assign]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Filter images of shape (N, C, H, W) to responses of shape (N, C*K, H', W')."""
+        """Filter images of shape (N, C, H, W) to responses of shape (N, C*K, H', W').
+
+        Raises RuntimeError if a training step or other weights changed the kernels.
+        """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            self._check_if_written()
         responses: Tensor = self.conv(images if self.pad is None else self.pad(images))
         return responses
 
@@ -134,6 +145,16 @@ class EdgeFilterBank2d(nn.Module):
         if exact:
             self._restore_kernels()
         return self
+
+    @torch.jit.unused
+    def _check_if_written(self) -> None:
+        """Look at the kernels if something wrote into them since the last look."""
+        weight = self.conv.weight
+        traced = torch.compiler.is_compiling() or not isinstance(weight, nn.Parameter)
+        if traced or weight.is_meta or weight.is_inference() or weight._version == _SEEN.get(self):
+            return
+        self.check_kernels()
+        _SEEN[self] = weight._version
 
     def _holds_kernels(self) -> bool:
         weight = self.conv.weight.detach()
@@ -277,6 +298,7 @@ class EdgeFilterConv2d(nn.Module):
             from side to side.
         """
         filters, mixing = self.filters, self.mixing
+        filters.check_kernels()
         with torch.random.fork_rng(devices=()):  # a layer draws weights before it gets its own
             conv = convolution(
                 (filters.in_channels, mixing.out_channels),
