@@ -73,7 +73,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
     Notes
     -----
-    A monotone function at the very end of the model (sigmoid, softmax, log-softmax, softplus) is left out: the logit
+    A monotone function at the very end of the model (sigmoid, softmax, log-softmax, softplus, tanh, log, exp) is left out: the logit
     before it is explained. What the last affine map adds to the output, whatever the image, is the ``base`` and in no score.
     Under a Zennit composite of your own biases keep the share that its rules give them.
 
