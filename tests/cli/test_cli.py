@@ -12,10 +12,12 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms.functional import to_tensor
 from typer.testing import CliRunner
 
 import edgefilter as ef
 from edgefilter import cli
+from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.loading import load_classifier
 from edgefilter.photos import read_photo
 
@@ -40,6 +42,40 @@ def photo(tmp_path, monkeypatch):
     values = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(values).save("photo.jpg")
     return "photo.jpg"
+
+
+class Standardized(torch.nn.Conv2d):
+    """A convolution that standardizes its weights in each call, and cannot be replaced by a bank and a mixing."""
+
+    def forward(self, inputs):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(inputs, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+@pytest.fixture
+def small_classifier(monkeypatch):
+    """Have the commands load a small network of chosen last layers, on photos of 12 pixels."""
+
+    def offer(*end, outputs=2):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            layers = [
+                Standardized(3, 4, 3),
+                torch.nn.ReLU(),
+                torch.nn.Flatten(),
+                torch.nn.Linear(400, outputs),
+            ]
+        network = torch.nn.Sequential(*layers, *end).eval()
+
+        def preprocess(picture):
+            return to_tensor(picture.resize((12, 12)))[None]
+
+        names = tuple(f"class {place}" for place in range(outputs))
+        classifier = Classifier(network, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
+        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
+        return classifier
+
+    return offer
 
 
 @pytest.fixture
@@ -76,7 +112,7 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     classifier = load_classifier(MODEL, weights)
-    attribution = ef.EdgeFilterAttribution(ef.replace_stem(classifier.model))
+    attribution = ef.EdgeFilterAttribution(classifier.model)
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3)
     check = ef.causal_check(attribution, inputs, explanation)
@@ -150,11 +186,34 @@ def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
     assert refused(result, "got 'laws_7', which is 7x7. Use --bank complete.")
 
 
+def test_network_whose_stem_cannot_be_replaced_is_explained(run, folders, small_classifier):
+    """By all commands; of a comparison, only what needs the bank as a layer is missing."""
+    network = small_classifier().model
+    with pytest.raises(ValueError, match="Standardized, which gives another output"):
+        ef.replace_stem(network)
+    photo = "photos/other/0.png"
+    for bank in ((), ("--bank", "frei_chen")):
+        result = run("explain", photo, "--json", "-", "--out", f"{len(bank)}.png", *bank)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert found["conserved_share"] == pytest.approx(1, abs=1e-5)
+        assert found["filters"] == (ef.get_bank("frei_chen") if bank else ef.complete_bank(3)).names
+    assert "9 dimensions. Use --bank" in run("explain", photo, "--bank", "sobel").stderr
+    assert run("check", photo).stdout.splitlines()[1].split()[:3] == ["0", "FilterBankConv2d", "WSquare"]
+    assert run("profile", folders).exit_code == 0
+    names = ("--methods", "edgefilter,sobel", "--metrics", "infidelity,parts")
+    result = run("compare", photo, *names)
+    assert result.exit_code == 0, result.output
+    table = json.loads(Path("comparison/comparison.json").read_text(encoding="utf-8"))
+    assert table["pixel"][0]["infidelity"] >= 0
+    assert [failure["table"] for failure in table["failures"]] == ["parts"]
+
+
 def test_network_without_a_stem_is_not_blamed_on_the_bank(run, photo, weights, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("no stem here")
 
-    monkeypatch.setattr("edgefilter.cli.answer.replace_stem", fail)
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "_propagator", fail)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
     assert refused(result, "Error: no stem here")
 
@@ -177,7 +236,7 @@ def test_default_picture_is_named_after_image_and_target(run, photo, weights):
 
 
 def test_existing_picture_is_refused_before_the_computation(run, photo, weights, monkeypatch):
-    monkeypatch.setattr("edgefilter.cli.answer.replace_stem", lambda *_: pytest.fail("the computation began"))
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "explain", lambda *_: pytest.fail("the computation began"))
     Path("photo_explanation.png").write_text("old")
     assert refused(run("explain", photo, "--model", MODEL, "--weights", weights), "which exists")
 
@@ -400,7 +459,7 @@ def test_check_lists_the_rule_of_every_operation(run, photo, weights):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["operation", "kind", "rule", "received", "handed", "on"]
-    assert lines[1].split()[:3] == ["features.0.filters", "FilterBankConv2d", "WSquare"]
+    assert lines[1].split()[:3] == ["features.0", "FilterBankConv2d", "WSquare"]
     assert lines[-1].startswith("SqueezeNet: ")
 
 

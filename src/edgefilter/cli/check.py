@@ -22,16 +22,13 @@ def check(
     from edgefilter.classifiers.loading import load_classifier
     from edgefilter.photos import demo_photo, read_photo
 
-    from .answer import expressed
-
     with stage(USAGE):
         check_composite(composite)
         photo = demo_photo() if image is None else read_photo(image)
         with new_console(stderr=True).status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights)
     with stage(FAILURE):
-        model_with_bank = expressed(classifier.model, None)
-        report = check_model(model_with_bank, classifier.preprocess(photo), composite=composite)
+        report = check_model(classifier.model, classifier.preprocess(photo), composite=composite)
         if not report.supported:
             raise RuntimeError(str(report))
     typer.echo(str(report))

@@ -84,7 +84,7 @@ def explain(
     from edgefilter.classifiers.loading import load_classifier
     from edgefilter.photos import demo_photo, read_photo
 
-    from .answer import as_json, expressed, find_answer
+    from .answer import as_json, find_answer
     from .tables import print_answer
 
     spinner = new_console(stderr=True, quiet=quiet)
@@ -98,13 +98,10 @@ def explain(
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
         files = _files(image, index, out, json_out, force)
-    with spinner.status("Explaining ..."):
-        with stage(FAILURE if chosen is None else USAGE):
-            explained = expressed(classifier.model.to(place), chosen)
-        with stage(FAILURE):
-            inputs = classifier.preprocess(photo).to(place)
-            attribution = EdgeFilterAttribution(explained, composite)
-            answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
+    with spinner.status("Explaining ..."), stage(FAILURE if chosen is None else USAGE):
+        inputs = classifier.preprocess(photo).to(place)
+        attribution = EdgeFilterAttribution(classifier.model.to(place), composite, bank=chosen)
+        answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
     with stage(FAILURE):
         if files.picture:
             with spinner.status("Drawing ..."):

@@ -41,7 +41,7 @@ class Case:
     images: Tensor
     targets: list[int]
     plain: nn.Module
-    banked: nn.Module
+    banked: Callable[[], nn.Module]  # with the filter bank as a layer
     steps: int
     samples: int
     seed: int
@@ -161,7 +161,7 @@ def _randomisation(case: Case) -> dict[str, Sequence[float]]:
             "Leave the metric out."
         )
     case = case.few()
-    known = _AsFloat(case.banked, case.images.dtype)
+    known = _AsFloat(case.banked(), case.images.dtype)
 
     def explain(model: Any, inputs: Array, targets: Array, **_: Any) -> Array:
         if model is known:

@@ -17,7 +17,7 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
 
-from .network import fingerprint_of, outputs_of, with_bank
+from .network import fingerprint_of, on_device, outputs_of
 from .photos import check_place, find_photos
 from .results import FolderProfile
 from .run import Run
@@ -116,18 +116,19 @@ def profile_folder(
     photos = find_photos(Path(folder), limit)
     outputs = outputs_of(photos.classes, classifier, target)
     check_place(Path(out), photos.folder)
-    model = with_bank(classifier.model, bank).to(device)
+    model = on_device(classifier.model, device)
+    attribution = EdgeFilterAttribution(model, composite, bank=bank)
     settings = {
         "photos": photos.fingerprint,
         "model": classifier.name,
-        "weights": fingerprint_of(model),
+        "weights": fingerprint_of(model, bank),
         "composite": composite or DEFAULT,
         "by": by,
         "target": "predicted" if outputs is None else "label",
         "limit": limit,
         "pixels": pixels,
     }
-    run = Run(photos, classifier, EdgeFilterAttribution(model, composite), outputs, settings, device)
+    run = Run(photos, classifier, attribution, outputs, settings, device)
     run.begin(Path(out), overwrite)
     run.go(batch_size, workers, save_every, progress)
     return run.end()
