@@ -132,6 +132,32 @@ def test_shipped_networks_are_explained_with_their_own_filters(run, photo, name)
     assert run("check", photo, "--model", name).exit_code == 0
 
 
+@pytest.mark.parametrize("end", [(), (torch.nn.Sigmoid(),)])
+def test_a_single_logit_has_its_sigmoid_as_probability(run, photo, small_classifier, monkeypatch, end):
+    """In tables, JSON and the picture's title, for logits of both signs; a sigmoid at the end is not applied twice."""
+    classifier = small_classifier(*end, outputs=1)
+    titles = []
+    draw = ef.Explanation.plot
+    monkeypatch.setattr(
+        ef.Explanation, "plot", lambda *a, **options: titles.append(options["title"]) or draw(*a, **options)
+    )
+    last = classifier.model[3]
+    for bias in (-1.0, 1.5):
+        last.bias.data.fill_(bias)
+        with torch.no_grad():
+            logit = float(classifier.model[:4](classifier.preprocess(read_photo(photo))))
+        probability = 1 / (1 + np.exp(-logit))
+        result = run("explain", photo, "--json", "n.json", "--force")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines()[2].split() == ["class", "0", f"{probability:.1%}", f"{logit:.2f}"]
+        assert titles.pop().startswith(f"class 0: logit {logit:.2f}, probability {probability:.1%}")
+        found = json.loads(Path("n.json").read_text(encoding="utf-8"))
+        assert found["explained"]["probability"] == pytest.approx(probability, abs=1e-6)
+        (prediction,) = found["predictions"]
+        assert prediction["probability"] == pytest.approx(probability, abs=1e-6)
+        assert prediction["logit"] == pytest.approx(logit, abs=1e-5)
+
+
 def test_json_goes_to_a_file_and_quiet_prints_nothing(run, photo, weights):
     arguments = ("explain", photo, "--model", MODEL, "--weights", weights, "--json", "n.json", "--quiet")
     result = run(*arguments, "--out", "p.svg")

@@ -61,6 +61,8 @@ def find_answer(
     with torch.no_grad():
         logits = attribution.model(inputs)[0].cpu()
     explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index)
+    if len(logits) == 1:
+        logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
     drops = _drops(attribution, inputs, explanation, rows)
     return Answer(classifier, logits, explanation, drops, _bank_of(attribution, inputs), inputs)
 
@@ -115,7 +117,16 @@ def _drops(
 def explained_class(answer: Answer) -> tuple[int, float]:
     """Return the index of the explained class, and its probability."""
     target: int = answer.explanation.target[0]
-    return target, float(answer.logits.softmax(0)[target])
+    return target, float(_probabilities(answer)[target])
+
+
+def _probabilities(answer: Answer) -> torch.Tensor:
+    """Return the probability of each class; a network of one logit, trained as a binary classifier, means its sigmoid."""
+    if len(answer.logits) == 1:
+        return answer.logits.sigmoid()
+    if answer.explanation.left_out in ("sigmoid", "softmax"):
+        return answer.logits
+    return answer.logits.softmax(0)
 
 
 def conserved(explanation: Explanation) -> float | None:
@@ -127,7 +138,7 @@ def conserved(explanation: Explanation) -> float | None:
 def best_classes(answer: Answer) -> list[dict[str, Any]]:
     """Return the three classes with the largest outputs."""
     best = answer.logits.topk(min(3, len(answer.logits)))
-    shares = answer.logits.softmax(0)
+    shares = _probabilities(answer)
     return [
         {
             "index": i,

@@ -79,7 +79,7 @@ def compare(
     -----
     ``infidelity`` (Captum): random half of 8 x 8 patches set to 0, scaled at best (``normalize=True``).
     ``sensitivity_max`` (Captum): two noisy copies within 0.02 of each of the first 8 images.
-    ``pixel_flipping`` (Quantus): mean probability of the target while values are set to 0, the highest scores first
+    ``pixel_flipping`` (Quantus): mean probability of the target (of a single logit, its sigmoid) while values are set to 0, the highest scores first
     (``flip_most_first``), the lowest first (``flip_least_first``), and the difference of both.
     ``faithfulness_correlation`` (Quantus): random eighths of the values set to 0.
     ``sparseness`` (Quantus): Gini index of absolute scores.
