@@ -84,7 +84,8 @@ class ScoreTable(str, Enum):
 Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
 Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run.")
+    Path | None,
+    typer.Option(help="Its weights: a .safetensors, .pt, .pth or .ckpt file. Code in it is never run."),
 ]
 Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
 Target = Annotated[
