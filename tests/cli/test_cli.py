@@ -158,6 +158,28 @@ def test_a_single_logit_has_its_sigmoid_as_probability(run, photo, small_classif
         assert prediction["logit"] == pytest.approx(logit, abs=1e-5)
 
 
+def test_a_dark_photo_of_16_bits_is_one_line_of_warning(run, small_classifier, tmp_path, monkeypatch):
+    """The result is what it would be in 8 bits; with --bits 16 the photo stays dark, without a word."""
+    monkeypatch.chdir(tmp_path)
+    small_classifier()
+    gray = np.random.default_rng(0).integers(0, 256, (12, 12))
+    gray[0, 0] = 255
+    for name, values in {
+        "8": gray.astype(np.uint8),
+        "12": np.round(gray * 4095 / 255).astype(np.uint16),
+    }.items():
+        Image.fromarray(values).save(f"{name}.png")
+    plain, bright, dark = (
+        run("explain", *arguments, "--json", "-")
+        for arguments in (("8.png",), ("12.png",), ("12.png", "--bits", 16))
+    )
+    assert (plain.stderr, dark.stderr) == ("", "")
+    assert bright.stderr.startswith("Warning: image '12.png' has room for 16 bits, but no value above 4095")
+    assert bright.stderr.count("\n") == 1
+    outputs = [json.loads(result.stdout)["output"][0] for result in (plain, bright, dark)]
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
 def test_json_goes_to_a_file_and_quiet_prints_nothing(run, photo, weights):
     arguments = ("explain", photo, "--model", MODEL, "--weights", weights, "--json", "n.json", "--quiet")
     result = run(*arguments, "--out", "p.svg")

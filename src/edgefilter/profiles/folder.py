@@ -37,6 +37,7 @@ def profile_folder(
     by: Literal["label", "predicted"] = "label",
     target: Literal["label", "predicted"] | None = None,
     limit: int | None = None,
+    bits: int | None = None,
     pixels: bool = False,
     batch_size: int = 16,
     workers: int = 0,
@@ -70,6 +71,9 @@ def profile_folder(
         alphabetical order, as a network is trained with ImageFolder.
     limit : int, optional
         At most so many photos of each class, the first by name. Default: all.
+    bits : int, optional
+        The bits of gray photos of 16 bits, as in :func:`~edgefilter.photos.read_photo`. By default each photo goes by itself: pass
+        the bits that the camera has, so that all are scaled alike.
     pixels : bool, default: False
         Whether to keep the mean pixel map of each class, for aligned images.
     batch_size : int, default: 16
@@ -126,6 +130,7 @@ def profile_folder(
         "by": by,
         "target": "predicted" if outputs is None else "label",
         "limit": limit,
+        "bits": bits,
         "pixels": pixels,
     }
     run = Run(photos, classifier, attribution, outputs, settings, device)
