@@ -60,6 +60,14 @@ def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
         raise ValueError(
             f"bits must be a whole number from 1 to 16; got {bits!r}. Leave it out to go by the file."
         )
+    photo, bits_said, sure = _opened(path)
+    if photo.mode.startswith(("I", "F")):
+        photo = _gray16(photo, path, bits, bits_said, sure)
+    return _rgb(photo, path)
+
+
+def _opened(path: Path) -> tuple[Image.Image, int | None, bool]:
+    """Return a photo as it is stored, and what the file says of its bits; raise in clear words."""
     if path.is_dir():
         raise IsADirectoryError(f"image must be a file; got the folder {str(path)!r}. Name one photo in it.")
     try:
@@ -68,7 +76,7 @@ def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
             with Image.open(path) as image:
                 said = _said_bits(image)
                 image.load()
-                photo = _upright(image)
+                return _upright(image), *said
     except FileNotFoundError as cause:
         raise FileNotFoundError(
             f"image must be an existing file; got {str(path)!r}, which is not there. Check the path."
@@ -92,9 +100,6 @@ def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
             f"image must be complete; got {str(path)!r}, which is truncated or damaged ({cause}). "
             "Get the file again."
         ) from cause
-    if photo.mode.startswith(("I", "F")):
-        photo = _gray16(photo, path, bits, *said)
-    return _rgb(photo, path)
 
 
 def demo_photo() -> Image.Image:
@@ -179,7 +184,9 @@ def _said_bits(image: Image.Image) -> tuple[int | None, bool]:
         if isinstance(depth, int) and depth < 16:
             return depth, True
         return (most.bit_length() or None if isinstance(most, int) else None), False
-    scaled = image.format == "PPM" and any(tile[0] != "raw" for tile in image.tile)  # by Pillow, to 16 bits
+    scaled = image.format == "PPM" and any(
+        tile[0] != "raw" for tile in getattr(image, "tile", ())
+    )  # by Pillow, to 16 bits
     return (16, True) if scaled else (None, False)
 
 
