@@ -1,5 +1,7 @@
 """Photos are read as a viewer would show them, and bad files are refused in clear words."""
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -59,6 +61,89 @@ def test_gray_of_16_bits_is_scaled_not_clipped(tmp_path, name):
     values = np.array([[0, 128, 257, 32896, 65535]], dtype=np.uint16)
     path = save(tmp_path, Image.fromarray(values), name)
     assert pixels(path)[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def gray16(folder, values, name="photo.png", **options):
+    return save(folder, Image.fromarray(np.array([values], dtype=np.uint16)), name, **options)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 15])
+def test_gray_of_fewer_bits_is_scaled_by_the_fewest_that_hold_it(tmp_path, name, bits):
+    """With a warning that says so, and names the way out; half of the range is half of the light."""
+    white = 2**bits - 1
+    path = gray16(tmp_path, [0, white // 2, white], name)
+    with pytest.warns(
+        UserWarning, match=rf"no value above {white}: it is read as gray of {bits} bits.* Pass bits=16"
+    ):
+        assert pixels(path)[0, :, 0].tolist() == [0, 127, 255]
+    assert np.asarray(read_photo(path, bits=bits))[0, :, 0].tolist() == [0, 127, 255]
+    dark = [0, round(white // 2 * 255 / 65535), round(white * 255 / 65535)]
+    assert np.asarray(read_photo(path, bits=16))[0, :, 0].tolist() == dark
+
+
+def test_black_gray_of_16_bits_is_black(tmp_path):
+    assert (pixels(gray16(tmp_path, [0, 0, 0])) == 0).all()
+
+
+def test_the_highest_value_named_by_a_tiff_is_white(tmp_path):
+    """The tag MaxSampleValue; viewers need not heed it, hence the warning. One that is too low says nothing."""
+    with pytest.warns(UserWarning, match="gray of 12 bits"):
+        assert pixels(gray16(tmp_path, [0, 819], "photo.tif", tiffinfo={281: 4095}))[0, :, 0].tolist() == [
+            0,
+            51,
+        ]
+    with pytest.warns(UserWarning, match="gray of 10 bits"):
+        assert pixels(gray16(tmp_path, [0, 1023], "photo.tif", tiffinfo={281: 255}))[0, :, 0].tolist() == [
+            0,
+            255,
+        ]
+
+
+def test_tiff_of_12_bits_needs_no_guess(tmp_path):
+    """Two values of 12 bits, packed into 3 bytes: dark ones stay dark, without a warning."""
+    entries = [
+        (256, 4, 2),
+        (257, 4, 1),
+        (258, 3, 12),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 1),
+        (279, 4, 3),
+    ]
+    tags = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    low, high = 16, 273  # of 4095
+    packed = bytes([low >> 4, (low & 15) << 4 | high >> 8, high & 255])
+    path = tmp_path / "photo.tif"
+    path.write_bytes(
+        b"II*\0" + struct.pack("<I", 12) + packed + b"\0" + struct.pack("<H", len(entries)) + tags + bytes(4)
+    )
+    assert pixels(path)[0, :, 0].tolist() == [1, 17]
+
+
+def test_pgm_says_its_highest_value(tmp_path):
+    """Unless that is the one of 16 bits, which writers put there for any picture."""
+    path = tmp_path / "photo.pgm"
+    values = np.array([[0, 16, 273]], dtype=">u2")
+    path.write_bytes(b"P5 3 1 4095\n" + values.tobytes())
+    assert pixels(path)[0, :, 0].tolist() == [0, 1, 17]
+    path.write_bytes(b"P5 3 1 65535\n" + (values * 15).astype(">u2").tobytes())
+    with pytest.warns(UserWarning, match="no value above 4095: it is read as gray of 12 bits"):
+        assert pixels(path)[0, :, 0].tolist() == [0, 15, 255]
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        (8, r"bits must be at least 12 for .*go up to 4095; got 8. Pass bits=12"),
+        (17, "from 1 to 16; got 17. Leave"),
+    ],
+)
+def test_bits_that_do_not_hold_the_values_are_refused(tmp_path, bits, message):
+    with pytest.raises(ValueError, match=message):
+        read_photo(gray16(tmp_path, [0, 4095]), bits=bits)
 
 
 def test_float_tiff_is_refused(tmp_path):

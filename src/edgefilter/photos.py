@@ -13,27 +13,39 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 __all__ = ["demo_photo", "read_photo"]
 
+BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
 
-def read_photo(path: str | Path) -> Image.Image:
+
+def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
     """Read a photo from a file.
 
     Parameters
     ----------
     path : str or Path
         A file in any format that Pillow reads; of an animation the first frame.
+    bits : int, optional
+        How many bits the values of a gray file of 16 bits have: white is ``2**bits - 1``. Pass 12 for most X-rays and
+        CT, 16 for a picture that is dark. Default: what the file says, or else the fewest bits that hold all values,
+        with a warning where this is less than 16. Ignored for files of 8 bits.
 
     Returns
     -------
     photo : PIL.Image.Image
-        In mode RGB. The EXIF rotation is applied, transparency is laid on white, gray of 16 bits is scaled to 8, and
-        CMYK goes through its color profile where it has one.
+        In mode RGB. The EXIF rotation is applied, transparency is laid on white, gray of 16 bits is scaled to 8 (see
+        ``bits``), and CMYK goes through its color profile where it has one.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError, PermissionError
         If there is no such file, or it cannot be opened.
     ValueError
-        If it is not an image, is damaged, or is larger than Pillow's limit ``PIL.Image.MAX_IMAGE_PIXELS``.
+        If it is not an image, is damaged, is larger than Pillow's limit ``PIL.Image.MAX_IMAGE_PIXELS``, or has
+        values of more than ``bits``.
+
+    Warns
+    -----
+    UserWarning
+        If a gray file of 16 bits is taken for one of fewer.
 
     Examples
     --------
@@ -44,14 +56,27 @@ def read_photo(path: str | Path) -> Image.Image:
     (128, 128, 128)
     """
     path = Path(path)
+    if bits is not None and bits not in range(1, 17):
+        raise ValueError(
+            f"bits must be a whole number from 1 to 16; got {bits!r}. Leave it out to go by the file."
+        )
+    photo, bits_said, sure = _opened(path)
+    if photo.mode.startswith(("I", "F")):
+        photo = _gray16(photo, path, bits, bits_said, sure)
+    return _rgb(photo, path)
+
+
+def _opened(path: Path) -> tuple[Image.Image, int | None, bool]:
+    """Return a photo as it is stored, and what the file says of its bits; raise in clear words."""
     if path.is_dir():
         raise IsADirectoryError(f"image must be a file; got the folder {str(path)!r}. Name one photo in it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                said = _said_bits(image)
                 image.load()
-                return _rgb(_upright(image), path)
+                return _upright(image), *said
     except FileNotFoundError as cause:
         raise FileNotFoundError(
             f"image must be an existing file; got {str(path)!r}, which is not there. Check the path."
@@ -70,8 +95,6 @@ def read_photo(path: str | Path) -> Image.Image:
             f"image must have at most {Image.MAX_IMAGE_PIXELS} pixels; got {str(path)!r}, which claims more. "
             "Make it smaller: a network sees a few hundred pixels a side."
         ) from cause
-    except _UnconvertibleError:
-        raise
     except Exception as cause:  # Pillow's plugins raise OSError, SyntaxError, struct.error, EOFError, ...
         raise ValueError(
             f"image must be complete; got {str(path)!r}, which is truncated or damaged ({cause}). "
@@ -97,10 +120,6 @@ def demo_photo() -> Image.Image:
     return Image.fromarray(data.coffee())
 
 
-class _UnconvertibleError(ValueError):
-    """A photo that was read, but whose values have no one meaning as a picture."""
-
-
 def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF rotation, unless its tags are unreadable."""
     try:
@@ -110,8 +129,6 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _rgb(image: Image.Image, path: Path) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _gray16(image, path).convert("RGB")
     if image.mode == "CMYK":
         return _cmyk(image)
     if image.has_transparency_data:
@@ -120,21 +137,57 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
     try:
         return image.convert("RGB")
     except ValueError as cause:
-        raise _UnconvertibleError(
+        raise ValueError(
             f"image must be in a color mode that converts to RGB; got {str(path)!r} in mode {image.mode}. "
             "Save it as an RGB or gray picture."
         ) from cause
 
 
-def _gray16(image: Image.Image, path: Path) -> Image.Image:
-    """Scale 16 bits to 8: Pillow's own conversion clips at 255."""
+def _gray16(image: Image.Image, path: Path, bits: int | None, said: int | None, sure: bool) -> Image.Image:
+    """Scale gray of up to 16 bits to 8: Pillow's own conversion clips at 255."""
     values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise _UnconvertibleError(
-            f"image must hold values of 8 or 16 bits; got {str(path)!r} with values from {values.min()} to "
-            f"{values.max()} in mode {image.mode}. Scale it and save it as 8 bits."
+    least, most = values.min(), values.max()
+    if image.mode == "F" or least < 0 or most > 65535:
+        raise ValueError(
+            f"image must hold values of 8 or 16 bits; got {str(path)!r} with values from {least} to "
+            f"{most} in mode {image.mode}. Scale it and save it as 8 bits."
         )
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    fewest = int(most).bit_length()
+    if bits is not None and fewest > bits:
+        raise ValueError(
+            f"bits must be at least {fewest} for {str(path)!r}, whose values go up to {most}; got {bits}. "
+            f"Pass bits={fewest}, or leave it out."
+        )
+    if bits is None:
+        bits = said if said is not None and said >= fewest else max(fewest, 8) if fewest else 16
+        if bits < 16 and not (sure and bits == said):
+            warnings.warn(
+                f"image {str(path)!r} has room for 16 bits, but no value above {most}: it is read as gray of {bits} bits, "
+                f"{2 ** (16 - bits)} times as bright. Pass bits=16 (--bits 16) if it is meant to be dark, or the "
+                "number of bits that the camera has, such as bits=12.",
+                UserWarning,
+                stacklevel=3,
+            )
+    white = 2**bits - 1
+    scaled = (values.astype(np.uint32) * 255 + white // 2) // white
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _said_bits(image: Image.Image) -> tuple[int | None, bool]:
+    """Return how many bits a file says that its gray values have, and whether that is sure; before it is loaded."""
+    if image.format == "TIFF":
+        tags: Any = image.getexif()
+        depth, most = (
+            value[0] if isinstance(value, tuple) else value
+            for value in map(tags.get, (BITS_PER_SAMPLE, MAX_SAMPLE_VALUE))
+        )
+        if isinstance(depth, int) and depth < 16:
+            return depth, True
+        return (most.bit_length() or None if isinstance(most, int) else None), False
+    scaled = image.format == "PPM" and any(
+        tile[0] != "raw" for tile in getattr(image, "tile", ())
+    )  # by Pillow, to 16 bits
+    return (16, True) if scaled else (None, False)
 
 
 def _cmyk(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """A classifier brings its weights, preprocessing and class names; files are checked and never run."""
 
+import argparse
 import pickle
 from pathlib import Path
 
@@ -71,13 +72,100 @@ def test_weights_from_a_file_give_the_same_output(tmp_path, small, suffix):
     assert classifier.class_names[967] == "espresso"
 
 
-@pytest.mark.parametrize("key", ["state_dict", "model"])
-def test_nested_state_dicts_and_data_parallel_prefixes_are_accepted(tmp_path, small, key):
-    state = {f"module.{name}": value for name, value in small.state_dict().items()}
-    torch.save({key: state, "epoch": 3}, tmp_path / "w.pth")
-    loaded = load_classifier("squeezenet1_1", tmp_path / "w.pth").model.state_dict()
-    for name, value in small.state_dict().items():
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def other(state):
+    return {name: value + 1 for name, value in state.items()}
+
+
+CHECKPOINTS = {
+    "DataParallel": lambda s: {
+        "state_dict": prefixed(s, "module."),
+        "epoch": 3,
+        "best_acc1": np.float64(71.5),
+    },
+    "DataParallel inside": lambda s: {name.replace("features.", "features.module."): s[name] for name in s},
+    "torch.compile": lambda s: prefixed(s, "_orig_mod."),
+    "torch.compile inside": lambda s: {name.replace(".3.", ".3._orig_mod."): s[name] for name in s},
+    "all wrappers at once": lambda s: {"model": prefixed(s, "model.module._orig_mod.backbone.")},
+    "Lightning": lambda s: {
+        "state_dict": prefixed(s, "model.") | {"criterion.weight": torch.ones(5)},
+        "epoch": 1,
+        "optimizer_states": [{"state": {0: {"step": torch.ones(())}}, "param_groups": []}],
+        "hyper_parameters": {"lr": 0.1},
+    },
+    "Lightning with an average": lambda s: {
+        "state_dict": prefixed(other(s), "ema_model.")
+        | prefixed(s, "model.")
+        | prefixed(other(s), "model_ema.")
+    },
+    "PyTorch's tutorial": lambda s: {
+        "model_state_dict": s,
+        "optimizer_state_dict": {"state": {}},
+        "loss": 0.1,
+    },
+    "torchvision's scripts": lambda s: {
+        "model_ema": other(s),
+        "model": s,
+        "args": argparse.Namespace(lr=0.1, output_dir=Path("out")),
+    },
+    "only an average": lambda s: {"ema": prefixed(s, "module.") | {"n_averaged": torch.ones(())}},
+    "an unusual name": lambda s: {"classifier_of_cats": s, "acc": 99.0},
+    "counted by a profiler": lambda s: (
+        s | {name: torch.ones(1) for name in ("total_ops", "features.0.total_ops", "features.0.total_params")}
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHECKPOINTS)
+def test_checkpoints_of_trainers_are_read(tmp_path, kind):
+    """With the number of classes that they have, and never the averaged or otherwise the wrong weights."""
+    state = torchvision.models.squeezenet1_1(num_classes=5).state_dict()
+    torch.save(CHECKPOINTS[kind](state), tmp_path / "w.ckpt")
+    loaded = load_classifier("squeezenet1_1", tmp_path / "w.ckpt").model.state_dict()
+    assert loaded.keys() == state.keys()
+    for name, value in state.items():
         assert_close(loaded[name], value, rtol=0, atol=0)
+
+
+def test_a_prefix_does_not_hide_the_side_outputs(tmp_path):
+    """Inception is built with them if the file has them, whatever stands in front."""
+    network = torchvision.models.inception_v3(num_classes=2, aux_logits=True, init_weights=False)
+    save_file(prefixed(network.state_dict(), "model."), tmp_path / "w.safetensors")
+    assert load_classifier("inception_v3", tmp_path / "w.safetensors").model.aux_logits
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: (
+                prefixed({name: s[name] for name in s if "classifier" not in name}, "body.")
+                | {"head": s["features.0.bias"]}
+            ),
+            r"2 tensors missing \(such as 'classifier.1.bias'\) under their common prefix 'body.'",
+        ),
+        (
+            lambda s: prefixed(s | {"extra.bias": torch.ones(1)}, "model."),
+            r"1 tensors it does not know \(such as 'extra.bias'\) under their common prefix 'model.'",
+        ),
+        (
+            lambda s: prefixed(s, "student.") | prefixed(s, "teacher."),
+            r"weights for it under the prefixes 'student.', 'teacher.'. Save the ones",
+        ),
+        (
+            lambda s: {"generator": s, "critic": s},
+            "must hold one state dict; got .* with 'generator', 'critic'",
+        ),
+        (lambda s: {"model": s | {"step": 3}}, "tensors only; got .* with a int at 'model', 'step'"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_name_the_prefix_and_what_is_missing(tmp_path, small, change, message):
+    torch.save(change(small.state_dict()), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=message):
+        load_classifier("squeezenet1_1", tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_lite0", "timm:mobilenetv3_small_050"])
@@ -128,7 +216,8 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
     (tmp_path / "v.pth").write_bytes(pickle.dumps(Bomb(mark)))
     for name in ("w.pt", "v.pth"):
         with pytest.raises(
-            ValueError, match=r"weights must hold nothing but tensors; got .* nothing was read"
+            ValueError,
+            match=r"weights must hold nothing but tensors; got .*(objects of builtins.getattr|is damaged).* nothing was read",
         ):
             load_classifier("squeezenet1_1", tmp_path / name)
     assert not mark.exists()
@@ -142,7 +231,11 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
         ("w.safetensors", b"no tensors", r"weights must be a readable .safetensors file; got .* anew"),
         ("w.pt", b"no tensors", r"weights must hold nothing but tensors; got .* damaged"),
         ("w.pt", b"", r"weights must be a readable .pt file; got"),
-        ("w.onnx", b"", r"weights must be a file of type .safetensors, .pt, .pth; got '.*w.onnx'"),
+        (
+            "w.onnx",
+            b"",
+            r"weights must be a file of type .safetensors, .pt, .pth, .ckpt, .bin, .tar; got '.*w.onnx'",
+        ),
     ],
 )
 def test_files_that_are_no_weights_are_refused(tmp_path, name, content, message):

@@ -12,10 +12,12 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms.functional import to_tensor
 from typer.testing import CliRunner
 
 import edgefilter as ef
 from edgefilter import cli
+from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.loading import load_classifier
 from edgefilter.photos import read_photo
 
@@ -40,6 +42,40 @@ def photo(tmp_path, monkeypatch):
     values = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(values).save("photo.jpg")
     return "photo.jpg"
+
+
+class Standardized(torch.nn.Conv2d):
+    """A convolution that standardizes its weights in each call, and cannot be replaced by a bank and a mixing."""
+
+    def forward(self, inputs):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(inputs, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+@pytest.fixture
+def small_classifier(monkeypatch):
+    """Have the commands load a small network of chosen last layers, on photos of 12 pixels."""
+
+    def offer(*end, outputs=2):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            layers = [
+                Standardized(3, 4, 3),
+                torch.nn.ReLU(),
+                torch.nn.Flatten(),
+                torch.nn.Linear(400, outputs),
+            ]
+        network = torch.nn.Sequential(*layers, *end).eval()
+
+        def preprocess(picture):
+            return to_tensor(picture.resize((12, 12)))[None]
+
+        names = tuple(f"class {place}" for place in range(outputs))
+        classifier = Classifier(network, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
+        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
+        return classifier
+
+    return offer
 
 
 @pytest.fixture
@@ -76,7 +112,7 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     classifier = load_classifier(MODEL, weights)
-    attribution = ef.EdgeFilterAttribution(ef.replace_stem(classifier.model))
+    attribution = ef.EdgeFilterAttribution(classifier.model)
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3)
     check = ef.causal_check(attribution, inputs, explanation)
@@ -94,6 +130,54 @@ def test_shipped_networks_are_explained_with_their_own_filters(run, photo, name)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["filters"] == list(ef.get_bank("edges").names)
     assert run("check", photo, "--model", name).exit_code == 0
+
+
+@pytest.mark.parametrize("end", [(), (torch.nn.Sigmoid(),)])
+def test_a_single_logit_has_its_sigmoid_as_probability(run, photo, small_classifier, monkeypatch, end):
+    """In tables, JSON and the picture's title, for logits of both signs; a sigmoid at the end is not applied twice."""
+    classifier = small_classifier(*end, outputs=1)
+    titles = []
+    draw = ef.Explanation.plot
+    monkeypatch.setattr(
+        ef.Explanation, "plot", lambda *a, **options: titles.append(options["title"]) or draw(*a, **options)
+    )
+    last = classifier.model[3]
+    for bias in (-1.0, 1.5):
+        last.bias.data.fill_(bias)
+        with torch.no_grad():
+            logit = float(classifier.model[:4](classifier.preprocess(read_photo(photo))))
+        probability = 1 / (1 + np.exp(-logit))
+        result = run("explain", photo, "--json", "n.json", "--force")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines()[2].split() == ["class", "0", f"{probability:.1%}", f"{logit:.2f}"]
+        assert titles.pop().startswith(f"class 0: logit {logit:.2f}, probability {probability:.1%}")
+        found = json.loads(Path("n.json").read_text(encoding="utf-8"))
+        assert found["explained"]["probability"] == pytest.approx(probability, abs=1e-6)
+        (prediction,) = found["predictions"]
+        assert prediction["probability"] == pytest.approx(probability, abs=1e-6)
+        assert prediction["logit"] == pytest.approx(logit, abs=1e-5)
+
+
+def test_a_dark_photo_of_16_bits_is_one_line_of_warning(run, small_classifier, tmp_path, monkeypatch):
+    """The result is what it would be in 8 bits; with --bits 16 the photo stays dark, without a word."""
+    monkeypatch.chdir(tmp_path)
+    small_classifier()
+    gray = np.random.default_rng(0).integers(0, 256, (12, 12))
+    gray[0, 0] = 255
+    for name, values in {
+        "8": gray.astype(np.uint8),
+        "12": np.round(gray * 4095 / 255).astype(np.uint16),
+    }.items():
+        Image.fromarray(values).save(f"{name}.png")
+    plain, bright, dark = (
+        run("explain", *arguments, "--json", "-")
+        for arguments in (("8.png",), ("12.png",), ("12.png", "--bits", 16))
+    )
+    assert (plain.stderr, dark.stderr) == ("", "")
+    assert bright.stderr.startswith("Warning: image '12.png' has room for 16 bits, but no value above 4095")
+    assert bright.stderr.count("\n") == 1
+    outputs = [json.loads(result.stdout)["output"][0] for result in (plain, bright, dark)]
+    assert outputs[0] == outputs[1] != outputs[2]
 
 
 def test_json_goes_to_a_file_and_quiet_prints_nothing(run, photo, weights):
@@ -150,11 +234,34 @@ def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
     assert refused(result, "got 'laws_7', which is 7x7. Use --bank complete.")
 
 
+def test_network_whose_stem_cannot_be_replaced_is_explained(run, folders, small_classifier):
+    """By all commands; of a comparison, only what needs the bank as a layer is missing."""
+    network = small_classifier().model
+    with pytest.raises(ValueError, match="Standardized, which gives another output"):
+        ef.replace_stem(network)
+    photo = "photos/other/0.png"
+    for bank in ((), ("--bank", "frei_chen")):
+        result = run("explain", photo, "--json", "-", "--out", f"{len(bank)}.png", *bank)
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert found["conserved_share"] == pytest.approx(1, abs=1e-5)
+        assert found["filters"] == (ef.get_bank("frei_chen") if bank else ef.complete_bank(3)).names
+    assert "9 dimensions. Use --bank" in run("explain", photo, "--bank", "sobel").stderr
+    assert run("check", photo).stdout.splitlines()[1].split()[:3] == ["0", "FilterBankConv2d", "WSquare"]
+    assert run("profile", folders).exit_code == 0
+    names = ("--methods", "edgefilter,sobel", "--metrics", "infidelity,parts")
+    result = run("compare", photo, *names)
+    assert result.exit_code == 0, result.output
+    table = json.loads(Path("comparison/comparison.json").read_text(encoding="utf-8"))
+    assert table["pixel"][0]["infidelity"] >= 0
+    assert [failure["table"] for failure in table["failures"]] == ["parts"]
+
+
 def test_network_without_a_stem_is_not_blamed_on_the_bank(run, photo, weights, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise ValueError("no stem here")
 
-    monkeypatch.setattr("edgefilter.cli.answer.replace_stem", fail)
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "_propagator", fail)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
     assert refused(result, "Error: no stem here")
 
@@ -177,7 +284,7 @@ def test_default_picture_is_named_after_image_and_target(run, photo, weights):
 
 
 def test_existing_picture_is_refused_before_the_computation(run, photo, weights, monkeypatch):
-    monkeypatch.setattr("edgefilter.cli.answer.replace_stem", lambda *_: pytest.fail("the computation began"))
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "explain", lambda *_: pytest.fail("the computation began"))
     Path("photo_explanation.png").write_text("old")
     assert refused(run("explain", photo, "--model", MODEL, "--weights", weights), "which exists")
 
@@ -400,7 +507,7 @@ def test_check_lists_the_rule_of_every_operation(run, photo, weights):
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["operation", "kind", "rule", "received", "handed", "on"]
-    assert lines[1].split()[:3] == ["features.0.filters", "FilterBankConv2d", "WSquare"]
+    assert lines[1].split()[:3] == ["features.0", "FilterBankConv2d", "WSquare"]
     assert lines[-1].startswith("SqueezeNet: ")
 
 

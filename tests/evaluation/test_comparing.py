@@ -16,7 +16,7 @@ from torch.testing import assert_close
 import edgefilter as ef
 from edgefilter.evaluation.comparison import FILES, PART_COLUMNS
 from edgefilter.evaluation.methods import METHODS, PARTS, Method
-from edgefilter.evaluation.metrics import METRICS, _area
+from edgefilter.evaluation.metrics import METRICS, _area, _AsFloat
 from edgefilter.plots.comparison import plot_comparison
 
 OF_QUANTUS = ["pixel_flipping", "faithfulness_correlation", "sparseness", "randomisation"]
@@ -105,6 +105,21 @@ def test_sobel_of_a_ramp_is_its_slope():
 
 def test_area_of_a_line_is_its_mean():
     assert_close(_area(np.array([[1.0, 0.5, 0.0], [1.0, 1.0, 1.0]])), np.array([0.5, 1.0]))
+
+
+def test_pixel_flipping_follows_the_sigmoid_of_a_single_logit(net, images):
+    """The softmax of one number would be 1 at every step, for the pixels of every score."""
+    pytest.importorskip("quantus")
+    last = net[-1]
+    single = nn.Sequential(*net[:-1], nn.Linear(last.in_features, 1).to(last.weight)).eval()
+    found = quick(single, images, methods=["edgefilter"], metrics=["pixel_flipping"], steps=2)
+    assert found.failures == ()
+    flips = found.values[found.values.metric == "flip_most_first"].value
+    assert ((flips > 0) & (flips < 1)).all()
+    with torch.no_grad():
+        wanted = single(images).double().sigmoid().flatten()
+    seen = _AsFloat(single, images.dtype)(images).double().softmax(1)[:, 0]
+    assert_close(seen, wanted, rtol=0, atol=1e-6)
 
 
 def test_a_seed_gives_the_same_numbers_again(net, images):

@@ -225,6 +225,16 @@ def test_network_with_a_bank_of_its_own_is_explained_with_it(photos, small_net, 
     assert chosen.profile.filters == tuple(ef.get_bank("frei_chen").names)
 
 
+def test_photos_of_few_bits_are_warned_of_once(photos, classifier, tmp_path):
+    """Unless their bits are given, by which all of them are scaled alike."""
+    for place, path in enumerate(sorted(photos.rglob("*.png"))):
+        Image.fromarray(np.full((12, 12), 300 + 100 * place, dtype=np.uint16)).save(path)
+    with pytest.warns(UserWarning, match="Further photos are read likewise") as found:
+        profiled(photos, classifier, tmp_path / "a")
+    assert len(found) == 1
+    assert profiled(photos, classifier, tmp_path / "b", bits=12).settings["bits"] == 12
+
+
 def test_reading_processes_change_nothing(photos, classifier, tmp_path):
     wanted = profiled(photos, classifier, tmp_path / "a")
     found = profiled(photos, classifier, tmp_path / "b", workers=1)

@@ -49,8 +49,9 @@ def load_classifier(
     name : str, default: "efficientnet_lite0"
         One of :func:`classifier_names`, or ``"timm:NAME"``.
     weights : str or Path, optional
-        A file of tensors: ``.safetensors``, or a state dict in ``.pt`` or ``.pth``. Code in it is never run. The number
-        of classes is taken from it. Default: the network's own ImageNet weights, downloaded where necessary; those
+        A file of tensors: ``.safetensors``, or a state dict or checkpoint of a trainer in ``.pt``, ``.pth``, ``.ckpt``,
+        ``.bin`` or ``.tar``. Code in it is never run. The number of classes is taken from it. Prefixes such as ``module.``,
+        ``_orig_mod.`` and ``model.`` are taken off; averaged weights (EMA) are read only if there are no others. Default: the network's own ImageNet weights, downloaded where necessary; those
         of "digits" and "fruits" come with this package.
     progress : bool, default: True
         Whether a download of torchvision's weights shows its progress on stderr.
@@ -142,7 +143,7 @@ def _torchvision(
         given = state  # for the closure: the type without None
         options = dict(BUILD_OPTIONS.get(name, {}))
         if options:
-            options["aux_logits"] = any(key.lower().startswith("aux") for key in given)
+            options["aux_logits"] = any(".aux" in f".{key.lower()}" for key in given)
 
         def build(num_classes: int = 1000) -> nn.Module:
             network: nn.Module = torchvision.models.get_model(

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import pathlib
 import pickle
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 __all__ = ["read_state", "with_weights"]
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
+
+# where trainers keep the weights, the preferred ones first: an average of weights only where there is nothing else
+WEIGHTS = (
+    *(
+        "state_dict",
+        "model_state_dict",
+        "model_state",
+        "model",
+        "net",
+        "network",
+        "module",
+        "weights",
+        "params",
+    ),
+    *("ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "ema", "params_ema"),
+)
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # parts of names
+COUNTERS = ("total_ops", "total_params", "n_averaged")  # of profilers and averages
+
+# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths and single numbers
+HARMLESS: list[Any] = [
+    argparse.Namespace,
+    *(pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath),
+    *(np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 Builder = Callable[..., nn.Module]  # takes num_classes=...
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read named tensors, without ever running code from the file."""
+    """Read named tensors, without ever running code from the file.
+
+    Of a checkpoint, the weights of the model are read; an average of them (EMA) only if there are no others.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"weights must be an existing file; got {str(path)!r}, which is not there. Check the path."
@@ -33,7 +68,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         content = _read_file(path)
     except pickle.UnpicklingError as cause:
         raise ValueError(
-            f"weights must hold nothing but tensors; got {str(path)!r}, which is damaged or holds other objects. These "
+            f"weights must hold nothing but tensors; got {str(path)!r}, which {_objects(path)}. These "
             "could run code: nothing was read. Save model.state_dict() alone, best with safetensors."
         ) from cause
     except Exception as cause:
@@ -49,28 +84,65 @@ def _read_file(path: Path) -> Any:
         from safetensors.torch import load_file
 
         return load_file(path)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _harmless():
         warnings.simplefilter("ignore")
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _harmless() -> contextlib.AbstractContextManager[Any]:
+    """Let harmless objects be read; before PyTorch 2.6, which has no full list, none."""
+    known = hasattr(torch.serialization, "get_unsafe_globals_in_checkpoint")
+    return torch.serialization.safe_globals(HARMLESS) if known else contextlib.nullcontext()
+
+
+def _objects(path: Path) -> str:
+    """Say which classes a file holds that could run code, where it can be seen."""
+    names: list[str] = []
+    with contextlib.suppress(Exception), _harmless():
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    return (
+        f"holds objects of {', '.join(sorted(names)[:3])}" if names else "is damaged or holds other objects"
+    )
+
+
 def _named_tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    """Find the state dict in a checkpoint, and drop the prefix that DataParallel leaves."""
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    """Return the weights in a checkpoint."""
+    found = _state_in(content, path)
+    if found is not None:
+        return found
     if not isinstance(content, Mapping) or not content:
         raise ValueError(
             f"weights must hold a state dict; got {str(path)!r} with {_kind(content)}. Save model.state_dict()."
         )
-    odd = next((key for key, value in content.items() if not isinstance(value, Tensor)), None)
-    if odd is not None:
+    inside = next((key for key in WEIGHTS if isinstance(content.get(key), Mapping) and content[key]), None)
+    where = "" if inside is None else f"{inside!r}, "
+    content = content if inside is None else content[inside]
+    odd = next(key for key, value in content.items() if not isinstance(value, Tensor))
+    raise ValueError(
+        f"weights must hold tensors only; got {str(path)!r} with {_kind(content[odd])} at {where}{odd!r}. "
+        "Save model.state_dict()."
+    )
+
+
+def _state_in(content: Any, path: Path) -> dict[str, Tensor] | None:
+    """Return the state dict in a checkpoint: the content itself, under a usual name, or else the only one."""
+    if not isinstance(content, Mapping) or not content:
+        return None
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return {str(key): value for key, value in content.items()}
+    for key in WEIGHTS:
+        found = _state_in(content.get(key), path)
+        if found is not None:
+            return found
+    others = {
+        str(key): found for key, value in content.items() if (found := _state_in(value, path)) is not None
+    }
+    if len(others) > 1:
         raise ValueError(
-            f"weights must hold tensors only; got {str(path)!r} with {_kind(content[odd])} at {odd!r}. "
-            "Save model.state_dict()."
+            f"weights must hold one state dict; got {str(path)!r} with {', '.join(map(repr, others))}. "
+            "Save the one to explain alone."
         )
-    prefix = "module." if all(str(key).startswith("module.") for key in content) else ""
-    return {str(key).removeprefix(prefix): value for key, value in content.items()}
+    return next(iter(others.values()), None)
 
 
 def with_weights(build: Builder, state: dict[str, Tensor], name: str, path: str) -> nn.Module:
@@ -78,15 +150,51 @@ def with_weights(build: Builder, state: dict[str, Tensor], name: str, path: str)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what builders say about their initial weights, which are replaced
         model = build()
+        state, prefix = _without_prefix(state, set(model.state_dict()), name, path)
         classes = _classes(model.state_dict(), state)
         if classes is not None:
             model = build(num_classes=classes)
     own = model.state_dict()
-    counters = {key: own[key] for key in own.keys() - state.keys() if key.endswith("num_batches_tracked")}
+    counters = {key: own[key] for key in own.keys() - state.keys() if _may_miss(key)}
     state = counters | state
-    _check_fit(own, state, name, path)
+    _check_fit(own, state, name, path, prefix)
     model.load_state_dict(state)
     return model
+
+
+def _may_miss(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _without_prefix(
+    state: dict[str, Tensor], own: set[str], name: str, path: str
+) -> tuple[dict[str, Tensor], str]:
+    """Return the weights under the names of the network, and the prefix that they had.
+
+    Wrappers may stand anywhere in a name, counters of profilers are left out. What a trainer keeps beside the network is
+    outside of the prefix, and is left out; what is inside has to fit.
+    """
+    wrappers = {part for part in WRAPPERS if not any(part in key.split(".") for key in own)}
+    plain = {
+        ".".join(part for part in key.split(".") if part not in wrappers): value
+        for key, value in state.items()
+        if key in own or key.rpartition(".")[2] not in COUNTERS
+    }
+    needed = {key for key in own if not _may_miss(key)}
+    hits: Counter[str] = Counter()
+    for key in plain:
+        cuts = [0, *(dot.end() for dot in re.finditer(r"\.", key))]
+        hits.update(key[:cut] for cut in cuts if key[cut:] in needed)
+    most = max(hits.values(), default=0)
+    best = [prefix for prefix, count in hits.items() if count == most]
+    usual = [prefix for prefix in best if "ema" not in re.split(r"[._]", prefix)] or best
+    if len(usual) > 1 and "" not in usual and most == len(needed):
+        raise ValueError(
+            f"weights must fit model {name!r} once; got {path!r} with weights for it under the prefixes "
+            f"{', '.join(map(repr, usual))}. Save the ones to explain alone."
+        )
+    prefix = "" if "" in usual or not usual else usual[0]
+    return {key.removeprefix(prefix): value for key, value in plain.items() if key.startswith(prefix)}, prefix
 
 
 def _classes(own: dict[str, Tensor], state: dict[str, Tensor]) -> int | None:
@@ -97,7 +205,7 @@ def _classes(own: dict[str, Tensor], state: dict[str, Tensor]) -> int | None:
     return counts.pop() if len(counts) == 1 and 0 not in counts else None
 
 
-def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path: str) -> None:
+def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path: str, prefix: str) -> None:
     missing = sorted(own.keys() - state.keys())
     unknown = sorted(state.keys() - own.keys())
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
@@ -106,9 +214,10 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path
         for what, keys in (("missing", missing), ("it does not know", unknown), ("of another shape", shapes))
         if keys
     ]
+    where = f" under their common prefix {prefix!r}" if prefix else ""
     if problems:
         raise ValueError(
-            f"weights must fit model {name!r}; got {path!r} with {', '.join(problems)}. "
+            f"weights must fit model {name!r}; got {path!r} with {', '.join(problems)}{where}. "
             "Name the network that the file was saved from."
         )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from edgefilter import __version__
 from edgefilter.attribution.attribution import EdgeFilterAttribution
@@ -16,8 +15,7 @@ from edgefilter.attribution.causal import causal_check
 from edgefilter.attribution.explanation import Explanation
 from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
-from edgefilter.stems.finding import find_stem, has_bank
-from edgefilter.stems.replacing import replace_stem
+from edgefilter.stems.finding import bank_of_model
 
 from .printing import descending
 
@@ -28,7 +26,6 @@ __all__ = [
     "best_classes",
     "conserved",
     "explained_class",
-    "expressed",
     "find_answer",
 ]
 
@@ -53,19 +50,36 @@ class Files(NamedTuple):
     numbers: Path | None  # as JSON
 
 
-def expressed(model: nn.Module, bank: FilterBank | None) -> nn.Module:
-    """Express the stem with a bank; if the bank is to blame for a failure, say what to type instead."""
-    if bank is None and has_bank(model):
-        return model
+def find_answer(
+    classifier: Classifier,
+    attribution: EdgeFilterAttribution,
+    inputs: torch.Tensor,
+    index: int | None,
+    rows: int,
+) -> Answer:
+    """Explain a class, the predicted one if none is given, and silence its parts."""
+    with torch.no_grad():
+        logits = attribution.model(inputs)[0].cpu()
+    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index)
+    if len(logits) == 1:
+        logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
+    drops = _drops(attribution, inputs, explanation, rows)
+    return Answer(classifier, logits, explanation, drops, _bank_of(attribution, inputs), inputs)
+
+
+def _explained(attribution: EdgeFilterAttribution, inputs: torch.Tensor, index: int) -> Explanation:
+    """Explain a class; if the bank is to blame for a failure, say what to type instead."""
+    bank = attribution.bank
     try:
-        return replace_stem(model, bank)
+        return attribution.explain(inputs, index)
     except ValueError as cause:
-        complete = replace_stem(model)  # raises what is wrong with the network itself
         if bank is None:
             raise
-        stem: Any = complete.get_submodule(find_stem(complete))
-        height, width = stem.bank.shape
+        complete = EdgeFilterAttribution(attribution.model, attribution.composite)
+        height, width = _bank_of(complete, inputs).shape  # raises what is wrong with the network itself
         larger = bank.shape[0] > height or bank.shape[1] > width
+        if not larger and bank.rank == height * width:
+            raise
         what = (
             "is {}x{}".format(*bank.shape) if larger else f"spans {bank.rank} of {height * width} dimensions"
         )
@@ -75,21 +89,10 @@ def expressed(model: nn.Module, bank: FilterBank | None) -> nn.Module:
         ) from cause
 
 
-def find_answer(
-    classifier: Classifier,
-    attribution: EdgeFilterAttribution,
-    inputs: torch.Tensor,
-    index: int | None,
-    rows: int,
-) -> Answer:
-    """Explain a class, the predicted one if none is given, and silence its parts."""
-    model = attribution.model
-    with torch.no_grad():
-        logits = model(inputs)[0].cpu()
-    explanation = attribution.explain(inputs, int(logits.argmax()) if index is None else index)
-    layer = model.get_submodule(find_stem(model))
-    drops = _drops(attribution, inputs, explanation, rows)
-    return Answer(classifier, logits, explanation, drops, layer.bank, inputs)  # type: ignore[arg-type]
+def _bank_of(attribution: EdgeFilterAttribution, inputs: torch.Tensor) -> FilterBank:
+    """Return the bank of the network, or the one that expresses its stem, whose size shows when it runs."""
+    layer = bank_of_model(attribution.model)
+    return attribution.dry_run(inputs, 0).bank if layer is None else layer.bank
 
 
 def _drops(
@@ -114,7 +117,16 @@ def _drops(
 def explained_class(answer: Answer) -> tuple[int, float]:
     """Return the index of the explained class, and its probability."""
     target: int = answer.explanation.target[0]
-    return target, float(answer.logits.softmax(0)[target])
+    return target, float(_probabilities(answer)[target])
+
+
+def _probabilities(answer: Answer) -> torch.Tensor:
+    """Return the probability of each class; a network of one logit, trained as a binary classifier, means its sigmoid."""
+    if len(answer.logits) == 1:
+        return answer.logits.sigmoid()
+    if answer.explanation.left_out in ("sigmoid", "softmax"):
+        return answer.logits
+    return answer.logits.softmax(0)
 
 
 def conserved(explanation: Explanation) -> float | None:
@@ -126,7 +138,7 @@ def conserved(explanation: Explanation) -> float | None:
 def best_classes(answer: Answer) -> list[dict[str, Any]]:
     """Return the three classes with the largest outputs."""
     best = answer.logits.topk(min(3, len(answer.logits)))
-    shares = answer.logits.softmax(0)
+    shares = _probabilities(answer)
     return [
         {
             "index": i,

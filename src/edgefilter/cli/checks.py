@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from edgefilter.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from edgefilter.banks.bank import FilterBank
 
@@ -31,6 +33,7 @@ __all__ = [
     "check_outputs",
     "check_picture",
     "chosen_bank",
+    "shown_photo",
     "split_names",
     "stage",
     "torch_device",
@@ -107,6 +110,20 @@ def torch_device(name: str) -> torch.device:
             f"{', but torch sees no GPU here. Use cpu.' if blind else '. Use cpu, or cuda where there is a GPU.'}"
         ) from cause
     return device
+
+
+def shown_photo(path: Path | None, bits: int | None = None) -> Image.Image:
+    """Read a photo, the demo photo if none is named; what is doubtful about it is one line on stderr."""
+    from edgefilter.photos import demo_photo, read_photo
+
+    if path is None:
+        return demo_photo()
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", UserWarning)
+        photo = read_photo(path, bits=bits)
+    for warning in found:
+        typer.echo(f"Warning: {warning.message}", err=True)
+    return photo
 
 
 def check_composite(name: str) -> None:

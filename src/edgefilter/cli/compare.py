@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
-from .checks import FAILURE, USAGE, check_folder, split_names, stage, torch_device
-from .options import COMPARISON_FILES, DEMO, METHODS, METRICS, Device, Force, Network, Quiet, Target, Weights
+from .checks import FAILURE, USAGE, check_folder, shown_photo, split_names, stage, torch_device
+from .options import (
+    COMPARISON_FILES,
+    DEMO,
+    METHODS,
+    METRICS,
+    Bits,
+    Device,
+    Force,
+    Network,
+    Quiet,
+    Target,
+    Weights,
+)
 from .printing import new_console
 
 __all__ = ["compare"]
@@ -30,6 +42,7 @@ def compare(
     images: Photos = None,
     model: Network = DEMO,
     weights: Weights = None,
+    bits: Bits = None,
     target: Target = None,
     methods: Methods = None,
     metrics: Metrics = None,
@@ -44,14 +57,14 @@ def compare(
 
     from edgefilter.classifiers.loading import load_classifier
     from edgefilter.evaluation.comparing import compare as compare_methods
-    from edgefilter.photos import demo_photo, read_photo
+    from edgefilter.photos import demo_photo
 
     spinner = new_console(stderr=True, quiet=quiet)
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
         check_folder(out, COMPARISON_FILES, force)
         place = torch_device(device)
-        photos = [read_photo(path) for path in images] if images else [demo_photo()]
+        photos = [shown_photo(path, bits) for path in images] if images else [demo_photo()]
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)

@@ -18,6 +18,7 @@ from .checks import (
     check_outputs,
     check_picture,
     chosen_bank,
+    shown_photo,
     stage,
     torch_device,
 )
@@ -25,6 +26,7 @@ from .options import (
     COMPOSITE,
     DEMO,
     Bank,
+    Bits,
     Device,
     Force,
     Network,
@@ -68,6 +70,7 @@ def explain(
     image: Photo = None,
     model: Network = DEMO,
     weights: Weights = None,
+    bits: Bits = None,
     target: Target = None,
     top: Top = None,
     score: Score = None,
@@ -82,9 +85,8 @@ def explain(
     """Explain one prediction: which color, which edge filter and which pixels carried it."""
     from edgefilter.attribution.attribution import EdgeFilterAttribution
     from edgefilter.classifiers.loading import load_classifier
-    from edgefilter.photos import demo_photo, read_photo
 
-    from .answer import as_json, expressed, find_answer
+    from .answer import as_json, find_answer
     from .tables import print_answer
 
     spinner = new_console(stderr=True, quiet=quiet)
@@ -93,18 +95,15 @@ def explain(
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
-        photo = demo_photo() if image is None else read_photo(image)
+        photo = shown_photo(image, bits)
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
         files = _files(image, index, out, json_out, force)
-    with spinner.status("Explaining ..."):
-        with stage(FAILURE if chosen is None else USAGE):
-            explained = expressed(classifier.model.to(place), chosen)
-        with stage(FAILURE):
-            inputs = classifier.preprocess(photo).to(place)
-            attribution = EdgeFilterAttribution(explained, composite)
-            answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
+    with spinner.status("Explaining ..."), stage(FAILURE if chosen is None else USAGE):
+        inputs = classifier.preprocess(photo).to(place)
+        attribution = EdgeFilterAttribution(classifier.model.to(place), composite, bank=chosen)
+        answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
     with stage(FAILURE):
         if files.picture:
             with spinner.status("Drawing ..."):

@@ -20,6 +20,7 @@ __all__ = [
     "METRICS",
     "PROFILE_FILES",
     "Bank",
+    "Bits",
     "Device",
     "Force",
     "Network",
@@ -84,7 +85,8 @@ class ScoreTable(str, Enum):
 Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
 Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Its weights: a .safetensors, .pt or .pth file. Code in it is never run.")
+    Path | None,
+    typer.Option(help="Its weights: a .safetensors, .pt, .pth or .ckpt file. Code in it is never run."),
 ]
 Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
 Target = Annotated[
@@ -103,5 +105,14 @@ Bank = Annotated[
 ]
 
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=16,
+        help="The bits of a gray photo of 16 bits: 12 for most X-rays, 16 for one that is dark. Default: what the file says, "
+        "or the fewest that hold all values, with a warning.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and warnings.")]

@@ -15,7 +15,7 @@ from rich.table import Table
 from edgefilter.plots.words import spaced
 
 from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
-from .options import COMPOSITE, DEMO, PROFILE_FILES, Bank, Device, Network, Quiet, Rules, Weights
+from .options import COMPOSITE, DEMO, PROFILE_FILES, Bank, Bits, Device, Network, Quiet, Rules, Weights
 from .printing import ROWS, descending, new_console, new_table
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def profile(
     folder: Sorted,
     model: Network = DEMO,
     weights: Weights = None,
+    bits: Bits = None,
     by: By = Which.label,
     target: Explained = None,
     limit: Limit = None,
@@ -87,7 +88,7 @@ def profile(
             classifier = load_classifier(model, weights, progress=not quiet)
         found = profile_folder(
             folder, classifier, out, composite=composite, bank=chosen, by=by.value,
-            target=None if target is None else target.value, limit=limit, pixels=pixels, batch_size=batch_size,
+            target=None if target is None else target.value, limit=limit, bits=bits, pixels=pixels, batch_size=batch_size,
             workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
     if found.files:

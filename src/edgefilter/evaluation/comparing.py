@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
-from edgefilter.stems.finding import check_module, has_bank
+from edgefilter.stems.finding import check_module
 from edgefilter.stems.layers import EdgeFilterConv2d
-from edgefilter.stems.replacing import fold_stem, replace_stem
+from edgefilter.stems.replacing import fold_stem
 
 from .comparison import PART_COLUMNS, Comparison
 from .measuring import ProgressBar, Work
@@ -79,7 +79,7 @@ def compare(
     -----
     ``infidelity`` (Captum): random half of 8 x 8 patches set to 0, scaled at best (``normalize=True``).
     ``sensitivity_max`` (Captum): two noisy copies within 0.02 of each of the first 8 images.
-    ``pixel_flipping`` (Quantus): mean probability of the target while values are set to 0, the highest scores first
+    ``pixel_flipping`` (Quantus): mean probability of the target (of a single logit, its sigmoid) while values are set to 0, the highest scores first
     (``flip_most_first``), the lowest first (``flip_least_first``), and the difference of both.
     ``faithfulness_correlation`` (Quantus): random eighths of the values set to 0.
     ``sparseness`` (Quantus): Gini index of absolute scores.
@@ -102,12 +102,11 @@ def compare(
     """
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples, seed)
-    banked = model if has_bank(model) else replace_stem(model)
     plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
     indices = _targets(plain, images, targets)
     measured = [name for name in wanted if METRICS[name].measure is not None]
     total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
-    work = Work(images, indices, plain, banked, steps, samples, seed, ProgressBar(total, progress))
+    work = Work(images, indices, plain, model, steps, samples, seed, ProgressBar(total, progress))
     with warnings.catch_warnings(), work.bar:
         warnings.simplefilter("ignore")  # of Captum and Quantus, on hooks and settings
         maps = work.pixels(chosen, wanted)

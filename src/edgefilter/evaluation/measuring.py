@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import statistics
 import time
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.causal import causal_check
+from edgefilter.stems.finding import has_bank
+from edgefilter.stems.replacing import replace_stem
 
 from .comparison import Failure
 from .methods import Method, batches, part_scores
@@ -71,23 +74,28 @@ class Work:
         images: Tensor,
         targets: list[int],
         plain: nn.Module,
-        banked: nn.Module,
+        model: nn.Module,
         steps: int,
         samples: int,
         seed: int,
         bar: ProgressBar,
     ) -> None:
-        self.images, self.targets, self.plain, self.banked = images, targets, plain, banked
+        self.images, self.targets, self.plain, self.model = images, targets, plain, model
         self.steps, self.samples, self.seed, self.bar = steps, samples, seed, bar
         self.found: dict[tuple[str, str, str], list[float]] = {}
         self.failures: list[Failure] = []
+
+    @functools.cached_property
+    def banked(self) -> nn.Module:
+        """The network with a filter bank as a layer."""
+        return self.model if has_bank(self.model) else replace_stem(self.model)
 
     def pixels(self, methods: list[Method], metrics: list[str]) -> dict[str, Tensor]:
         """Explain the images by each method, then measure each map by each metric."""
         maps: dict[str, Tensor] = {}
         for method in methods:
             with self.cell("pixel", method.name, ""):
-                method.built = method.build(self.plain if method.name != "edgefilter" else self.banked)
+                method.built = method.build(self.plain if method.name != "edgefilter" else self.model)
                 maps[method.name] = method.run(self.images, self.targets)
         able = [method for method in methods if method.name in maps]
         for name in metrics:
@@ -97,7 +105,7 @@ class Work:
             for method in able:
                 case = Case(
                     method, maps[method.name], self.images, self.targets,
-                    self.plain, self.banked, self.steps, self.samples, self.seed,
+                    self.plain, lambda: self.banked, self.steps, self.samples, self.seed,
                 )  # fmt: skip
                 with self.cell("pixel", method.name, name):
                     for column, values in measure(case).items():

@@ -26,8 +26,7 @@ from torch.nn import functional as F
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.explanation import Explanation
 from edgefilter.banks.catalogue import get_kernel
-from edgefilter.stems.finding import bank_path, has_bank
-from edgefilter.stems.replacing import replace_stem
+from edgefilter.stems.finding import bank_path
 
 __all__ = ["BATCH", "METHODS", "PARTS", "Explain", "Method", "attributions", "batches", "part_scores"]
 
@@ -117,7 +116,7 @@ def _by_position(function: Explain) -> Explain:
 
 
 def _edgefilter(model: nn.Module) -> Built:
-    attribution = EdgeFilterAttribution(model if has_bank(model) else replace_stem(model))
+    attribution = EdgeFilterAttribution(model)
     return Built(lambda inputs, targets: attribution.attribute(inputs, targets), True)
 
 

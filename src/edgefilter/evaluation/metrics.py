@@ -41,7 +41,7 @@ class Case:
     images: Tensor
     targets: list[int]
     plain: nn.Module
-    banked: nn.Module
+    banked: Callable[[], nn.Module]  # with the filter bank as a layer
     steps: int
     samples: int
     seed: int
@@ -161,7 +161,7 @@ def _randomisation(case: Case) -> dict[str, Sequence[float]]:
             "Leave the metric out."
         )
     case = case.few()
-    known = _AsFloat(case.banked, case.images.dtype)
+    known = _AsFloat(case.banked(), case.images.dtype)
 
     def explain(model: Any, inputs: Array, targets: Array, **_: Any) -> Array:
         if model is known:
@@ -175,7 +175,10 @@ def _randomisation(case: Case) -> dict[str, Sequence[float]]:
 
 
 class _AsFloat(nn.Module):
-    """Take float32, as Quantus gives it, to a model of another kind."""
+    """Take float32, as Quantus gives it, to a model of another kind.
+
+    A single logit gets a second one of 0: Quantus' softmax of both is its sigmoid, where that of one would always be 1.
+    """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -186,7 +189,7 @@ class _AsFloat(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the model's outputs."""
         output: Tensor = self.model(inputs.to(self.dtype))
-        return output
+        return F.pad(output, (0, 1)) if output.shape[1] == 1 else output
 
 
 def _quantus() -> Any:

@@ -17,7 +17,7 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
 
-from .network import fingerprint_of, outputs_of, with_bank
+from .network import fingerprint_of, on_device, outputs_of
 from .photos import check_place, find_photos
 from .results import FolderProfile
 from .run import Run
@@ -37,6 +37,7 @@ def profile_folder(
     by: Literal["label", "predicted"] = "label",
     target: Literal["label", "predicted"] | None = None,
     limit: int | None = None,
+    bits: int | None = None,
     pixels: bool = False,
     batch_size: int = 16,
     workers: int = 0,
@@ -70,6 +71,9 @@ def profile_folder(
         alphabetical order, as a network is trained with ImageFolder.
     limit : int, optional
         At most so many photos of each class, the first by name. Default: all.
+    bits : int, optional
+        The bits of gray photos of 16 bits, as in :func:`~edgefilter.photos.read_photo`. By default each photo goes by itself: pass
+        the bits that the camera has, so that all are scaled alike.
     pixels : bool, default: False
         Whether to keep the mean pixel map of each class, for aligned images.
     batch_size : int, default: 16
@@ -116,18 +120,20 @@ def profile_folder(
     photos = find_photos(Path(folder), limit)
     outputs = outputs_of(photos.classes, classifier, target)
     check_place(Path(out), photos.folder)
-    model = with_bank(classifier.model, bank).to(device)
+    model = on_device(classifier.model, device)
+    attribution = EdgeFilterAttribution(model, composite, bank=bank)
     settings = {
         "photos": photos.fingerprint,
         "model": classifier.name,
-        "weights": fingerprint_of(model),
+        "weights": fingerprint_of(model, bank),
         "composite": composite or DEFAULT,
         "by": by,
         "target": "predicted" if outputs is None else "label",
         "limit": limit,
+        "bits": bits,
         "pixels": pixels,
     }
-    run = Run(photos, classifier, EdgeFilterAttribution(model, composite), outputs, settings, device)
+    run = Run(photos, classifier, attribution, outputs, settings, device)
     run.begin(Path(out), overwrite)
     run.go(batch_size, workers, save_every, progress)
     return run.end()

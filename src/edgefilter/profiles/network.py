@@ -11,10 +11,8 @@ from torch import nn
 
 from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
-from edgefilter.stems.finding import has_bank
-from edgefilter.stems.replacing import replace_stem
 
-__all__ = ["fingerprint_of", "outputs_of", "with_bank"]
+__all__ = ["fingerprint_of", "on_device", "outputs_of"]
 
 SHOWN = 3  # names in a message
 
@@ -49,15 +47,21 @@ def outputs_of(folders: Sequence[str], classifier: Classifier, target: str | Non
     return found
 
 
-def with_bank(model: nn.Module, bank: FilterBank | None) -> nn.Module:
-    """Return a copy whose stem is expressed with a bank, unless the network was built with one."""
-    return copy.deepcopy(model) if bank is None and has_bank(model) else replace_stem(model, bank)
+def on_device(model: nn.Module, device: str | torch.device) -> nn.Module:
+    """Return a model that is on a device: itself, or a copy."""
+    tensors = [*model.parameters(), *model.buffers()]
+    if all(tensor.device == torch.device(device) for tensor in tensors):
+        return model
+    return copy.deepcopy(model).to(device)
 
 
-def fingerprint_of(model: nn.Module) -> str:
-    """Return a digest of the weights, the kernels among them."""
+def fingerprint_of(model: nn.Module, bank: FilterBank | None = None) -> str:
+    """Return a digest of the weights, and of the kernels of a bank that expresses the stem."""
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    if bank is not None:
+        digest.update(" ".join(bank.names).encode())
+        digest.update(bank.weight.tobytes())
     return digest.hexdigest()[:16]

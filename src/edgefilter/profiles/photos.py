@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,18 +87,30 @@ class Batch(NamedTuple):
 class PhotoReader(Dataset[Any]):
     """Reads and preprocesses photos; one that cannot be read comes as the reason why."""
 
-    def __init__(self, photos: Photos, preprocess: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(self, photos: Photos, preprocess: Callable[[Image.Image], Tensor], bits: int | None) -> None:
         self.photos = photos
         self.preprocess = preprocess
+        self.bits = bits
+        self.warned = False
 
     def __getitem__(self, index: int) -> tuple[Tensor | Skipped, int]:
         path, label = self.photos.samples[index]
         try:
-            photo = read_photo(path)
+            photo = self.read(path)
         except (ValueError, OSError) as cause:
             name = Path(path).relative_to(self.photos.folder).as_posix()
             return Skipped(name, " ".join(str(cause).split())), label
         return self.preprocess(photo), label
+
+    def read(self, path: str) -> Image.Image:
+        """Read a photo; the first warning stands for those of all."""
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
+            photo = read_photo(path, bits=self.bits)
+        if found and not self.warned:
+            self.warned = True
+            warnings.warn(f"{found[0].message} Further photos are read likewise.", UserWarning, stacklevel=2)
+        return photo
 
 
 def collate(items: list[tuple[Tensor | Skipped, int]]) -> Batch:

@@ -138,7 +138,7 @@ class Run:
         starts = range(self.position, total, window)
         pieces = [range(start + self.rank, min(start + window, total), self.processes) for start in starts]
         loader = DataLoader(
-            PhotoReader(self.photos, self.classifier.preprocess),
+            PhotoReader(self.photos, self.classifier.preprocess, self.settings["bits"]),
             batch_sampler=[list(piece) for piece in pieces],
             collate_fn=collate,
             num_workers=workers,
