@@ -92,4 +92,6 @@ def _sentences(answer: Answer) -> Iterator[str]:
         verb = "lowers" if drop >= 0 else "raises"
         yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
     share = conserved(explanation)
-    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the logit."
+    base = float(explanation.base[0])
+    rest = f" without its base, {base:.2f}, which every image has" if base else ""
+    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the logit{rest}."

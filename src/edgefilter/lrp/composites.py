@@ -162,7 +162,11 @@ def get_composite(
     'NamedComposite'
     """
     if name not in RECIPES:
-        gone = " It was the default of version 0.1 and is removed; use 'epsilon_plus'." if name == "calibrated" else ""
+        gone = (
+            " It was the default of version 0.1 and is removed; use 'epsilon_plus'."
+            if name == "calibrated"
+            else ""
+        )
         raise UnknownNameError(
             f"unknown composite {name!r}{closest(name, RECIPES)} composite_names() lists all {len(RECIPES)}.{gone}"
         )
