@@ -140,11 +140,12 @@ def check(
 
     Examples
     --------
+    >>> import torch
     >>> import edgefilter as ef
     >>> net = nn.Sequential(nn.Conv2d(3, 2, 3, bias=False), nn.ReLU()).eval()
     >>> report = check(ef.replace_stem(net), torch.ones(1, 3, 3, 3), target=(0, 0, 0))
     >>> [(operation.kind, operation.rule) for operation in report.operations]
-    [('FilterBankConv2d', 'WSquare'), ('FullConv2d', 'ConservingEpsilon'), ('ReLU', 'Pass')]
+    [('FilterBankConv2d', 'WSquare'), ('Conv2d', 'ConservingAlphaBeta'), ('ReLU', 'Pass')]
     """
     attribution = EdgeFilterAttribution(model, composite, bank=bank, layer=layer)
     try:
