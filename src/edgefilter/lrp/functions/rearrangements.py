@@ -64,6 +64,8 @@ def like_another(call: Call) -> Any:
 )  # fmt: skip
 def constant(call: Call) -> Any:
     """Return what the model declares constant, or what is as constant as a comparison."""
+    if call.name in ("detach", "__get__"):
+        call.run.known(call.args[0]).viewed = True
     with torch.no_grad():
         return call.run.constant(call.function(*call.args, **call.kwargs))
 
