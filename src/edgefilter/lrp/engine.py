@@ -278,7 +278,10 @@ class Engine(TorchFunctionMode):
 
     def _described(self, call: Call) -> str:
         where = self.modules.name
-        return f"{call.name} (in {where!r})" if where else call.name
+        name = call.name
+        if name in ("__get__", "__set__"):  # of a property
+            name = f"Tensor.{getattr(call.function, '__self__').__name__}"  # noqa: B009 - unknown to type checkers
+        return f"{name} (in {where!r})" if where else name
 
     # Seeing functions.
 

@@ -246,9 +246,17 @@ class Stem:
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
             run.steps[-1].name = name
         if alone is not None:
+            rest = inputs.detach() - sum(part.detach() for part in alone)
+            if not run.conserves and bool(
+                rest.any()
+            ):  # shifts before the bank keep their share, as biases do
+                with torch.no_grad():
+                    made.append(filters.forward(rest))
             with run:
                 response = torch.cat(made, 1)
-            shares = torch.eye(len(made), dtype=shares.dtype).repeat_interleave(inputs.shape[1], 0)
+            shares = torch.eye(len(made), len(alone), dtype=shares.dtype).repeat_interleave(
+                inputs.shape[1], 0
+            )
             self.reads.append(Read(name, bank, inputs, response, shares, axis))
             return response
         (response,) = made

@@ -35,7 +35,7 @@ def rearrangement(call: Call) -> Any:
     return call.run.rearranged(call)
 
 
-for _name in ("T", "mT", "H", "mH"):
+for _name in ("T", "mT", "H", "mH", "real"):
     rule_for(getattr(Tensor, _name).__get__)(rearrangement)
 
 
