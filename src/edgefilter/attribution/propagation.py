@@ -114,24 +114,24 @@ class Propagator:
             stem = Stem(self.layer, self.bank, self.path)
             run = Engine(self.model, self.composite, stem, watched=watched)
             try:
-                output = self._output(run, leaves, extra)
+                output = self._output(run, leaves, images, extra)
                 wide = stem.common_size()
                 if wide is not None:
                     run.close()
                     stem = Stem(self.layer, self.bank, self.path, wide)
                     run = Engine(self.model, self.composite, stem, watched=watched)
-                    output = self._output(run, leaves, extra)
+                    output = self._output(run, leaves, images, extra)
                 return self._back(run, stem, ending(run, output), leaves, target, down_to, predict)
             finally:
                 run.close()
 
-    def _output(self, run: Engine, leaves: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Tensor:
+    def _output(
+        self, run: Engine, leaves: tuple[Tensor, ...], images: tuple[Tensor, ...], extra: tuple[Any, ...]
+    ) -> Tensor:
         output = check_output(run(leaves, extra), len(leaves[0]))
         if run.doubtful:
-            with torch.no_grad():
-                expected = check_output(
-                    self.model(*(leaf.detach().clone() for leaf in leaves), *extra), len(leaves[0])
-                )
+            with torch.no_grad():  # in the caller's layout: whether tensors share memory depends on it
+                expected = check_output(self.model(*map(plain, images), *extra), len(leaves[0]))
             _check_same(output, expected)
         return output
 

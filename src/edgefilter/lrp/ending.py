@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .recipes import oldest_first, remade, sources
 from .rules import Pass
 from .run import Run
 from .standins import Affine
@@ -43,8 +44,8 @@ def ending(run: Run, output: Tensor) -> Ending:
         assert value.squashes is not None
         argument, name = value.squashes
         names.append(name)
-        output = _remade(run, output, {id(squashed): argument})
-    constant = _constant(run, output, {}) if run.keeps_constant else None
+        output = remade(run, output, {id(squashed): argument})
+    constant = _constant(run, output) if run.keeps_constant else None
     return Ending(
         output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names)
     )
@@ -58,39 +59,26 @@ def _squashed(run: Run, output: Tensor) -> Tensor | None:
             return None
         if value.squashes is not None:
             return output
-        sources = [] if value.recipe is None else _sources(run, value.recipe)
+        found = sources(run, value.recipe)
         if (
-            len(sources) != 1
+            len(found) != 1
             or value.linear is not None
             or (value.step is not None and not isinstance(value.step.module, Affine))
         ):
             return None
-        output = sources[0]
+        output = found[0]
 
 
-def _sources(run: Run, recipe: Recipe) -> list[Tensor]:
-    found = {
-        id(given): given for given in tensors_in((recipe.args, recipe.kwargs)) if run.value(given) is not None
-    }
-    return list(found.values())
-
-
-def _remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
-    """Return a tensor made again under the rules from other tensors."""
-    if id(tensor) in known:
-        return known[id(tensor)]
-    value = run.value(tensor)
-    if value is None or value.recipe is None:
-        return tensor
-    result = run.again(value.recipe, lambda given: _remade(run, given, known))
-    known[id(tensor)] = result
-    return result
-
-
-def _constant(run: Run, tensor: Tensor, known: dict[int, Tensor | None]) -> Tensor | None:
+def _constant(run: Run, tensor: Tensor) -> Tensor | None:
     """Return the part of an affine end that does not depend on the image, and take it out of the rules; None for zero."""
-    if id(tensor) not in known:
-        known[id(tensor)] = _made_constant(run, tensor, known)
+    known: dict[int, Tensor | None] = {}
+
+    def made_of(given: Tensor) -> list[Tensor]:
+        value = run.value(given)
+        return [] if value is None or value.linear is not None else sources(run, value.recipe)
+
+    for given in oldest_first(tensor, made_of):
+        known[id(given)] = _made_constant(run, given, known)
     return known[id(tensor)]
 
 
@@ -108,10 +96,9 @@ def _made_constant(run: Run, tensor: Tensor, known: dict[int, Tensor | None]) ->
         return bias.detach().reshape(shape).expand(tensor.shape)
     if value.recipe is None:
         return None
-    sources = _sources(run, value.recipe)
-    parts = {id(source): _constant(run, source, known) for source in sources}
+    parts = {id(source): known[id(source)] for source in sources(run, value.recipe)}
     shifts = value.step is not None and isinstance(value.step.module, Affine)
-    whole = shifts or len(sources) < len(_floats(value.recipe))
+    whole = shifts or len(parts) < len(_floats(value.recipe))
     if not whole and all(part is None for part in parts.values()):
         return None
     if shifts:

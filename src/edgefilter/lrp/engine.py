@@ -68,6 +68,7 @@ class Engine(TorchFunctionMode):
         self._watched = watched
         self._values: list[Value] = []
         self._now: dict[int, tuple[Tensor, Tensor]] = {}
+        self._overwritten: dict[int, Tensor] = {}
         self._foreign: dict[int, tuple[Tensor, Value | None]] = {}
         self._leaves: tuple[Tensor, ...] = ()
         self._whole: list[tuple[nn.Module, Hook, tuple[Tensor, ...]]] = []
@@ -98,7 +99,7 @@ class Engine(TorchFunctionMode):
         """Let go of what the end and the stem were found with, before the relevance goes back."""
         for value in self._values:
             value.linear = value.recipe = value.squashes = value.parts = None
-        self._now, self._foreign = {}, {}
+        self._now, self._overwritten, self._foreign = {}, {}, {}
         self.stem.release()
 
     def close(self) -> None:
@@ -108,7 +109,8 @@ class Engine(TorchFunctionMode):
         for step in self.steps:
             step.forget()
         self.stem.forget()
-        self.steps, self._values, self._now, self._foreign, self._leaves = [], [], {}, {}, ()
+        self.steps, self._values, self._leaves = [], [], ()
+        self._now, self._overwritten, self._foreign = {}, {}, {}
 
     # Knowing tensors.
 
@@ -259,7 +261,7 @@ class Engine(TorchFunctionMode):
 
     def refused(self, call: Call, *, gate: int = 0) -> Any:
         """Return the results of a function without a rule: as constants they will do."""
-        if call.name.rstrip("_") != call.name and not call.name.startswith("__"):
+        if call.name == "__set__" or (call.name.rstrip("_") != call.name and not call.name.startswith("__")):
             raise UnsupportedModelError(NO_RULE.format(self._described(call)))
         inputs = [given for given in tensors_in((call.args, call.kwargs)) if self.value(given) is not None]
         near = all(self.known(given).from_image for given in inputs)
@@ -276,7 +278,10 @@ class Engine(TorchFunctionMode):
 
     def _described(self, call: Call) -> str:
         where = self.modules.name
-        return f"{call.name} (in {where!r})" if where else call.name
+        name = call.name
+        if name in ("__get__", "__set__"):  # of a property
+            name = f"Tensor.{getattr(call.function, '__self__').__name__}"  # noqa: B009 - unknown to type checkers
+        return f"{name} (in {where!r})" if where else name
 
     # Seeing functions.
 
@@ -289,6 +294,14 @@ class Engine(TorchFunctionMode):
         given = list(tensors_in(args)) + (list(tensors_in(kwargs)) if kwargs else [])
         if not given:
             return func(*args, **kwargs)
+        device = given[0].device.type
+        if _autocasts(device):  # rules compute in the precision of the model
+            with torch.autocast(device, enabled=False):
+                return self.__torch_function__(func, types, args, kwargs)
+        if self._overwritten:
+            self._check_not_overwritten(given)
+        if kwargs.get("out") is not None and any(self.value(tensor) is not None for tensor in given):
+            return self._into(func, args, dict(kwargs))
         if func in INPLACE or kwargs.get("inplace"):
             return self._in_place(func, args, dict(kwargs))
         if not any(self.value(tensor) is not None for tensor in given):
@@ -342,14 +355,33 @@ class Engine(TorchFunctionMode):
         if known is None and not any(self.value(tensor) is not None for tensor in others):
             with torch.no_grad():
                 return func(*args, **kwargs)
-        if target._is_view() or (known is not None and known.viewed):
-            self.doubtful = True
+        if known is None and target._is_view():
+            self._overwritten[id(target._base)] = target._base
+        self.doubtful = self.doubtful or known is None or target._is_view() or known.shares_memory()
         result = INPLACE.get(func, func)
         with self:
             result = result(*args, **kwargs)
         if isinstance(result, Tensor) and result is not target:
             self._now[id(target)] = (target, result)
         return result
+
+    def _into(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Compute a function that writes into given tensors, and let its results take their places."""
+        places = list(tensors_in(kwargs.pop("out")))
+        with self:
+            result = func(*args, **kwargs)
+        for place, part in zip(places, tensors_in(result), strict=True):
+            self._now[id(place)] = (place, part)
+        self.doubtful = True
+        return result
+
+    def _check_not_overwritten(self, given: list[Tensor]) -> None:
+        for tensor in given:
+            if id(tensor) in self._overwritten or id(tensor._base) in self._overwritten:
+                raise UnsupportedModelError(
+                    "model must not read a tensor after image data were written into a view of it; got one of shape "
+                    f"{tuple(tensor.shape)}. Write into the tensor itself: x[:, :3] = y in place of x[:, :3].copy_(y)."
+                )
 
     # Modules that a composite has a hook for as a whole.
 
@@ -392,6 +424,13 @@ def _reaches(grad_fn: Any, run: Engine) -> bool:
             return True
         pending += [before for before, _ in found.next_functions]
     return False
+
+
+def _autocasts(device: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(device)
+    except TypeError:  # torch 2.3
+        return torch.is_autocast_enabled()
 
 
 @contextlib.contextmanager

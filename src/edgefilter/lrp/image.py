@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .recipes import oldest_first, remade, sources
 from .run import Run
 from .values import Recipe, replaced, tensors_in
 
@@ -54,27 +55,26 @@ def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
     """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
     known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
 
-    def made(given: Tensor) -> Tensor | None:
-        if id(given) in known:
-            return known[id(given)]
-        value = run.value(given)
-        if value is None:
-            return given.detach()
-        known[id(given)] = None if value.recipe is None else call(value.recipe)
-        return known[id(given)]
+    def recipe(given: Tensor) -> Recipe | None:
+        value = None if id(given) in known else run.value(given)
+        return None if value is None else value.recipe
 
-    def call(recipe: Recipe) -> Tensor | None:
-        sources = {id(source): made(source) for source in tensors_in((recipe.args, recipe.kwargs))}
-        if any(source is None for source in sources.values()):
+    def made(call: Recipe) -> Tensor | None:
+        found = {
+            id(source): known.get(id(source)) if run.value(source) is not None else source.detach()
+            for source in tensors_in((call.args, call.kwargs))
+        }
+        if any(source is None for source in found.values()):
             return None
-        args, kwargs = (
-            replaced(part, lambda given: sources[id(given)]) for part in (recipe.args, recipe.kwargs)
-        )
-        result = recipe.function(*args, **kwargs)
-        return result if recipe.part is None else result[recipe.part]  # type: ignore[no-any-return]
+        args, kwargs = (replaced(part, lambda given: found[id(given)]) for part in (call.args, call.kwargs))
+        result = call.function(*args, **kwargs)
+        return result if call.part is None else result[call.part]  # type: ignore[no-any-return]
 
     with torch.no_grad():
-        return made(tensor)
+        for given in oldest_first(tensor, lambda given: sources(run, recipe(given))):
+            if (call := recipe(given)) is not None:
+                known[id(given)] = made(call)
+    return known.get(id(tensor))
 
 
 def present(run: Run, inputs: Tensor) -> Tensor | None:
@@ -127,7 +127,7 @@ def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
         keep.select(axis, color).fill_(1)
         with run:
             alone = leaf * keep
-        part = _remade(run, inputs, {id(leaf): alone})
+        part = remade(run, inputs, {id(leaf): alone})
         with run:
             parts.append(part - nothing)
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
@@ -135,13 +135,3 @@ def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
         return None
     return parts
-
-
-def _remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
-    if id(tensor) not in known:
-        value = run.value(tensor)
-        if value is None:
-            return tensor
-        assert value.recipe is not None
-        known[id(tensor)] = run.again(value.recipe, lambda given: _remade(run, given, known))
-    return known[id(tensor)]

@@ -246,11 +246,7 @@ class Stem:
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
             run.steps[-1].name = name
         if alone is not None:
-            with run:
-                response = torch.cat(made, 1)
-            shares = torch.eye(len(made), dtype=shares.dtype).repeat_interleave(inputs.shape[1], 0)
-            self.reads.append(Read(name, bank, inputs, response, shares, axis))
-            return response
+            return self._of_colors(run, filters, inputs, bank, name, axis, alone, made)
         (response,) = made
         unseen = ~(shares != 0).any(1)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
@@ -262,6 +258,29 @@ class Stem:
             value[:, unseen] = 0
         module = of_function(Passing, lambda every: every)
         return run.step(Step, module, (response,), value.flatten(1, 2), hook=Pass(), from_image=False)
+
+    def _of_colors(
+        self,
+        run: Run,
+        filters: Any,
+        inputs: Tensor,
+        bank: FilterBank,
+        name: str,
+        axis: int,
+        alone: list[Tensor],
+        made: list[Tensor],
+    ) -> Tensor:
+        """Return the responses of the colors, side by side."""
+        rest = inputs.detach() - sum(part.detach() for part in alone)
+        if not run.conserves and bool(rest.any()):  # shifts before the bank keep their share, as biases do
+            with torch.no_grad():
+                made.append(filters.forward(rest))
+        with run:
+            response = torch.cat(made, 1)
+        shares = torch.eye(len(made), len(alone), dtype=torch.float64)
+        shares = shares.repeat_interleave(inputs.shape[1], 0)
+        self.reads.append(Read(name, bank, inputs, response, shares, axis))
+        return response
 
 
 def _check_readable(run: Run, module: Any, inputs: Tensor, name: str) -> None:

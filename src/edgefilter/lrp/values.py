@@ -93,6 +93,10 @@ class Value:
                     pending.append(reader)
         return True
 
+    def shares_memory(self) -> bool:
+        """Return whether another tensor may share its memory: also where a rearrangement copied what others only view."""
+        return self.viewed or (self.step is None and self.recipe is not None)
+
     def forget(self) -> None:
         """Let go of all tensors."""
         self.run = self.linear = self.recipe = self.squashes = self.step = self.parts = None

@@ -108,10 +108,8 @@ class StemReader(TorchFunctionMode):
         self.images = self.marked(images)
 
     def marked(self, images: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return new tensors of the same values, whose readers are seen."""
-        return tuple(
-            self._mark(image.view_as(image)) if isinstance(image, Tensor) else image for image in images
-        )
+        """Return new tensors of the same values, whose readers are seen: a model may overwrite its inputs."""
+        return tuple(self._mark(image.clone()) if isinstance(image, Tensor) else image for image in images)
 
     def reads(self, value: Any) -> bool:
         """Return whether an argument depends on the image."""

@@ -35,7 +35,7 @@ def rearrangement(call: Call) -> Any:
     return call.run.rearranged(call)
 
 
-for _name in ("T", "mT", "H", "mH"):
+for _name in ("T", "mT", "H", "mH", "real"):
     rule_for(getattr(Tensor, _name).__get__)(rearrangement)
 
 
@@ -64,6 +64,8 @@ def like_another(call: Call) -> Any:
 )  # fmt: skip
 def constant(call: Call) -> Any:
     """Return what the model declares constant, or what is as constant as a comparison."""
+    if call.name in ("detach", "__get__"):
+        call.run.known(call.args[0]).viewed = True
     with torch.no_grad():
         return call.run.constant(call.function(*call.args, **call.kwargs))
 
