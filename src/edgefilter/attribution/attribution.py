@@ -337,15 +337,15 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             If a name is unknown.
         """
         images = _format_tensor_into_tuples(inputs)
-        self._check(images)
         extra = as_extra(additional_forward_args)
-        return silenced_output(self._propagator(), images, as_target(target), extra, colors, filters)
+        return silenced_output(self._propagator(images), images, as_target(target), extra, colors, filters)
 
     def dry_run(self, inputs: Tensor, target: Any = None) -> Propagation:
         """Propagate once and note what each step receives and hands on; for :func:`edgefilter.check`."""
         images = _format_tensor_into_tuples(inputs)
-        self._check(images)
-        return self._propagator()(images, as_target(target), (), down_to="inputs", predict=True, watched=True)
+        return self._propagator(images)(
+            images, as_target(target), (), down_to="inputs", predict=True, watched=True
+        )
 
     def _warn_of_colors(self, stacklevel: int) -> None:
         """Warn of rules whose relevance of both signs cancels when it is summed by color."""
@@ -357,13 +357,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 stacklevel=stacklevel,
             )
 
-    @property
-    def _bank(self) -> EdgeFilterBank2d | None:
-        return bank_of_model(self.model, self.layer)
-
-    def _propagator(self) -> Propagator:
-        found = self._bank
-        path = self.layer
+    def _propagator(self, images: tuple[Tensor, ...]) -> Propagator:
+        """Check the model and the images, and return what propagates through it."""
+        check_mode(self.model)
+        found, path = bank_of_model(self.model, self.layer), self.layer
+        _check_inputs(self.model, found, images)
         if isinstance(path, nn.Module):
             path = next(name for name, module in self.model.named_modules() if module is self.layer)
         composite = as_composite(self.composite)
@@ -385,10 +383,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         images = _format_tensor_into_tuples(inputs)
         extra = as_extra(additional)
         target = as_target(target)
-        self._check(images)
+        propagate = self._propagator(images)
         count = len(images[0])
         size = whole_batch(internal_batch_size, count)
-        propagate = self._propagator()
         parts = [
             propagate(
                 piece_of(images, piece, count),
@@ -406,14 +403,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             _check_cut(propagate, images, target, extra, parts[0].explained, predict=predict)
         return joined(parts)
 
-    def _check(self, images: tuple[Tensor, ...]) -> None:
-        check_mode(self.model)
-        found = self._bank
-        if found is not None:
-            found.check_kernels()
-        parameters = self.model.parameters() if found is None else iter([found.conv.weight])
-        weight = next((p for p in parameters if p.is_floating_point()), None)
-        check_images(images, weight)
+
+def _check_inputs(model: nn.Module, bank: EdgeFilterBank2d | None, images: tuple[Tensor, ...]) -> None:
+    """Raise unless the images fit the weights of the model, and its kernels are those of its bank."""
+    if bank is not None:
+        bank.check_kernels()
+    parameters = model.parameters() if bank is None else iter([bank.conv.weight])
+    check_images(images, next((p for p in parameters if p.is_floating_point()), None))
 
 
 def _check_cut(

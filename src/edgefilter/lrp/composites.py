@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -205,6 +206,12 @@ def _conserving() -> list[tuple[Any, Hook]]:
     return [((Affine, BatchNorm), Pass()), ((Sum, AvgPool), ConservingNorm())]
 
 
+@functools.cache
+def _named(name: str) -> Composite:
+    """Return the composite of a name, which no run changes: it is made once."""
+    return get_composite(name)
+
+
 def as_composite(composite: Composite | str | None) -> Composite:
     """Return a composite given by itself, by its name, or by None for the default.
 
@@ -216,7 +223,7 @@ def as_composite(composite: Composite | str | None) -> Composite:
         If it is neither a composite nor a name.
     """
     if composite is None or isinstance(composite, str):
-        return get_composite(DEFAULT if composite is None else composite)
+        return _named(DEFAULT if composite is None else composite)
     if not isinstance(composite, Composite):
         raise TypeError(
             f"composite must be a Zennit composite, a name or None; got {type(composite).__name__}. "

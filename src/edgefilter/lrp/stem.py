@@ -119,7 +119,9 @@ class Stem:
         """Return the modules that hold the bank: no rule takes them as a whole."""
         if self.layer is None:
             return {id(model)}
-        return {id(m) for m in model.modules() if any(part is self.layer for part in m.modules())}
+        path = next(name for name, module in model.named_modules() if module is self.layer)
+        parts = path.split(".") if path else []
+        return {id(model.get_submodule(".".join(parts[:length]))) for length in range(len(parts) + 1)}
 
     def release(self) -> None:
         """Let go of the tensors that were read."""

@@ -261,9 +261,10 @@ def has_bank(model: nn.Module) -> bool:
 
 def _bank_paths(model: nn.Module) -> list[str]:
     """Return the paths of the filter banks; that of a model split in two does not run in the second part."""
-    idle = [path for path, module in model.named_modules() if getattr(module, "is_behind_bank", False)]
+    modules = dict(model.named_modules())
+    idle = [path for path, module in modules.items() if getattr(module, "is_behind_bank", False)]
     return [
         path
-        for path, module in model.named_modules()
+        for path, module in modules.items()
         if isinstance(module, EdgeFilterBank2d) and not any(_inside(path, part) for part in idle)
     ]

@@ -150,9 +150,8 @@ class EdgeFilterBank2d(nn.Module):
     def _check_if_written(self) -> None:
         """Look at the kernels if something wrote into them since the last look."""
         weight = self.conv.weight
-        traced = (
-            torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(weight, nn.Parameter)
-        )  # type: ignore[attr-defined, no-untyped-call]
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        traced = traced or not isinstance(weight, nn.Parameter)
         if traced or weight.is_meta or weight.is_inference() or weight._version == _SEEN.get(self):
             return
         self.check_kernels()
