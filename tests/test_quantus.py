@@ -422,11 +422,6 @@ BROKEN = {
         AttributeError,
         "np.NaN",
     ),
-    "InputInvariance": (
-        lambda: quantus.InputInvariance(disable_warnings=True),
-        AttributeError,
-        "out_channels",
-    ),
     "EfficientMPRT": (
         lambda: quantus.EfficientMPRT(abs=True, disable_warnings=True),
         AssertionError,
@@ -446,6 +441,15 @@ def test_what_the_page_calls_broken_is(model, images, name):
     scores = eq.explain(model, images, TARGETS)
     with pytest.raises(error, match=words):
         metric()(model, images, TARGETS, scores, softmax=False, explain_func=eq.explain)
+
+
+@pytest.mark.extended
+def test_the_shift_of_the_first_layer_is_one_of_the_edge_filter_layer(model, images):
+    """InputInvariance reads and writes the bias of the first module, as of a convolution."""
+    scores = eq.explain(model, images, TARGETS)
+    metric = quantus.InputInvariance(disable_warnings=True)
+    result = metric(model, images, TARGETS, scores, softmax=False, explain_func=eq.explain)
+    assert np.isfinite(result).all()
 
 
 @pytest.mark.extended
