@@ -254,7 +254,7 @@ def _check_target(output: Tensor, target: Target) -> None:
         if len(indices) > len(sizes):
             raise AssertionError(
                 f"Cannot choose target column with output shape {tuple(output.shape)}. target must have at most {len(sizes)} "
-                f"indices, one for each axis beside the batch; got {item!r}. A model of one output takes target=None."
+                f"indices, one for each axis beside the batch; got {item!r}. For one target per image pass a list of them."
             )
         for index, size in zip(indices, sizes, strict=False):
             if not -size <= index < size:

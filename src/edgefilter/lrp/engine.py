@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -25,6 +20,7 @@ from .rules import Pass
 from .standins import Passing, of_function
 from .stem import Stem
 from .steps import NO_RULE, Refused, Step, node
+from .surroundings import autocasts, eager, random_states
 from .values import Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
@@ -79,10 +75,10 @@ class Engine(TorchFunctionMode):
         """Return what the model returns, with an autograd graph of rules."""
         leaves = tuple(self.tag(image.view_as(image), from_image=True) for image in images)
         self._leaves = leaves
-        drawn = _random_states()
-        with self.modules, _eager(), self:
+        drawn = random_states()
+        with self.modules, eager(), self:
             output = self.model(*leaves, *extra)
-        self.doubtful = self.doubtful or _random_states() != drawn
+        self.doubtful = self.doubtful or random_states() != drawn
         output = replaced(output, self.now)
         for tensor in tensors_in(output):
             self._check_not_cut(tensor)
@@ -295,7 +291,7 @@ class Engine(TorchFunctionMode):
         if not given:
             return func(*args, **kwargs)
         device = given[0].device.type
-        if _autocasts(device):  # rules compute in the precision of the model
+        if autocasts(device):  # rules compute in the precision of the model
             with torch.autocast(device, enabled=False):
                 return self.__torch_function__(func, types, args, kwargs)
         if self._overwritten:
@@ -405,12 +401,6 @@ class Engine(TorchFunctionMode):
         return self.step(Step, self.modules.ruled_twin(module), (first,), output.detach(), hook=hook)
 
 
-def _random_states() -> tuple[Any, ...]:
-    """Return the states of the random generators that a model may draw from."""
-    drawn: Any = np.random.get_state()  # noqa: NPY002 - what the user's code draws from
-    return torch.get_rng_state().numpy().tobytes(), drawn[1].tobytes(), drawn[2], random.getstate()
-
-
 def _reaches(grad_fn: Any, run: Engine) -> bool:
     """Return whether a graph reaches a step of this run."""
     pending, seen = [grad_fn], set()
@@ -424,26 +414,6 @@ def _reaches(grad_fn: Any, run: Engine) -> bool:
             return True
         pending += [before for before, _ in found.next_functions]
     return False
-
-
-def _autocasts(device: str) -> bool:
-    try:
-        return torch.is_autocast_enabled(device)
-    except TypeError:  # torch 2.3
-        return torch.is_autocast_enabled()
-
-
-@contextlib.contextmanager
-def _eager() -> Iterator[None]:
-    """Let compiled parts run as they were written."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Using `torch.compile", UserWarning
-        )  # of global hooks: ours are meant
-        yield
 
 
 PASS = Pass()
