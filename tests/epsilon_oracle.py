@@ -105,6 +105,7 @@ MOVES = [
     "roll",
     "expand_as",
     "view_as",
+    "cat",
 ]
 MEANS = ["mean", "sum", "interpolate", "avg_pool2d", "adaptive_avg_pool2d"]
 PRODUCTS = {
@@ -170,7 +171,7 @@ class Frozen(TorchFunctionMode):
         if func in MATRIX_PRODUCTS:
             return func(*_with_weights_held(args), **kwargs)
         result = func(*args, **kwargs)
-        gate = getattr(args[0], "gate", 0) if args else 0
+        gate = _gate_of(args[0]) if args else 0
         if (gate and func.__name__ in MOVES) or (gate == 3 and func.__name__ in MEANS):
             for part in result if isinstance(result, (tuple, list)) else (result,):
                 part.gate = gate
@@ -183,6 +184,13 @@ def _through_the_origin(function, x, *args, **kwargs):
         slope = torch.where(x == 0, 0, value / torch.where(x == 0, 1, x))
         offset = torch.where(x == 0, value, 0)
     return x * slope + offset
+
+
+def _gate_of(value):
+    """Return how much a tensor looks like a gate; parts that are joined as much as the least of them."""
+    if isinstance(value, (list, tuple)):
+        return min((getattr(part, "gate", 0) for part in value), default=0)
+    return getattr(value, "gate", 0)
 
 
 def _held(value):
