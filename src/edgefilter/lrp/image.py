@@ -11,7 +11,7 @@ from .values import Recipe, replaced, tensors_in
 
 PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)
 
-__all__ = ["by_color", "colors", "present", "replayed"]
+__all__ = ["by_color", "colors", "present", "replayed", "within_border"]
 
 
 def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
@@ -98,19 +98,20 @@ def present(run: Run, inputs: Tensor) -> Tensor | None:
 
 def _within_border(run: Run, inputs: Tensor) -> Tensor | None:
     value = run.value(inputs)
-    recipe = None if value is None else value.recipe
-    if recipe is None or recipe.function not in PADDINGS:
+    if value is None or value.recipe is None or value.recipe.function not in PADDINGS:
         return None
+    mask = within_border(value.recipe)
+    return None if bool(mask.all()) else mask.to(inputs.dtype)
 
-    def padded(size: float) -> Tensor:
-        args, kwargs = (
-            replaced(part, lambda given: given.new_full((1, *given.shape[1:]), size)) for part in recipe[1:3]
-        )
-        return recipe.function(*args, **kwargs)  # type: ignore[no-any-return]
 
+def within_border(recipe: Recipe) -> Tensor:
+    """Return True for the values of a padded tensor and False for its constant border."""
     with torch.no_grad():
-        mask = padded(1.0) - padded(0.0)
-    return None if bool(mask.all()) else mask
+        one, none = (
+            recipe.function(*replaced(recipe.args, like), **replaced(recipe.kwargs, like))
+            for like in (torch.ones_like, torch.zeros_like)
+        )
+    return one != none  # type: ignore[no-any-return]
 
 
 def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgefilter.lrp.image import within_border
 from edgefilter.lrp.spreading import Spread
 from edgefilter.lrp.standins import Passing, of_function
-from edgefilter.lrp.values import Recipe, replaced
 
 from .table import INPLACE, Call, methods, rule_for
 
-__all__ = ["border", "rearrangement"]
+__all__ = ["rearrangement"]
 
 NAMES = (
     "flatten", "ravel", "reshape", "permute", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze", "chunk", "split",
@@ -77,17 +77,7 @@ def padding(call: Call) -> Any:
     known = call.run.known(result)
     if not call.run.conserves or known.from_image or known.recipe is None:
         return result
-    return _without_constants(call, result, border(known.recipe))
-
-
-def border(recipe: Recipe) -> Tensor:
-    """Return True for the values of a padded tensor and False for its constant border."""
-    with torch.no_grad():
-        one, none = (
-            recipe.function(*replaced(recipe.args, like), **replaced(recipe.kwargs, like))
-            for like in (torch.ones_like, torch.zeros_like)
-        )
-    return one != none  # type: ignore[no-any-return]
+    return _without_constants(call, result, within_border(known.recipe))
 
 
 @rule_for(torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.vstack, torch.dstack)
