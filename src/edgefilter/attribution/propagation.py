@@ -14,17 +14,19 @@ from zennit.core import Composite
 
 from edgefilter.banks.bank import FilterBank
 from edgefilter.errors import UnsupportedModelError
-from edgefilter.lrp.ending import Ending, ending
+from edgefilter.lrp.ending import ending
 from edgefilter.lrp.engine import Engine
 from edgefilter.lrp.leaks import check_graph
-from edgefilter.lrp.stem import Read, Stem
+from edgefilter.lrp.stem import Stem
 from edgefilter.lrp.steps import Step
 from edgefilter.stems.layers import EdgeFilterBank2d
 
-from .arguments import Target, check_output, output_weights
+from .arguments import Question, check_output
+from .calibration import ColorGame, Games, by_color, calibrated
+from .forward import Forward, sum_per_image
 from .scores import per_image
 
-__all__ = ["Propagation", "Propagator", "joined", "own_modes", "plain", "sum_per_image"]
+__all__ = ["Propagation", "Propagator", "joined", "own_modes", "plain"]
 
 EXPLOSION = 1e6
 
@@ -48,6 +50,8 @@ class Propagation(NamedTuple):
         Name of the monotone function at the end that is left out, or "".
     steps : tuple of Step
         On the way of the relevance, in the order of execution, if they were watched.
+    colors : ColorGame or None
+        What the game of the colors gave, if it was played.
     """
 
     explained: Tensor
@@ -60,6 +64,7 @@ class Propagation(NamedTuple):
     axis: int
     left_out: str
     steps: tuple[Step, ...]
+    colors: ColorGame | None
 
 
 @contextlib.contextmanager
@@ -83,7 +88,6 @@ class Propagator:
         For models without one.
     path : str or None
         Module path of the stem, if it was named.
-    start : str
     """
 
     def __init__(
@@ -93,86 +97,105 @@ class Propagator:
         layer: EdgeFilterBank2d | None,
         bank: FilterBank | None,
         path: str | None,
-        start: str,
     ) -> None:
         self.model, self.composite, self.layer = model, composite, layer
-        self.bank, self.path, self.start = bank, path, start
+        self.bank, self.path = bank, path
 
     def __call__(
-        self,
-        images: tuple[Tensor, ...],
-        target: Target,
-        extra: tuple[Any, ...],
-        *,
-        down_to: str,
-        predict: bool,
-        watched: bool = False,
+        self, question: Question, *, down_to: str, games: Games = (), size: int = 1, watched: bool = False
     ) -> Propagation:
-        """Propagate the relevance of a batch down to the ``"responses"``, the ``"bank input"`` or the ``"inputs"``."""
-        with own_modes(images[0], grad=True):
-            leaves = tuple(_in_layout(plain(image)).requires_grad_() for image in images)
+        """Propagate the relevance of a batch down to the ``"responses"``, the ``"bank input"`` or the ``"inputs"``.
+
+        Parameters
+        ----------
+        question : Question
+        down_to : str
+        games : tuple
+            What the scores are calibrated by. With none, they are relevance alone.
+        size : int
+            How many images the model may get at a time.
+        watched : bool
+            Whether to note what each step receives and hands on.
+        """
+        with self.run(question, watched=watched) as forward:
+            return _back(forward, down_to, games, size)
+
+    @contextlib.contextmanager
+    def run(self, question: Question, *, watched: bool = False) -> Iterator[Forward]:
+        """Run the model, and let go of all tensors afterwards."""
+        with own_modes(question.images[0], grad=True):
+            leaves = tuple(_in_layout(plain(image)).requires_grad_() for image in question.images)
             stem = Stem(self.layer, self.bank, self.path)
             run = Engine(self.model, self.composite, stem, watched=watched)
             try:
-                output = self._output(run, leaves, images, extra)
+                output = self._output(run, leaves, question)
                 wide = stem.common_size()
                 if wide is not None:
                     run.close()
                     stem = Stem(self.layer, self.bank, self.path, wide)
                     run = Engine(self.model, self.composite, stem, watched=watched)
-                    output = self._output(run, leaves, images, extra)
-                return self._back(run, stem, ending(run, output), leaves, target, down_to, predict)
+                    output = self._output(run, leaves, question)
+                yield Forward(run, ending(run, output), leaves, question)
             finally:
                 run.close()
 
-    def _output(
-        self, run: Engine, leaves: tuple[Tensor, ...], images: tuple[Tensor, ...], extra: tuple[Any, ...]
-    ) -> Tensor:
-        output = check_output(run(leaves, extra), len(leaves[0]))
+    def _output(self, run: Engine, leaves: tuple[Tensor, ...], question: Question) -> Tensor:
+        output = check_output(run(leaves, question.extra), len(leaves[0]))
         if run.doubtful:
             with torch.no_grad():  # in the caller's layout: whether tensors share memory depends on it
-                expected = check_output(self.model(*map(plain, images), *extra), len(leaves[0]))
-            _check_same(output, expected)
+                expected = self.model(*map(plain, question.images), *question.extra)
+            _check_same(output, check_output(expected, len(leaves[0])))
         return output
 
-    def _back(
-        self,
-        run: Engine,
-        stem: Stem,
-        end: Ending,
-        leaves: tuple[Tensor, ...],
-        target: Target,
-        down_to: str,
-        predict: bool,
-    ) -> Propagation:
-        output = end.output
-        target = default_target(output, target) if predict else target
-        weights = output_weights(output, target, self.start)
-        reads = stem.checked_reads()
-        place = run.place_of(reads[0].inputs)
-        places = [read.response for read in reads]
-        flows = _has_way_back(run, output, places, leaves[place], alone=len(leaves) == 1)
-        places += {"responses": [], "bank input": [read.inputs for read in reads], "inputs": leaves}[down_to]
-        start = weights * (output.detach() - end.constant)
-        parts = _handed_back(run, output, start if flows else None, places)
-        response = _by_color(reads, parts[: len(reads)])
-        pixels = tuple(part.detach().contiguous() for part in parts[len(reads) :])
-        if down_to == "bank input":
-            one_size = len({part.shape for part in pixels}) == 1
-            pixels = (sum(pixels[1:], start=pixels[0]),) if one_size else pixels[:1]
-        _warn_of_explosion([response, *pixels], start)
-        return Propagation(
-            explained=sum_per_image(weights * output.detach()),
-            base=sum_per_image(weights * end.constant),
-            target=per_image(target, len(output)),
-            response=response,
-            pixels=pixels,
-            bank=reads[0].bank,
-            place=place,
-            axis=reads[0].axis,
-            left_out=end.left_out,
-            steps=tuple(step for step in run.steps if step.turns),
-        )
+
+def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
+    """Hand the explained output back."""
+    run, reads, leaves = forward.run, forward.reads, forward.leaves
+    responses = [read.response for read in reads]
+    place = run.place_of(reads[0].inputs)
+    flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
+    below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
+    start = forward.weights * (forward.output.detach() - forward.constant)
+    if games:
+        parts = _handed_back(run, forward.output, start if flows else None, list(responses))
+        scores = calibrated(parts, reads, forward.partial_runs(size), games)
+        response, base = scores.response, scores.base
+        found = _handed_down(responses, scores.shares if flows else None, below)
+    else:
+        scores, base = None, sum_per_image(forward.weights * forward.constant)
+        places = responses + below
+        del responses, below  # let go of while the relevance goes back
+        parts = _handed_back(run, forward.output, start if flows else None, places)
+        response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
+    pixels = tuple(part.detach().contiguous() for part in found)
+    if down_to == "bank input":
+        one_size = len({part.shape for part in pixels}) == 1
+        pixels = (sum(pixels[1:], start=pixels[0]),) if one_size else pixels[:1]
+    _warn_of_explosion([response, *pixels], start)
+    return Propagation(
+        explained=forward.explained,
+        base=base.to(forward.explained),
+        target=per_image(forward.target, len(leaves[0])),
+        response=response,
+        pixels=pixels,
+        bank=reads[0].bank,
+        place=place,
+        axis=reads[0].axis,
+        left_out=forward.left_out,
+        steps=tuple(step for step in run.steps if step.turns),
+        colors=None if scores is None else scores.colors,
+    )
+
+
+def _handed_down(
+    responses: list[Tensor], shares: Sequence[Tensor] | None, below: list[Tensor]
+) -> list[Tensor]:
+    """Return relevance between the image and the stem, from that at the responses."""
+    found: Sequence[Tensor | None] = [None] * len(below)
+    if shares is not None and below:
+        found = torch.autograd.grad(responses, below, shares, allow_unused=True)
+    pairs = zip(found, below, strict=True)
+    return [torch.zeros_like(given) if part is None else part for part, given in pairs]
 
 
 def _handed_back(run: Engine, output: Tensor, start: Tensor | None, places: list[Tensor]) -> list[Tensor]:
@@ -210,12 +233,6 @@ def _has_way_back(run: Engine, output: Tensor, responses: list[Tensor], leaf: Te
     return True
 
 
-def default_target(output: Tensor, target: Target) -> Target:
-    """Return the target, or the largest output of each image if there is none."""
-    several = output.dim() == 2 and output.shape[1] > 1
-    return output.detach().argmax(1) if target is None and several else target
-
-
 def joined(parts: list[Propagation]) -> Propagation:
     """Return what some batches gave as one."""
     first = parts[0]
@@ -227,12 +244,8 @@ def joined(parts: list[Propagation]) -> Propagation:
         target=tuple(target for one in parts for target in one.target),
         response=torch.cat([one.response for one in parts]),
         pixels=tuple(torch.cat(found) for found in zip(*(one.pixels for one in parts), strict=True)),
+        colors=None if first.colors is None else ColorGame.joined([one.colors for one in parts if one.colors]),
     )
-
-
-def sum_per_image(values: Tensor) -> Tensor:
-    """Return the sum of each image's values."""
-    return values.reshape(len(values), -1).sum(1)
 
 
 def plain(image: Tensor) -> Tensor:
@@ -244,27 +257,6 @@ def _in_layout(values: Tensor) -> Tensor:
     """Return images in the layout that convolutions are fastest in: on the CPU, the channels last."""
     fast = values.dim() == 4 and values.device.type == "cpu" and values.dtype != torch.float64
     return values.contiguous(memory_format=torch.channels_last) if fast else values
-
-
-def _by_color(reads: list[Read], found: Sequence[Tensor]) -> Tensor:
-    """Return relevance at the responses by color and filter, those of several stems added up."""
-    total: Tensor | None = None
-    for read, part in zip(reads, found, strict=True):
-        by_channel = torch.unflatten(part.detach(), 1, (len(read.colors), -1))
-        one = (
-            torch.einsum("pc,npk...->nck...", read.colors.to(by_channel), by_channel)
-            if not read.is_direct
-            else by_channel
-        )
-        if total is not None and (total.shape != one.shape or read.bank.names != reads[0].bank.names):
-            names = ", ".join(repr(read.path) for read in reads)
-            raise UnsupportedModelError(
-                f"convolutions that read the image must give maps of one size to share scores; got {names} with "
-                f"{tuple(total.shape[3:])} and {tuple(one.shape[3:])} places. Choose one with layer=..."
-            )
-        total = one if total is None else total + one
-    assert total is not None
-    return total
 
 
 def _check_same(got: Tensor, expected: Tensor) -> None:

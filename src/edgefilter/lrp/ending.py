@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .calls import NumberedCall
 from .recipes import oldest_first, remade, sources
 from .rules import Pass
 from .run import Run
@@ -28,27 +29,30 @@ class Ending(NamedTuple):
         What the last affine map adds to it, shaped as it is.
     left_out : str
         Names of such functions, or "".
+    calls : tuple of NumberedCall
+        Where the model called them.
     """
 
     output: Tensor
     constant: Tensor
     left_out: str
+    calls: tuple[NumberedCall, ...]
 
 
 def ending(run: Run, output: Tensor) -> Ending:
     """Return what is explained of the output of a run."""
-    names = []
+    names, calls = [], []
     while (squashed := _squashed(run, output)) is not None:
         value = run.value(squashed)
         assert value is not None
         assert value.squashes is not None
         argument, name = value.squashes
         names.append(name)
+        calls.append(value.call)
         output = remade(run, output, {id(squashed): argument})
     constant = _constant(run, output) if run.keeps_constant else None
-    return Ending(
-        output, torch.zeros_like(output) if constant is None else constant.detach(), ", ".join(names)
-    )
+    constant = torch.zeros_like(output) if constant is None else constant.detach()
+    return Ending(output, constant, ", ".join(names), tuple(calls))
 
 
 def _squashed(run: Run, output: Tensor) -> Tensor | None:

@@ -13,6 +13,7 @@ from zennit.core import Composite, Hook
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.gates import ACTIVATED
 
+from .calls import Calls
 from .composites import NamedComposite
 from .functions import INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
@@ -46,6 +47,8 @@ class Engine(TorchFunctionMode):
     ----------
     steps : list of Step
         In the order of execution.
+    calls : Calls
+        Counts the functions that the model calls.
     doubtful : bool
         Whether the run may differ from the model's own: something was overwritten that shares its memory.
     """
@@ -68,6 +71,7 @@ class Engine(TorchFunctionMode):
         self._foreign: dict[int, tuple[Tensor, Value | None]] = {}
         self._leaves: tuple[Tensor, ...] = ()
         self._whole: list[tuple[nn.Module, Hook, tuple[Tensor, ...]]] = []
+        self.calls = Calls()
 
     # Running.
 
@@ -113,6 +117,7 @@ class Engine(TorchFunctionMode):
     def tag(self, tensor: Tensor, **known: Any) -> Tensor:
         """Note that a tensor depends on the image."""
         value = Value(self, **known)
+        value.call = self.calls.now
         self._values.append(value)
         setattr(tensor, TAG, value)
         return tensor
@@ -281,8 +286,20 @@ class Engine(TorchFunctionMode):
 
     # Seeing functions.
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def __enter__(self) -> Any:
+        self.calls.depth += 1
+        return super().__enter__()
+
+    def __exit__(self, *given: Any) -> None:
+        self.calls.depth -= 1
+        super().__exit__(*given)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+        self.calls.count(func)
+        return self._seen(func, args, kwargs or {})
+
+    def _seen(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Return the result of a function that the model calls."""
         if self._now:
             args, kwargs = replaced(args, self.now), replaced(kwargs, self.now)
         if self._whole or func in NATIVE:
@@ -293,7 +310,7 @@ class Engine(TorchFunctionMode):
         device = given[0].device.type
         if autocasts(device):  # rules compute in the precision of the model
             with torch.autocast(device, enabled=False):
-                return self.__torch_function__(func, types, args, kwargs)
+                return self._seen(func, args, kwargs)
         if self._overwritten:
             self._check_not_overwritten(given)
         if kwargs.get("out") is not None and any(self.value(tensor) is not None for tensor in given):

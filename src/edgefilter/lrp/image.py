@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ from .values import Recipe, replaced, tensors_in
 
 PADDINGS = (torch.nn.functional.pad, torch._C._nn.pad, torch.constant_pad_nd)
 
-__all__ = ["by_color", "colors", "present", "replayed", "within_border"]
+__all__ = ["Apart", "apart", "by_color", "colors", "present", "replayed", "within_border"]
 
 
 def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
@@ -136,3 +138,39 @@ def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
         return None
     return parts
+
+
+class Apart(NamedTuple):
+    """What a stem reads, taken apart into the colors of the image.
+
+    Attributes
+    ----------
+    inputs : Tensor, shape (N, channels, H, W)
+    alone : list of Tensors, or None
+        What each color gives, under the rules; None where each channel shows one color, or where it cannot be told.
+    rest : Tensor
+        What is there without the image, where colors are told apart.
+    colors : Tensor, shape (parts * channels, C), float64
+        What each color gives to a channel: rows of each color in turn and then of the rest, or of ``inputs``. They add up to 1, or to
+        0 for channels that do not depend on the image.
+    axis : int
+        The axis of the colors in the image.
+    """
+
+    inputs: Tensor
+    alone: list[Tensor] | None
+    rest: Tensor
+    colors: Tensor
+    axis: int
+
+
+def apart(run: Run, inputs: Tensor) -> Apart:
+    """Take what a stem reads apart into the colors of the image."""
+    shares, axis = colors(run, inputs)
+    alone = by_color(run, inputs, axis) if bool(((shares != 0).sum(1) > 1).any()) else None
+    if alone is None:
+        whole = shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
+        return Apart(inputs, None, torch.zeros_like(inputs).detach(), shares / whole, axis)
+    rest = inputs.detach() - sum((part.detach() for part in alone), start=torch.zeros_like(inputs))
+    parts = torch.eye(len(alone) + 1, len(alone), dtype=torch.float64)
+    return Apart(inputs, alone, rest, parts.repeat_interleave(inputs.shape[1], 0), axis)

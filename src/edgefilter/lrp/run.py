@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from zennit.core import Hook
 
+from .calls import Calls
 from .values import Recipe, Value
 
 __all__ = ["Run"]
@@ -23,6 +24,8 @@ class Run(Protocol):
     modules : RuledModules
         Which module runs, and the rule that the composite has for it.
     stem : Stem
+    calls : Calls
+        Counts the functions that the model calls.
     attention : {"constant", "attnlrp"}
     conserves : bool
         Whether constants among the values get no relevance.
@@ -32,6 +35,7 @@ class Run(Protocol):
 
     modules: Any
     stem: Any
+    calls: Calls
     attention: str
     conserves: bool
     keeps_constant: bool

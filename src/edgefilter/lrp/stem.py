@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,10 +13,11 @@ from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
 
-from .image import by_color, colors, present
+from .image import Apart, apart, present
 from .linear_steps import linear_step, mixed
 from .rules import Pass
 from .run import Run
+from .site import Site, site
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
 from .steps import Step
 
@@ -71,9 +71,13 @@ class Stem:
         Module path of the only convolution to express.
     size : (int, int), optional
         Support of the bank, where several convolutions of different size are expressed.
-    silenced : callable, optional
-        From the number of colors and the bank to the places of those whose responses are set to zero. Nothing is explained
-        then.
+
+    Attributes
+    ----------
+    reads : list of Read
+        How the image was read in a run.
+    sites : list of Site
+        Where.
     """
 
     def __init__(
@@ -82,10 +86,11 @@ class Stem:
         bank: FilterBank | None = None,
         path: str | None = None,
         size: tuple[int, int] | None = None,
-        silenced: Callable[[int, FilterBank], tuple[list[int], list[int]]] | None = None,
     ) -> None:
-        self.layer, self.bank, self.path, self.size, self.silenced = layer, bank, path, size, silenced
+        self.layer, self.bank, self.path, self.size = layer, bank, path, size
         self.reads: list[Read] = []
+        self.sites: list[Site] = []
+        self._taken: dict[int, Apart] = {}
         self._shared: dict[Any, Tensor] = {}
 
     def common_size(self) -> tuple[int, int] | None:
@@ -113,7 +118,7 @@ class Stem:
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        self.reads, self._shared = [], {}
+        self.reads, self.sites, self._shared, self._taken = [], [], {}, {}
 
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
@@ -125,7 +130,7 @@ class Stem:
 
     def release(self) -> None:
         """Let go of the tensors that were read."""
-        self._shared = {}
+        self._shared, self._taken = {}, {}
         for read in self.reads:
             read.inputs = read.response = NOTHING
 
@@ -163,12 +168,12 @@ class Stem:
             )
         )
         mixing = expressed(wide, bank, name)
-        if self.silenced is not None:
-            return self._without(run, module, inputs, owner, bank, mixing, padding)
+        apart = self._apart(run, inputs)
+        self.sites.append(site(run, _wide(module, wide, padding), apart, bank, mixing))
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
             filters = _bank_layer(bank, inputs, module, padding)
-            self._shared[key] = self._filtered(run, filters, inputs, bank, name)
+            self._shared[key] = self._filtered(run, filters, apart, bank, name)
         parts = self._shared[key]
         with torch.no_grad():
             value = module.forward(inputs.detach())
@@ -176,10 +181,10 @@ class Stem:
 
     def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
         assert self.layer is not None
-        if self.silenced is not None:
-            return self._without(run, module, inputs, owner, self.layer.bank, None, None)
+        apart = self._apart(run, inputs)
+        self.sites.append(site(run, module, apart, self.layer.bank))
         module.__class__ = FilterBankConv2d
-        parts = self._filtered(run, module, inputs, self.layer.bank, name)
+        parts = self._filtered(run, module, apart, self.layer.bank, name)
         if parts is self.reads[-1].response and parts.shape[1] == module.out_channels:
             return parts
         with torch.no_grad():
@@ -191,69 +196,30 @@ class Stem:
         run.known(whole).parts = parts
         return whole
 
-    def _without(
-        self,
-        run: Run,
-        module: Any,
-        inputs: Tensor,
-        owner: nn.Module | None,
-        bank: FilterBank,
-        mixing: Tensor | None,
-        padding: Any,
-    ) -> Tensor:
-        """Return the result of a convolution without the responses of some colors and filters."""
-        assert self.silenced is not None
-        shares, axis = colors(run, inputs)
-        gone, lost = self.silenced(shares.shape[1], bank)
-        self.reads.append(Read("", bank, inputs, inputs, shares, axis))
-        given = inputs.detach()
-        if gone:
-            mixes = bool(((shares != 0).sum(1) > 1).any())
-            alone = by_color(run, inputs, axis) if mixes else None
-            if alone is None:
-                shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
-                given = given * (1 - shares[:, gone].sum(1)).to(given).reshape(-1, 1, 1)
-            else:
-                given = given - sum((alone[color].detach() for color in gone), start=torch.zeros_like(given))
-        with torch.no_grad():
-            if mixing is None:
-                value = torch.unflatten(module.forward(given), 1, (-1, len(bank))).clone()
-                value[:, :, lost] = 0
-                value = value.flatten(1, 2)
-            elif lost:
-                kept = torch.unflatten(mixing[:, :, 0, 0], 1, (-1, len(bank))).clone()
-                kept[:, :, lost] = 0
-                weight = torch.einsum(
-                    "ock,khw->ochw", kept, torch.from_numpy(bank.weight.copy()).to(kept)
-                ).to(given)
-                bias = module._parameters.get("bias")
-                value = torch.nn.functional.conv2d(
-                    given, weight, bias, module.stride, padding, module.dilation
-                )
-            else:
-                value = module.forward(given)
-        return linear_step(run, module, inputs, 1, owner, value)
+    def _apart(self, run: Run, inputs: Tensor) -> Apart:
+        if id(inputs) not in self._taken:
+            self._taken[id(inputs)] = apart(run, inputs)
+        return self._taken[id(inputs)]
 
-    def _filtered(self, run: Run, filters: Any, inputs: Tensor, bank: FilterBank, name: str) -> Tensor:
+    def _filtered(self, run: Run, filters: Any, apart: Apart, bank: FilterBank, name: str) -> Tensor:
         """Return the responses, color by color where colors are mixed before the bank."""
-        shares, axis = colors(run, inputs)
+        inputs, shares = apart.inputs, apart.colors
         filters.__dict__["present"] = present(run, inputs)
         hook = run.modules.hook(filters)
-        mixes = bool(((shares != 0).sum(1) > 1).any())
-        alone = by_color(run, inputs, axis) if mixes else None
         made = []
-        for given in alone or [inputs]:
+        for given in apart.alone or [inputs]:
             with torch.no_grad():
                 value = filters.forward(given.detach())
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
             run.steps[-1].name = name
-        if alone is not None:
-            return self._of_colors(run, filters, inputs, bank, name, axis, alone, made)
-        (response,) = made
+        if apart.alone is not None:
+            response = _side_by_side(run, filters, apart, made)
+            shares = shares[: response.shape[1] // len(bank)]
+        else:
+            (response,) = made
+        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis))
         unseen = ~(shares != 0).any(1)
-        shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
-        self.reads.append(Read(name, bank, inputs, response, shares, axis))
-        if not (run.conserves and bool(unseen.any())):
+        if apart.alone is not None or not (run.conserves and bool(unseen.any())):
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them
             value = torch.unflatten(response.detach(), 1, (len(shares), -1)).clone()
@@ -261,28 +227,14 @@ class Stem:
         module = of_function(Passing, lambda every: every)
         return run.step(Step, module, (response,), value.flatten(1, 2), hook=Pass(), from_image=False)
 
-    def _of_colors(
-        self,
-        run: Run,
-        filters: Any,
-        inputs: Tensor,
-        bank: FilterBank,
-        name: str,
-        axis: int,
-        alone: list[Tensor],
-        made: list[Tensor],
-    ) -> Tensor:
-        """Return the responses of the colors, side by side."""
-        rest = inputs.detach() - sum(part.detach() for part in alone)
-        if not run.conserves and bool(rest.any()):  # shifts before the bank keep their share, as biases do
-            with torch.no_grad():
-                made.append(filters.forward(rest))
-        with run:
-            response = torch.cat(made, 1)
-        shares = torch.eye(len(made), len(alone), dtype=torch.float64)
-        shares = shares.repeat_interleave(inputs.shape[1], 0)
-        self.reads.append(Read(name, bank, inputs, response, shares, axis))
-        return response
+
+def _side_by_side(run: Run, filters: Any, apart: Apart, made: list[Tensor]) -> Tensor:
+    """Return the responses of the colors, and of what is there without the image where rules give it a share."""
+    if not run.conserves and bool(apart.rest.any()):  # shifts before the bank keep their share, as biases do
+        with torch.no_grad():
+            made.append(filters.forward(apart.rest))
+    with run:
+        return torch.cat(made, 1)
 
 
 def _check_readable(run: Run, module: Any, inputs: Tensor, name: str) -> None:
@@ -322,6 +274,14 @@ def _bank_layer(bank: FilterBank, inputs: Tensor, module: Any, padding: Any) -> 
         transposed=False,
         output_padding=(0, 0),
     )
+
+
+def _wide(module: Any, weight: Tensor, padding: Any) -> Any:
+    """Return a convolution with the same weights on a wider support."""
+    wide = module.__class__.__new__(module.__class__)
+    wide.__dict__ = {**module.__dict__, "_parameters": {**module._parameters, "weight": weight}}
+    wide.padding = padding
+    return wide
 
 
 def _kernels(bank: FilterBank, like: Tensor) -> Tensor:

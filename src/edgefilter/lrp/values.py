@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from edgefilter.stems.reading import tensors_in
 
+from .calls import NumberedCall
+
 __all__ = ["Linear", "Recipe", "Value", "replaced", "tensors_in"]
 
 
@@ -38,6 +40,8 @@ class Value:
     ----------
     run : object
         The engine's run it belongs to.
+    call : NumberedCall or None
+        The function that the model was calling when it was made.
     gate : int
         How much the tensor looks like a gate, for products: 0 not at all, 1 activated, 2 clipped, 3 squashed or a divisor, 4
         a softmax.
@@ -58,6 +62,7 @@ class Value:
     """
 
     __slots__ = (
+        "call",
         "from_image",
         "gate",
         "linear",
@@ -72,6 +77,7 @@ class Value:
 
     def __init__(self, run: object, *, gate: int = 0, from_image: bool = False) -> None:
         self.run, self.gate, self.from_image = run, gate, from_image
+        self.call: NumberedCall | None = None
         self.linear: Linear | None = None
         self.recipe: Recipe | None = None
         self.squashes: tuple[Tensor, str] | None = None

@@ -1,0 +1,220 @@
+"""Scores that are measured: colors by their game, filters by the division that foretells it best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from edgefilter.lrp.stem import Read
+
+from .game import EXACT, Game, all_sets, drawn_sets
+from .partial import PartialRuns
+from .places import by_color, to_places
+
+__all__ = ["Calibrated", "ColorGame", "Games", "calibrated", "corrected", "measured", "to_margins"]
+
+Games = tuple[str | dict[str, tuple[str, ...]], ...]
+
+SEED = 0
+PAIRS = 3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
+
+
+class ColorGame(NamedTuple):
+    """What the game of the colors gave.
+
+    Attributes
+    ----------
+    effects : Tensor, shape (N, C)
+        What the explained output loses when a color is silenced.
+    errors : Tensor, shape (N, C)
+        Standard errors of the color scores; 0 where they are exact.
+    interactions : Tensor, shape (N, C, C), or None
+    """
+
+    effects: Tensor
+    errors: Tensor
+    interactions: Tensor | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[ColorGame]) -> ColorGame:
+        """Return those of some batches as one."""
+        together = [one.interactions for one in parts if one.interactions is not None]
+        return cls(
+            torch.cat([one.effects for one in parts]),
+            torch.cat([one.errors for one in parts]),
+            torch.cat(together) if together else None,
+        )
+
+
+class Calibrated(NamedTuple):
+    """Relevance that was corrected to what was measured.
+
+    Attributes
+    ----------
+    shares : list of Tensors
+        At the responses as they were read.
+    response : Tensor, shape (N, C, K, H', W')
+    base : Tensor, shape (N,)
+    colors : ColorGame
+    """
+
+    shares: list[Tensor]
+    response: Tensor
+    base: Tensor
+    colors: ColorGame
+
+
+def calibrated(relevance: Sequence[Tensor], reads: Sequence[Read], runs: PartialRuns, games: Games) -> Calibrated:
+    """Correct the relevance at the responses to what the games say.
+
+    Parameters
+    ----------
+    relevance : sequence of Tensors
+        At the responses as they were read.
+    reads : sequence of Read
+    runs : PartialRuns
+    games : tuple
+        ``"color"``, and after it groups of filters, if they are to be exact as well.
+    """
+    response = by_color(reads, relevance)
+    by_rules = response.sum((3, 4)).cpu().double()
+    game = _color_game(runs)
+    colors = game.shapley()
+    pairs = measured(by_rules, runs.path_gradient(), _evidence(game, runs), game)
+    if len(games) > 1:
+        bank = reads[0].bank
+        groups = _membership(bank.names, as_groups(bank, games[1]))
+        pairs = to_margins(pairs, colors, _group_game(groups, game, runs).shapley(), groups)
+    shares, response = to_places(relevance, reads, pairs)
+    found = ColorGame(*(part if part is None else part.to(response) for part in (game.effects(), game.errors(), game.interactions())))
+    return Calibrated(shares, response, game.none, found)
+
+
+def _color_game(runs: PartialRuns) -> Game:
+    count = runs.colors
+    sets = all_sets(count) if count <= EXACT else drawn_sets(count, count, SEED)
+    return _played(sets, torch.eye(count)[:, :, None], runs.nothing(), runs)
+
+
+def _group_game(groups: Tensor, colors: Game, runs: PartialRuns) -> Game:
+    return _played(all_sets(len(groups)), groups[:, None].expand(-1, runs.colors, -1), colors.none, runs)
+
+
+def _played(sets: Tensor, players: Tensor, nothing: Tensor, runs: PartialRuns) -> Game:
+    """Play a game whose players are factors of the responses, shape (P, C, K) or (P, C, 1)."""
+    sizes = sets.sum(1)
+    values = torch.empty(len(nothing), len(sets), dtype=torch.float64)
+    values[:, sizes == 0], values[:, sizes == sets.shape[1]] = nothing[:, None], runs.every[:, None]
+    some = (sizes > 0) & (sizes < sets.shape[1])
+    keeps = torch.einsum("sp,pck->sck", sets[some].double(), players.double())
+    if len(keeps):
+        values[:, some] = runs.outputs(list(keeps))
+    return Game(sets, values)
+
+
+def _evidence(game: Game, runs: PartialRuns) -> tuple[Tensor, Tensor]:
+    """Return sets of pairs and the values that they add to nothing: those of the colors, or drawn halves of the filters."""
+    sizes = game.sets.sum(1)
+    some = (sizes > 0) & (sizes < game.players)
+    if bool(some.any()) or runs.filters == 1:
+        keeps = game.sets[some].double()[:, :, None].expand(-1, -1, runs.filters)
+        return keeps, game.values[:, some] - game.none[:, None]
+    generator = torch.Generator().manual_seed(SEED)
+    order = torch.rand(PAIRS, runs.filters, generator=generator).argsort(1)
+    half = order < runs.filters // 2
+    keeps = torch.cat([half, ~half]).double()[:, None].expand(-1, runs.colors, -1)
+    return keeps, runs.outputs(list(keeps)) - game.none[:, None]
+
+
+def _membership(filters: Sequence[str], groups: dict[str, tuple[str, ...]]) -> Tensor:
+    return torch.tensor([[name in members for name in filters] for members in groups.values()]).double()
+
+
+def corrected(values: Tensor, totals: Tensor) -> Tensor:
+    """Add to values what their sum lacks of a total, in proportion to their sizes, along the last axis.
+
+    Parameters
+    ----------
+    values : Tensor, shape (..., P)
+    totals : Tensor, shape (...)
+
+    Returns
+    -------
+    values : Tensor, shape (..., P)
+        ``v + (total - sum v) |v| / sum |v|``; equal parts where all are zero. Their sum is the total.
+
+    Examples
+    --------
+    >>> corrected(torch.tensor([3.0, -1.0]), torch.tensor(6.0))
+    tensor([6., 0.])
+    """
+    size = values.abs()
+    whole = size.sum(-1, keepdim=True)
+    share = torch.where(whole > 0, size / torch.where(whole > 0, whole, 1), 1 / size.shape[-1])
+    return values + (totals - values.sum(-1))[..., None] * share
+
+
+def measured(relevance: Tensor, gradient: Tensor, evidence: tuple[Tensor, Tensor], game: Game) -> Tensor:
+    """Return scores by pair: two divisions, each weighed by how well it foretells values that were measured.
+
+    Parameters
+    ----------
+    relevance, gradient : Tensor, shape (N, C, K)
+        What each pair of color and filter gets by the rules, and by responses times gradient on the way from none to all.
+    evidence : (Tensor, Tensor), shapes (S, C, K) and (N, S)
+        Sets of pairs, 1 for those that are present, and the output with them minus the output with none.
+    game : Game
+        Of the colors.
+
+    Returns
+    -------
+    pairs : Tensor, shape (N, C, K)
+        Each color's add up to its Shapley value.
+    """
+    sets, truth = evidence
+    totals, worth = game.all - game.none, game.shapley()
+    pairs, errors = [], []
+    for division in (relevance, gradient):
+        guess = corrected(division.flatten(1), totals).view_as(division)
+        errors.append((truth - torch.einsum("nck,sck->ns", guess, sets)).square().mean(1))
+        pairs.append(corrected(division, worth))
+    wrong = errors[0] + errors[1]  # inverse errors: the weight of one is the share of the other's error
+    weight = torch.where(wrong > 0, errors[1] / torch.where(wrong > 0, wrong, 1), 0.5)[:, None, None]
+    return weight * pairs[0] + (1 - weight) * pairs[1]
+
+
+def to_margins(pairs: Tensor, colors: Tensor, filters: Tensor, groups: Tensor) -> Tensor:
+    """Correct scores by pair so that they add up to given scores of the colors and of groups of filters.
+
+    Parameters
+    ----------
+    pairs : Tensor, shape (N, C, K)
+    colors : Tensor, shape (N, C)
+    filters : Tensor, shape (N, G)
+        With the same sum.
+    groups : Tensor, shape (G, K)
+        1 for the filters of a group.
+
+    Returns
+    -------
+    pairs : Tensor, shape (N, C, K)
+        ``T + |T| (a_c + b_g)``, the nearest table in ``sum (T' - T)^2 / |T|``.
+    """
+    size = pairs.abs()
+    lone = (size.sum(2, keepdim=True) == 0) | ((size.sum(1, keepdim=True) @ groups.T == 0).to(size) @ groups > 0)
+    size = torch.where(lone, 1, size)  # equal parts, where there are none to be in proportion to
+    table = size @ groups.T
+    lacking = torch.cat([colors - pairs.sum(2), filters - (pairs @ groups.T).sum(1)], 1)
+    system = torch.cat(
+        [
+            torch.cat([torch.diag_embed(table.sum(2)), table], 2),
+            torch.cat([table.mT, torch.diag_embed(table.sum(1))], 2),
+        ],
+        1,
+    )
+    parts = (torch.linalg.pinv(system, hermitian=True) @ lacking[:, :, None])[..., 0]
+    count = colors.shape[1]
+    return pairs + size * (parts[:, :count, None] + (parts[:, count:] @ groups)[:, None])

@@ -1,0 +1,64 @@
+"""One run of a model, and what is explained of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from edgefilter.lrp.ending import Ending
+from edgefilter.lrp.engine import Engine
+
+from .arguments import Question, Target, output_weights
+from .partial import PartialRuns
+
+__all__ = ["Forward", "sum_per_image"]
+
+
+class Forward:
+    """A run of a model whose output can be handed back.
+
+    Parameters
+    ----------
+    run : Engine
+    end : Ending
+    leaves : tuple of Tensors
+        The inputs as they ran.
+    question : Question
+
+    Attributes
+    ----------
+    output, constant, weights : Tensor
+        The model's output without a monotone function at its end, what its last affine map adds to it, and the factors of the
+        outputs in what is explained; of one shape.
+    explained : Tensor, shape (N,)
+    target : Target
+    reads : list of Read
+    """
+
+    def __init__(self, run: Engine, end: Ending, leaves: tuple[Tensor, ...], question: Question) -> None:
+        self.run, self.leaves, self.question = run, leaves, question
+        self.output, self.constant, self.left_out = end.output, end.constant, end.left_out
+        self.target: Target = question.target
+        if question.predict and question.target is None and end.output.dim() == 2 and end.output.shape[1] > 1:
+            self.target = end.output.detach().argmax(1)
+        self.weights = output_weights(end.output, self.target, question.against)
+        self.explained = sum_per_image(self.weights * end.output.detach())
+        self.reads = run.stem.checked_reads()
+        self._calls = end.calls
+
+    def partial_runs(self, size: int) -> PartialRuns:
+        """Return what runs the model again with some of the responses, for so many images at a time."""
+        return PartialRuns(
+            self.run.model,
+            tuple(leaf.detach() for leaf in self.leaves),
+            self.question.extra,
+            self.run.stem.sites,
+            self._calls,
+            self.weights,
+            self.explained,
+            size,
+        )
+
+
+def sum_per_image(values: Tensor) -> Tensor:
+    """Return the sum of each image's values."""
+    return values.reshape(len(values), -1).sum(1)

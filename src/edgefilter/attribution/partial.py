@@ -1,0 +1,129 @@
+"""The explained output with some of the bank's responses only, and its gradient on the way from none to all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgefilter.lrp.calls import NumberedCall
+from edgefilter.lrp.rerun import rerun
+from edgefilter.lrp.site import Site
+
+from .arguments import check_output
+
+__all__ = ["PartialRuns"]
+
+
+class PartialRuns:
+    """Runs a model again and again with some of the bank's responses only.
+
+    Parameters
+    ----------
+    model : nn.Module
+    images : tuple of Tensors
+        Its inputs, (N, ...).
+    extra : tuple
+        Its further arguments.
+    sites : sequence of Site
+        Where the responses enter it.
+    left_out : sequence of NumberedCall
+        Monotone functions at its end.
+    weights : Tensor, shaped as the output
+        What is explained: the sum of the outputs times these.
+    explained : Tensor, shape (N,)
+        That of the model with all responses.
+    size : int
+        How many images the model may get at a time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: tuple[Tensor, ...],
+        extra: tuple[Any, ...],
+        sites: Sequence[Site],
+        left_out: Sequence[NumberedCall],
+        weights: Tensor,
+        explained: Tensor,
+        size: int,
+    ) -> None:
+        self.model, self.images, self.extra = model, images, extra
+        self.sites, self.left_out, self.weights = sites, left_out, weights
+        self.count, self.every = len(images[0]), explained.cpu().double()
+        whole = extra and any(isinstance(value, Tensor) for value in extra)
+        self.sets = 1 if whole else max(1, size // self.count)  # tensors beside the images may not be repeated
+        first = sites[0]
+        self.colors, self.filters = first.colors.shape[1], len(first.bank)
+
+    def outputs(self, keeps: Sequence[Tensor]) -> Tensor:
+        """Return the explained output with each response multiplied by a factor.
+
+        Parameters
+        ----------
+        keeps : sequence of Tensors, shape (C, K) or (C, 1)
+            0 for what is silenced, 1 for what is there.
+
+        Returns
+        -------
+        values : Tensor, shape (N, len(keeps)), float64, on the CPU
+        """
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(keeps), self.sets):
+                some = keeps[start : start + self.sets]
+                values = {site.call: torch.cat([site.value(keep) for keep in some]) for site in self.sites}
+                found.append(self._explained(values, len(some)).cpu().double())
+        return torch.cat(found).reshape(len(keeps), self.count).T
+
+    def path_gradient(self, nodes: int = 2) -> Tensor:
+        """Return responses times gradient, averaged on the straight way from none to all and summed over places.
+
+        Parameters
+        ----------
+        nodes : int, default: 2
+            Of the Gauss-Legendre quadrature.
+
+        Returns
+        -------
+        pairs : Tensor, shape (N, C, K), float64, on the CPU
+        """
+        with torch.no_grad():
+            ends = [
+                [site.value(self.sites[0].colors.new_full((self.colors, 1), end)) for site in self.sites]
+                for end in (0.0, 1.0)
+            ]
+        total = [torch.zeros_like(end) for end in ends[0]]
+        for place, weight in zip(*np.polynomial.legendre.leggauss(nodes), strict=True):
+            with torch.enable_grad():
+                leaves = [
+                    none.lerp(every, (place + 1) / 2).requires_grad_()
+                    for none, every in zip(*ends, strict=True)
+                ]
+                values = {
+                    site.call: leaf.clone() for site, leaf in zip(self.sites, leaves, strict=True)
+                }  # the model may change it in place
+                explained = self._explained(values, 1)
+                if not explained.requires_grad:
+                    continue
+                found = torch.autograd.grad(explained.sum(), leaves, allow_unused=True)
+            for part, gradient in zip(total, found, strict=True):
+                if gradient is not None:
+                    part.add_(gradient, alpha=weight / 2)
+        pairs = [site.by_pair(part) for site, part in zip(self.sites, total, strict=True)]
+        return torch.stack(pairs).sum(0).cpu().double()
+
+    def nothing(self) -> Tensor:
+        """Return the explained output without any response, shape (N,), float64, on the CPU."""
+        none = self.sites[0].colors.new_zeros(self.colors, 1)
+        return self.outputs([none])[:, 0]
+
+    def _explained(self, values: dict[NumberedCall, Tensor], sets: int) -> Tensor:
+        images = tuple(image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images)
+        output = rerun(self.model, (*images, *self.extra), values, self.left_out)
+        output = check_output(output, sets * self.count)
+        products = output.reshape(sets, *self.weights.shape) * self.weights
+        return products.reshape(sets * self.count, -1).sum(1)

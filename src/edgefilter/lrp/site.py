@@ -1,0 +1,136 @@
+"""Where a bank's responses enter a model, so that it can run again with some of them only."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgefilter.banks.bank import FilterBank
+from edgefilter.errors import UnsupportedModelError
+
+from .calls import NumberedCall
+from .image import Apart
+from .run import Run
+
+__all__ = ["Site", "site"]
+
+
+@dataclasses.dataclass
+class Site:
+    """A convolution that reads the image, taken apart into the responses of its colors and filters.
+
+    Attributes
+    ----------
+    call : NumberedCall
+        The model's call of it.
+    conv : nn.Module
+        Its settings, its weight and bias.
+    bank : FilterBank
+    mixing : Tensor, shape (out, parts * channels, K), or None
+        From the responses to its output; None if it returns the responses themselves.
+    inputs : Tensor, shape (N, parts * channels, H, W)
+        What it read, taken apart by color where colors are mixed before it.
+    colors : Tensor, shape (parts * channels, C)
+        What each color gives to a channel.
+    fixed : Tensor, shape (parts * channels,)
+        1 for channels that are there whatever the image.
+    """
+
+    call: NumberedCall
+    conv: Any
+    bank: FilterBank
+    mixing: Tensor | None
+    inputs: Tensor
+    colors: Tensor
+    fixed: Tensor
+
+    def value(self, keep: Tensor, images: slice = slice(None)) -> Tensor:
+        """Return the output with each response multiplied by a factor.
+
+        Parameters
+        ----------
+        keep : Tensor, shape (C, K), or (C, 1) for whole colors
+            0 for what is silenced, 1 for what is there.
+        images : slice
+            Of which images.
+        """
+        factors = self.colors @ keep.to(self.colors) + self.fixed[:, None]
+        inputs = self.inputs[images]
+        return self._responses(inputs, factors) if self.mixing is None else self._mixed(inputs, factors)
+
+    def by_pair(self, gradient: Tensor) -> Tensor:
+        """Return the sums over places of each response times the gradient, shape (N, C, K).
+
+        Parameters
+        ----------
+        gradient : Tensor
+            Of anything with respect to the output.
+        """
+        found = []
+        for image in range(len(gradient)):
+            one = slice(image, image + 1)
+            keep = self.colors.new_ones(self.colors.shape[1], len(self.bank)).requires_grad_()
+            with torch.enable_grad():
+                value = self.value(keep, one)
+            found.append(torch.autograd.grad(value, keep, gradient[one])[0])
+        return torch.stack(found)
+
+    def _mixed(self, inputs: Tensor, factors: Tensor) -> Tensor:
+        weight: Tensor = self.conv._parameters["weight"].detach()
+        assert self.mixing is not None
+        if factors.shape[1] == 1:
+            parts = len(factors) // weight.shape[1]
+            weight = weight.repeat(1, parts, 1, 1) * factors[:, :, None].to(weight)
+        else:
+            kernels = torch.from_numpy(self.bank.weight.copy()).to(factors)
+            weight = torch.einsum("ojk,jk,khw->ojhw", self.mixing.to(factors), factors, kernels).to(weight)
+        return self._convolved(inputs, weight, self.conv._parameters.get("bias"), 1)
+
+    def _responses(self, inputs: Tensor, factors: Tensor) -> Tensor:
+        weight: Tensor = self.conv._parameters["weight"].detach()
+        parts = len(factors) * len(self.bank) // len(weight)
+        every = self._convolved(inputs, weight.repeat(parts, 1, 1, 1), None, len(factors))
+        each = torch.unflatten(every, 1, (parts, -1, len(self.bank)))  # (N, parts, channels, K, H', W')
+        return (each * torch.unflatten(factors, 0, (parts, -1))[..., None, None].to(each)).sum(1).flatten(1, 2)
+
+    def _convolved(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        conv = self.conv
+        return torch.nn.functional.conv2d(
+            inputs, weight, bias, conv.stride, conv.padding, conv.dilation, groups
+        )
+
+
+def site(run: Run, conv: Any, apart: Apart, bank: FilterBank, mixing: Tensor | None = None) -> Site:
+    """Return the place of a convolution that the model is calling, taken apart.
+
+    Parameters
+    ----------
+    run : Run
+    conv : module
+    apart : Apart
+        What it reads.
+    bank : FilterBank
+    mixing : Tensor, shape (out, channels * K, 1, 1), optional
+        As in :class:`Site`, for one part.
+    """
+    if run.calls.now is None or run.calls.depth > 1:
+        raise UnsupportedModelError(
+            f"model must call its stem as a function of its own; got a convolution inside {run.calls.now}. Use calibrate=False."
+        )
+    parts = len(apart.colors) // apart.inputs.shape[1]
+    whole = [apart.inputs] if apart.alone is None else [*apart.alone, apart.rest]
+    if mixing is not None:
+        mixing = torch.unflatten(mixing[:, :, 0, 0], 1, (-1, len(bank))).repeat(1, parts, 1)
+    return Site(
+        call=run.calls.now,
+        conv=conv,
+        bank=bank,
+        mixing=mixing,
+        inputs=torch.cat([part.detach() for part in whole], 1) if len(whole) > 1 else whole[0].detach(),
+        colors=apart.colors,
+        fixed=(~(apart.colors != 0).any(1)).to(apart.colors),
+    )
