@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,23 +12,55 @@ from torch import Tensor, nn
 from edgefilter._checks import closest
 
 __all__ = [
-    "STARTS",
+    "Against",
+    "Question",
     "Target",
+    "as_against",
     "as_extra",
     "as_target",
     "check_images",
     "check_mode",
     "check_output",
     "output_weights",
-    "piece_of",
-    "target_of",
     "unwrapped",
     "whole_batch",
 ]
 
-STARTS = ("target", "contrast")
-
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+Against = Target | Literal["rest"]
+
+
+class Question(NamedTuple):
+    """What is to be explained.
+
+    Attributes
+    ----------
+    images : tuple of Tensors
+        The model's inputs.
+    target : Target
+    against : Against
+        What the target is compared with.
+    extra : tuple
+        Further arguments of the model.
+    predict : bool
+        Whether a missing target means the largest output.
+    """
+
+    images: tuple[Tensor, ...]
+    target: Target = None
+    against: Against = None
+    extra: tuple[Any, ...] = ()
+    predict: bool = False
+
+    def piece(self, some: slice) -> Question:
+        """Return the question about some of the images."""
+        count = len(self.images[0])
+        return self._replace(
+            images=_piece_of(self.images, some, count),
+            target=_target_of(self.target, some, count),
+            against=self.against if isinstance(self.against, str) else _target_of(self.against, some, count),
+            extra=_piece_of(self.extra, some, count),
+        )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -106,7 +138,7 @@ def whole_batch(internal: int | None, count: int) -> int:
     return internal
 
 
-def piece_of(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, ...]:
+def _piece_of(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, ...]:
     """Return some samples of those arguments that have one entry for each."""
     return tuple(
         value[piece] if isinstance(value, Tensor) and value.dim() and len(value) == count else value
@@ -114,7 +146,7 @@ def piece_of(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any,
     )
 
 
-def target_of(target: Target, piece: slice, count: int) -> Target:
+def _target_of(target: Target, piece: slice, count: int) -> Target:
     """Return the targets of some samples; a wrong number of them as it is, for Captum to refuse."""
     several = isinstance(target, list) or (isinstance(target, Tensor) and target.numel() > 1)
     return target[piece] if several and len(target) == count else target  # type: ignore[index, arg-type]
@@ -126,7 +158,7 @@ def as_extra(arguments: Any) -> tuple[Any, ...]:
     return tuple(x.clone() if isinstance(x, Tensor) and x.is_inference() else x for x in extra)
 
 
-def as_target(target: Any) -> Target:
+def as_target(target: Any, name: str = "target") -> Target:
     """Return a target in one of Captum's forms; NumPy's numbers and arrays become Python's and torch's.
 
     Raises
@@ -141,27 +173,39 @@ def as_target(target: Any) -> Target:
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(
-                f"target must hold whole numbers (integers); got a tensor of {target.dtype}. Pass target.long(), or the argmax of "
+                f"{name} must hold whole numbers (integers); got a tensor of {target.dtype}. Pass {name}.long(), or the argmax of "
                 "one-hot labels."
             )
         if target.numel() > 1 and target.dim() > 1:
             raise ValueError(
-                f"target must have shape (N,), one index per image; got {tuple(target.shape)}. Pass target.squeeze(1), or a "
+                f"{name} must have shape (N,), one index per image; got {tuple(target.shape)}. Pass {name}.squeeze(1), or a "
                 "list of tuples for outputs of more axes."
             )
         return target.clone() if target.is_inference() else target
     if isinstance(target, list):
-        return [_index(item) for item in target]  # type: ignore[return-value]
-    return None if target is None else _index(target)
+        return [_index(item, name) for item in target]  # type: ignore[return-value]
+    return None if target is None else _index(target, name)
 
 
-def _index(item: Any) -> int | tuple[int, ...]:
+def as_against(against: Any) -> Against:
+    """Return what a target is compared with: None, ``"rest"``, or another target."""
+    if isinstance(against, str):
+        if against != "rest":
+            raise ValueError(
+                f"against must be None, 'rest', or another target; got {against!r}{closest(against, ('rest',))} Class names are "
+                "for edgefilter.classifiers."
+            )
+        return "rest"
+    return as_target(against, "against")
+
+
+def _index(item: Any, name: str) -> int | tuple[int, ...]:
     if isinstance(item, tuple):
-        return tuple(_whole(part) for part in item)
-    return _whole(item)
+        return tuple(_whole(part, name) for part in item)
+    return _whole(item, name)
 
 
-def _whole(item: Any) -> int:
+def _whole(item: Any, name: str) -> int:
     if (
         isinstance(item, Tensor)
         and item.numel() == 1
@@ -171,7 +215,7 @@ def _whole(item: Any) -> int:
         return int(item)
     if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)):
         raise TypeError(
-            f"target must be an integer index, a tuple of them, a tensor or a list; got {item!r}. Pass for example target=3."
+            f"{name} must be an integer index, a tuple of them, a tensor or a list; got {item!r}. Pass for example {name}=3."
         )
     return int(item)
 
@@ -193,27 +237,42 @@ def check_output(output: Any, count: int) -> Tensor:
     return output
 
 
-def output_weights(output: Tensor, target: Target, start: str) -> Tensor:
+def output_weights(output: Tensor, target: Target, against: Against = None) -> Tensor:
     """Return the factors of the outputs in what is explained, shaped as the output."""
+    weights = _chosen(output, target, "target")
+    if against is None:
+        return weights
+    if isinstance(against, str):
+        if output.dim() != 2 or output.shape[1] < 2:
+            raise ValueError(
+                f"against='rest' must have an output of shape (N, classes) with two classes or more; got {tuple(output.shape)}. Use "
+                "against=None."
+            )
+        return weights - (1 - weights) / (output.shape[1] - 1)
+    weights = weights - _chosen(output, against, "against")
+    same = (weights == 0).flatten(1).all(1)
+    if bool(same.any()):
+        raise ValueError(
+            f"against must be another output than target; got the same for image {int(same.nonzero()[0])}. Pass another class, or "
+            "'rest'."
+        )
+    return weights
+
+
+def _chosen(output: Tensor, target: Target, name: str) -> Tensor:
+    """Return 1 for the output that a target picks and 0 for the others."""
     leaf = output.detach().requires_grad_()
-    _check_target(leaf, target)
+    _check_target(leaf, target, name)
     target = _from_the_start(leaf, target)
     with torch.enable_grad():
         chosen = _select_targets(leaf, target)
         if chosen.numel() != len(leaf):
             raise ValueError(
-                f"target must pick exactly one output of each image; got {target!r} for an output of shape "
+                f"{name} must pick exactly one output of each image; got {target!r} for an output of shape "
                 f"{tuple(output.shape)}, which picks {tuple(chosen.shape[1:])} values. Pass a tuple of "
                 f"{output.dim() - 1} indices."
             )
         (weights,) = torch.autograd.grad(chosen.sum(), leaf)
-    if start == "contrast":
-        if output.dim() != 2 or output.shape[1] < 2:
-            raise ValueError(
-                f"start='contrast' must have an output of shape (N, classes) with two classes or more; got "
-                f"{tuple(output.shape)}. Use start='target'."
-            )
-        weights = weights - (1 - weights) / (output.shape[1] - 1)
     return weights
 
 
@@ -228,15 +287,7 @@ def _from_the_start(output: Tensor, target: Target) -> Target:
     return target
 
 
-def check_start(start: str) -> None:
-    """Raise unless a start is known."""
-    if start not in STARTS:
-        raise ValueError(
-            f"start must be one of {', '.join(STARTS)}; got {start!r}{closest(str(start), STARTS)}"
-        )
-
-
-def _check_target(output: Tensor, target: Target) -> None:
+def _check_target(output: Tensor, target: Target, name: str) -> None:
     """Raise before Captum does, in words that name the range."""
     if target is None:
         if output.numel() != len(output):
@@ -253,12 +304,12 @@ def _check_target(output: Tensor, target: Target) -> None:
         indices = item if isinstance(item, tuple) else (item,)
         if len(indices) > len(sizes):
             raise AssertionError(
-                f"Cannot choose target column with output shape {tuple(output.shape)}. target must have at most {len(sizes)} "
+                f"Cannot choose target column with output shape {tuple(output.shape)}. {name} must have at most {len(sizes)} "
                 f"indices, one for each axis beside the batch; got {item!r}. For one target per image pass a list of them."
             )
         for index, size in zip(indices, sizes, strict=False):
             if not -size <= index < size:
                 single = " The model has one output: pass target=None." if size == 1 else ""
                 raise IndexError(
-                    f"target must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
+                        f"{name} must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
                 )

@@ -20,25 +20,29 @@ from edgefilter.stems.finding import bank_of_model
 from edgefilter.stems.layers import EdgeFilterBank2d, as_bank
 
 from .arguments import (
+    Against,
+    Question,
     Target,
+    as_against,
     as_extra,
     as_target,
     check_images,
     check_mode,
-    check_start,
-    piece_of,
-    target_of,
     unwrapped,
     whole_batch,
 )
+from .calibration import Calibrate, as_games
 from .explanation import Explanation
+from .game import EXACT
 from .propagation import Propagation, Propagator, joined
-from .scores import SCORES, color_names, scores
+from .scores import SCORES, color_names, per_image, scores
 from .silencing import silenced_output
 
 __all__ = ["EdgeFilterAttribution"]
 
 SCORE_NAMES = ("pixel", *SCORES, "response")
+
+RUNS = 2**EXACT  # images that the model may get at a time where few are explained: all sets of one
 
 CANCELLING_COLORS = ("epsilon", "epsilon_gamma", "epsilon_gamma_box")
 
@@ -61,10 +65,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         time.
     bank : FilterBank or str, optional
         Expresses the first convolution of a model without an edge-filter layer. Default: the complete bank of its size.
+    calibrate : bool, str or tuple, default: True
+        What the scores are measured by. True or ``"color"``: the game of the colors, so that color scores are exact Shapley
+        values, and filters are divided by the evidence that foretells the game best. ``("color", groups)``: the game of some groups
+        of filters as well (``"order"``, ``"orientation"``, ``"family"``, ``"dependent"`` or a mapping, at most 6 of them), whose scores are
+        exact then, too. False: relevance alone, one forward and one backward pass.
     layer : str or nn.Module, optional
         The edge-filter layer, if the model holds several; for a model without one, the convolution to express.
-    start : {"target", "contrast"}, default: "target"
-        What is explained: the output of the target, or that output minus the mean of the other outputs.
 
     Raises
     ------
@@ -98,8 +105,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         composite: Composite | str | None = None,
         *,
         bank: FilterBank | str | None = None,
+        calibrate: Calibrate = True,
         layer: str | nn.Module | None = None,
-        start: Literal["target", "contrast"] = "target",
     ) -> None:
         model = unwrapped(model)
         found = bank_of_model(model, layer)
@@ -108,12 +115,12 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 "bank must be None for a model with an edge-filter layer, which has a bank of its own; got "
                 f"{bank!r}. Leave bank out, or explain the model without the layer."
             )
-        check_start(start)
         as_composite(composite)
+        as_games(calibrate)
         GradientAttribution.__init__(self, model)
         self.model = model
         self.composite = composite
-        self.start = start
+        self.calibrate = calibrate
         self.bank = None if bank is None else as_bank(bank)
         self.layer = layer
 
@@ -134,6 +141,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         *,
         return_convergence_delta: Literal[True],
+        against: Against = None,
         score: str = "pixel",
         internal_batch_size: int | None = None,
     ) -> tuple[Any, Tensor]: ...
@@ -146,6 +154,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         return_convergence_delta: Literal[False] = False,
         *,
+        against: Against = None,
         score: str = "pixel",
         internal_batch_size: int | None = None,
     ) -> Any: ...
@@ -158,6 +167,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         return_convergence_delta: bool = False,
         *,
+        against: Against = None,
         score: str = "pixel",
         internal_batch_size: int | None = None,
     ) -> Any:
@@ -174,6 +184,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             the batch go with their images.
         return_convergence_delta : bool, default: False
             Whether to return the delta as well.
+        against : int, tuple, Tensor, list or "rest", optional
+            What the target is compared with: another output ("why this and not that?"), or the mean of all others. Default:
+            nothing, the output itself.
         score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
             ``"pixel"`` (N, C, H, W) like inputs; ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C, K);
             ``"response"`` (N, C, K, H', W').
@@ -201,9 +214,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if score in ("color", "color_edge"):
             self._warn_of_colors(stacklevel=4)
         result = self._propagate(
-            inputs,
-            target,
-            additional_forward_args,
+            self._question(inputs, target, additional_forward_args, against),
             internal_batch_size=internal_batch_size,
             down_to="inputs" if score == "pixel" else "responses",
         )
@@ -219,6 +230,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         target: Target = None,
         additional_forward_args: Any = None,
         *,
+        against: Against = None,
         of_input: bool = False,
         internal_batch_size: int | None = None,
     ) -> Tensor:
@@ -226,15 +238,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs, target, additional_forward_args, internal_batch_size
+        inputs, target, additional_forward_args, against, internal_batch_size
             As in :meth:`attribute`.
         of_input : bool, default: False
             Whether to return the relevance at the input: the pixels, where the bank comes first.
         """
         result = self._propagate(
-            inputs,
-            target,
-            additional_forward_args,
+            self._question(inputs, target, additional_forward_args, against),
             internal_batch_size=internal_batch_size,
             down_to="bank input" if of_input else "responses",
         )
@@ -268,6 +278,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         target: Target = None,
         additional_forward_args: Any = None,
         *,
+        against: Against = None,
         internal_batch_size: int | None = None,
     ) -> Explanation:
         """Return all scores of a batch of predictions from one pass.
@@ -279,6 +290,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             As in :meth:`attribute`. Default: the output with the largest value, of each image.
         additional_forward_args : Any, optional
             Further arguments of the model, not explained.
+        against : int, tuple, Tensor, list or "rest", optional
         internal_batch_size : int, optional
             As in :meth:`attribute`.
 
@@ -288,12 +300,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         """
         self._warn_of_colors(stacklevel=3)
         result = self._propagate(
-            inputs,
-            target,
-            additional_forward_args,
+            self._question(inputs, target, additional_forward_args, against, predict=True),
             internal_batch_size=internal_batch_size,
             down_to="inputs",
-            predict=True,
         )
         colors = result.response.shape[1]
         pixel = result.pixels[result.place].movedim(result.axis, 1)
@@ -307,6 +316,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             filter_labels=tuple(result.bank.labels),
             base=result.base,
             left_out=result.left_out,
+            against=per_image(as_against(against), len(result.response)),
+            **({} if result.colors is None else result.colors._asdict()),
         )
 
     def silence(
@@ -315,6 +326,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         target: Target = None,
         additional_forward_args: Any = None,
         *,
+        against: Against = None,
         colors: Sequence[str] = (),
         filters: Sequence[str] = (),
     ) -> Tensor:
@@ -322,7 +334,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs, target, additional_forward_args
+        inputs, target, additional_forward_args, against
             As in :meth:`attribute`.
         colors, filters : sequence of str
             Names of what is silenced; with none of both, the output is as it is.
@@ -336,20 +348,17 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         KeyError
             If a name is unknown.
         """
-        images = _format_tensor_into_tuples(inputs)
-        extra = as_extra(additional_forward_args)
-        return silenced_output(self._propagator(images), images, as_target(target), extra, colors, filters)
+        question = self._question(inputs, target, additional_forward_args, against)
+        return silenced_output(self._propagator(question.images), question, colors, filters)
 
     def dry_run(self, inputs: Tensor, target: Any = None) -> Propagation:
         """Propagate once and note what each step receives and hands on; for :func:`edgefilter.check`."""
-        images = _format_tensor_into_tuples(inputs)
-        return self._propagator(images)(
-            images, as_target(target), (), down_to="inputs", predict=True, watched=True
-        )
+        question = self._question(inputs, target, None, None, predict=True)
+        return self._propagator(question.images)(question, down_to="inputs", watched=True)
 
     def _warn_of_colors(self, stacklevel: int) -> None:
         """Warn of rules whose relevance of both signs cancels when it is summed by color."""
-        if self.composite in CANCELLING_COLORS:
+        if not as_games(self.calibrate) and self.composite in CANCELLING_COLORS:
             warnings.warn(
                 f"color scores should come from rules of one sign; got composite={self.composite!r}, whose "
                 "signed sums can name the wrong color. Use composite='epsilon_plus'.",
@@ -365,42 +374,33 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if isinstance(path, nn.Module):
             path = next(name for name, module in self.model.named_modules() if module is self.layer)
         composite = as_composite(self.composite)
-        return Propagator(
-            self.model, composite, found, self.bank, None if found is not None else path, self.start
+        return Propagator(self.model, composite, found, self.bank, None if found is not None else path)
+
+    def _question(
+        self, inputs: Any, target: Any, additional: Any, against: Any, *, predict: bool = False
+    ) -> Question:
+        return Question(
+            _format_tensor_into_tuples(inputs), as_target(target), as_against(against), as_extra(additional), predict
         )
 
     def _propagate(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Any,
-        additional: Any,
+        question: Question,
         *,
         internal_batch_size: int | None,
         down_to: Literal["responses", "bank input", "inputs"],
-        predict: bool = False,
     ) -> Propagation:
         """Check the inputs, and propagate all of them at once or some at a time."""
-        images = _format_tensor_into_tuples(inputs)
-        extra = as_extra(additional)
-        target = as_target(target)
-        propagate = self._propagator(images)
-        count = len(images[0])
+        propagate, games = self._propagator(question.images), as_games(self.calibrate)
+        count = len(question.images[0])
         size = whole_batch(internal_batch_size, count)
-        parts = [
-            propagate(
-                piece_of(images, piece, count),
-                target_of(target, piece, count),
-                piece_of(extra, piece, count),
-                down_to=down_to,
-                predict=predict,
-            )
-            for piece in (slice(start, start + size) for start in range(0, count, size))
-        ]
+        pieces = [question.piece(slice(start, start + size)) for start in range(0, count, size)]
+        most = size if internal_batch_size is not None else max(size, RUNS)
+        parts = [propagate(piece, down_to=down_to, games=games, size=most) for piece in pieces]
         if len(parts) > 1 and any(
-            part is not value
-            for part, value in zip(piece_of(extra, slice(0, size), count), extra, strict=True)
+            part is not value for part, value in zip(pieces[0].extra, question.extra, strict=True)
         ):
-            _check_cut(propagate, images, target, extra, parts[0].explained, predict=predict)
+            _check_cut(propagate, question, parts[0].explained)
         return joined(parts)
 
 
@@ -412,17 +412,9 @@ def _check_inputs(model: nn.Module, bank: EdgeFilterBank2d | None, images: tuple
     check_images(images, next((p for p in parameters if p.is_floating_point()), None))
 
 
-def _check_cut(
-    propagate: Propagator,
-    images: tuple[Any, ...],
-    target: Target,
-    extra: tuple[Any, ...],
-    explained: Tensor,
-    *,
-    predict: bool,
-) -> None:
+def _check_cut(propagate: Propagator, question: Question, explained: Tensor) -> None:
     """Refuse if additional tensors were cut with the images although they do not belong to them one by one."""
-    whole = propagate(images, target, extra, down_to="responses", predict=predict).explained[: len(explained)]
+    whole = propagate(question, down_to="responses").explained[: len(explained)]
     if not torch.allclose(whole, explained.to(whole), rtol=1e-2, atol=1e-3 * float(whole.abs().max())):
         raise ValueError(
             "additional_forward_args must hold one entry per image where a tensor is as long as the batch; got outputs "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from edgefilter._checks import closest
+from edgefilter.banks.groups import KINDS, as_groups
 from edgefilter.lrp.stem import Read
 
 from .game import EXACT, Game, all_sets, drawn_sets
@@ -16,7 +18,11 @@ from .places import by_color, to_places
 
 __all__ = ["Calibrated", "ColorGame", "Games", "calibrated", "corrected", "measured", "to_margins"]
 
-Games = tuple[str | dict[str, tuple[str, ...]], ...]
+Groups = str | Mapping[str, Sequence[str]]
+Games = tuple[Groups, ...]
+Calibrate = bool | Literal["color"] | tuple[str, Groups]
+
+MOST_GROUPS = 6  # 64 runs
 
 SEED = 0
 PAIRS = 3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
@@ -129,8 +135,43 @@ def _evidence(game: Game, runs: PartialRuns) -> tuple[Tensor, Tensor]:
     return keeps, runs.outputs(list(keeps)) - game.none[:, None]
 
 
-def _membership(filters: Sequence[str], groups: dict[str, tuple[str, ...]]) -> Tensor:
+def _membership(filters: Sequence[str], groups: Mapping[str, Sequence[str]]) -> Tensor:
+    """Return 1 for the filters of each group, shape (G, K)."""
+    if len(groups) > MOST_GROUPS:
+        raise ValueError(
+            f"calibrate must name at most {MOST_GROUPS} groups of filters; got {len(groups)}. Take together what belongs together, "
+            "or use EdgeFilterShapley."
+        )
     return torch.tensor([[name in members for name in filters] for members in groups.values()]).double()
+
+
+def as_games(calibrate: Any) -> Games:
+    """Return which games the scores are calibrated by; none for relevance alone.
+
+    Raises
+    ------
+    ValueError
+        If it is none of the known forms.
+
+    Examples
+    --------
+    >>> as_games(True), as_games(False), as_games(("color", "order"))
+    (('color',), (), ('color', 'order'))
+    """
+    if isinstance(calibrate, bool):
+        return ("color",) if calibrate else ()
+    games = (calibrate,) if isinstance(calibrate, str) else calibrate
+    kinds = isinstance(games, (tuple, list)) and 0 < len(games) <= 2 and games[0] == "color"
+    if not kinds or not all(isinstance(game, (str, Mapping)) for game in games):
+        raise ValueError(
+            f"calibrate must be True, False, 'color' or ('color', groups of filters); got {calibrate!r}. Pass for example "
+            "('color', 'order')."
+        )
+    if len(games) == 2 and isinstance(games[1], str) and games[1] not in KINDS:
+        raise ValueError(
+            f"calibrate must name groups of filters, one of {', '.join(KINDS)}; got {games[1]!r}{closest(games[1], KINDS)}"
+        )
+    return tuple(games)
 
 
 def corrected(values: Tensor, totals: Tensor) -> Tensor:

@@ -82,6 +82,10 @@ class Explanation:
     filter_labels: tuple[str, ...] = ()
     base: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0))
     left_out: str = ""
+    against: tuple[Any, ...] = ()
+    effects: Tensor | None = None
+    errors: Tensor | None = None
+    interactions: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
@@ -11,7 +11,7 @@ from zennit.core import Composite
 
 from edgefilter.banks.bank import FilterBank
 
-from .arguments import Target
+from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 
 __all__ = ["LayerEdgeFilterAttribution"]
@@ -27,7 +27,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
     layer : nn.Module or str, optional
         The filter bank (``layer.filters``), the edge-filter layer that holds it, or the path of one; of a model without
         one, the convolution that is seen as a bank and a mixing. Default: the only one of the model.
-    composite, bank, start
+    composite, bank
         As in :class:`EdgeFilterAttribution`.
     device_ids : list of int, optional
         Taken for the sake of Captum's signature; without effect.
@@ -65,10 +65,9 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         composite: Composite | str | None = None,
         *,
         bank: FilterBank | str | None = None,
-        start: Literal["target", "contrast"] = "target",
         device_ids: list[int] | None = None,
     ) -> None:
-        own = EdgeFilterAttribution(model, composite, bank=bank, layer=layer, start=start)
+        own = EdgeFilterAttribution(model, composite, bank=bank, layer=layer, calibrate=False)
         model = own.model
         module = own.layer = model.get_submodule(layer) if isinstance(layer, str) else layer
         self._attribution = own
@@ -89,6 +88,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         additional_forward_args: Any = None,
         attribute_to_layer_input: bool = False,
         *,
+        against: Against = None,
         internal_batch_size: int | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
         """Return the relevance at the output of the filter bank, or at its input.
@@ -101,6 +101,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
             As in :meth:`EdgeFilterAttribution.attribute`.
         attribute_to_layer_input : bool, default: False
             Whether to go on to the input of the bank: the pixels, where the bank comes first.
+        against : int, tuple, Tensor, list or "rest", optional
         internal_batch_size : int, optional
             As in :meth:`EdgeFilterAttribution.attribute`.
 
@@ -121,6 +122,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
             inputs,
             target,
             additional_forward_args,
+            against=against,
             of_input=attribute_to_layer_input,
             internal_batch_size=internal_batch_size,
         )
@@ -135,7 +137,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
         own = self._attribution
         if own.layer is not self.layer:
             own = EdgeFilterAttribution(
-                self.model, own.composite, bank=own.bank, layer=self.layer, start=own.start
+                self.model, own.composite, bank=own.bank, layer=self.layer, calibrate=False
             )
             self._attribution = own
         return own

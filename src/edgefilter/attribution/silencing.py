@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
-from edgefilter.lrp.ending import ending
-from edgefilter.lrp.engine import Engine
-from edgefilter.lrp.stem import Stem
 
-from .arguments import Target, check_output, output_weights
-from .propagation import own_modes, plain, sum_per_image
+from .arguments import Question
+from .propagation import Propagator
 from .scores import color_names
-
-if TYPE_CHECKING:
-    from .propagation import Propagator
 
 __all__ = ["silenced_output"]
 
 
 def silenced_output(
-    propagator: Propagator,
-    images: tuple[Tensor, ...],
-    target: Target,
-    extra: tuple[Any, ...],
-    colors: Sequence[str] = (),
-    filters: Sequence[str] = (),
+    propagator: Propagator, question: Question, colors: Sequence[str] = (), filters: Sequence[str] = ()
 ) -> Tensor:
     """Return the explained output, shape (N,), with the responses of some colors and filters set to zero.
 
@@ -38,28 +27,17 @@ def silenced_output(
     KeyError
         If a name is unknown.
     """
+    with propagator.run(question) as forward:
+        runs = forward.partial_runs(len(question.images[0]))
+        known = color_names(runs.colors)
+        keep = torch.ones(runs.colors, runs.filters)
+        keep[[_place(name, known, "color") for name in colors]] = 0
+        keep[:, [_place(name, forward.reads[0].bank.names, "filter") for name in filters]] = 0
+        return runs.outputs([keep if filters else keep[:, :1]])[:, 0].to(forward.explained)
 
-    def places(names: Sequence[str], known: Sequence[str], what: str) -> list[int]:
-        for name in names:
-            if name not in known:
-                listed = f" There are {', '.join(known)}." if what == "color" else ""
-                raise UnknownNameError(f"unknown {what} {name!r}{closest(name, known)}{listed}")
-        return [known.index(name) for name in names]
 
-    stem = Stem(
-        propagator.layer,
-        propagator.bank,
-        propagator.path,
-        silenced=lambda channels, bank: (
-            places(colors, color_names(channels), "color"),
-            places(filters, bank.names, "filter"),
-        ),
-    )
-    with own_modes(images[0], grad=True):
-        run = Engine(propagator.model, propagator.composite, stem)
-        try:
-            leaves = tuple(plain(image).requires_grad_() for image in images)
-            output = ending(run, check_output(run(leaves, extra), len(images[0]))).output.detach()
-        finally:
-            run.close()
-    return sum_per_image(output_weights(output, target, propagator.start) * output)
+def _place(name: str, known: Sequence[str], what: str) -> int:
+    if name not in known:
+        listed = f" There are {', '.join(known)}." if what == "color" else ""
+        raise UnknownNameError(f"unknown {what} {name!r}{closest(name, known)}{listed}")
+    return known.index(name)
