@@ -67,7 +67,9 @@ def test_cells_that_the_output_does_not_read_get_exactly_nothing(
 ):
     net, wired = wired_network(name, stride, padding)
     images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64)
-    explanation = ef.EdgeFilterAttribution(net, composite, start=start).explain(images, [0, 0, 0])
+    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(
+        images, [0, 0, 0]
+    )
     read = wired[0] if start == "target" else wired.any(0)
     assert outside(explanation.response, read) == 0
     assert torch.count_nonzero(explanation.color[:, [0, 2]]) == 0
@@ -84,7 +86,9 @@ def test_a_resnet_stem_that_reads_three_cells_gives_nothing_to_others(composite,
     wired[0, 3] = wired[0, 11] = wired[2, 30] = True
     net.conv1.mixing.weight.data[:, ~wired.flatten()] = 0
     images = torch.randn(1, COLORS, 40, 40, generator=generator, dtype=torch.float64)
-    response = ef.EdgeFilterAttribution(net, composite).attribute(images, 1, score="response")
+    response = ef.EdgeFilterAttribution(net, composite, calibrate=False).attribute(
+        images, 1, score="response"
+    )
     assert outside(response, wired) == 0
     assert (response.abs().amax((0, 3, 4))[wired] > 0).all()
 
@@ -93,7 +97,7 @@ def test_a_wrong_order_of_channels_would_be_seen(generator):
     """The twin: filters counted before colors leave relevance outside."""
     net, wired = wired_network("kirsch", 1, 0)
     images = torch.randn(2, COLORS, 9, 9, generator=generator, dtype=torch.float64)
-    response = ef.EdgeFilterAttribution(net).attribute(images, 0, score="response")
+    response = ef.EdgeFilterAttribution(net, calibrate=False).attribute(images, 0, score="response")
     mistaken = response.transpose(1, 2).reshape(response.shape)
     assert outside(response, wired[0]) == 0
     assert outside(mistaken, wired[0]) > 1e-3

@@ -51,7 +51,7 @@ def by_hand(model, composite, images, target):
 def test_a_zennit_composite_gives_what_zennit_gives(model, images, name):
     """Without BatchNorm there is nothing to rewrite: rules land on the same layers in the same order."""
     composite = USERS[name]()
-    attr = ef.EdgeFilterAttribution(model, composite)
+    attr = ef.EdgeFilterAttribution(model, composite, calibrate=False)
     got = attr.attribute(images, 3)
     assert_close(got, by_hand(model, USERS[name](), images, 3), rtol=1e-10, atol=1e-10)
     assert not composite.handles
@@ -73,13 +73,18 @@ def test_names_are_listed_and_each_makes_a_composite():
 
 
 def test_no_name_gives_the_default(model, images):
-    default = ef.EdgeFilterAttribution(model).attribute(images, 1)
+    default = ef.EdgeFilterAttribution(model, calibrate=False).attribute(images, 1)
     for composite in ("epsilon_plus", get_composite("epsilon_plus")):
-        assert torch.equal(ef.EdgeFilterAttribution(model, composite).attribute(images, 1), default)
+        assert torch.equal(
+            ef.EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 1), default
+        )
 
 
 def test_named_composites_differ(model, images):
-    results = [ef.EdgeFilterAttribution(model, name).attribute(images, 1) for name in composite_names()]
+    results = [
+        ef.EdgeFilterAttribution(model, name, calibrate=False).attribute(images, 1)
+        for name in composite_names()
+    ]
     pairs = [(a, b) for i, a in enumerate(results) for b in results[:i]]
     assert not any(torch.allclose(a, b) for a, b in pairs)
 
@@ -100,8 +105,12 @@ def test_options_are_checked():
 
 def test_the_box_takes_numbers_and_tensors(model, images):
     bounds = torch.full((1, 3, 1, 1), 4.0)
-    by_number = ef.EdgeFilterAttribution(model, get_composite("epsilon_gamma_box", low=-4.0, high=4.0))
-    by_tensor = ef.EdgeFilterAttribution(model, get_composite("epsilon_gamma_box", low=-bounds, high=bounds))
+    by_number = ef.EdgeFilterAttribution(
+        model, get_composite("epsilon_gamma_box", low=-4.0, high=4.0), calibrate=False
+    )
+    by_tensor = ef.EdgeFilterAttribution(
+        model, get_composite("epsilon_gamma_box", low=-bounds, high=bounds), calibrate=False
+    )
     result, delta = by_number.attribute(images, 1, return_convergence_delta=True)
     assert_close(result, by_tensor.attribute(images, 1), rtol=0, atol=1e-12)
     assert_close(delta, torch.zeros(2).double(), rtol=0, atol=1e-10 * float(result.abs().sum()))
@@ -123,10 +132,12 @@ def test_a_composite_that_is_in_use_elsewhere_may_be_used_at_the_same_time(model
     """Registered on another model by Zennit, it explains this one; both are left as they are."""
     composite = EpsilonPlus()
     other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double()
-    want = ef.EdgeFilterAttribution(model, EpsilonPlus()).attribute(images, 1)
+    want = ef.EdgeFilterAttribution(model, EpsilonPlus(), calibrate=False).attribute(images, 1)
     with composite.context(other):
         held = len(composite.handles)
-        assert torch.equal(ef.EdgeFilterAttribution(model, composite).attribute(images, 1), want)
+        assert torch.equal(
+            ef.EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 1), want
+        )
         assert len(composite.handles) == held > 0
     assert not composite.handles
 
@@ -140,5 +151,5 @@ def test_what_is_no_composite_is_refused(wrong):
 def test_a_rule_for_the_inner_bank_ends_the_names(model, images):
     """A composite by name may give the filter bank a rule of its own, by the bank's path."""
     composite = NameMapComposite([(["0.filters"], WSquare()), (["0.mixing", "3", "7"], Epsilon())])
-    result = ef.EdgeFilterAttribution(model, composite).attribute(images, 1)
+    result = ef.EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 1)
     assert torch.isfinite(result).all()

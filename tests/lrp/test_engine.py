@@ -274,7 +274,8 @@ def test_an_awkward_model_with_an_edge_filter_stem_is_explained_as_the_model_its
     model, images = awkward(kind)
     for composite in ("epsilon", "epsilon_plus"):
         got, want = (
-            EdgeFilterAttribution(net, composite).explain(images, 1) for net in (replace_stem(model), model)
+            EdgeFilterAttribution(net, composite, calibrate=False).explain(images, 1)
+            for net in (replace_stem(model), model)
         )
         for score in ("response", "pixel"):
             scale = float(getattr(want, score).abs().max())
@@ -287,7 +288,9 @@ def test_a_stem_that_fits_once_into_the_image_is_explained_with_and_without_a_ba
         torch.manual_seed(0)
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)).double().eval()
         images = torch.randn(2, 3, 3, 3, dtype=torch.float64)
-    got, want = (EdgeFilterAttribution(net).explain(images, 1) for net in (replace_stem(model), model))
+    got, want = (
+        EdgeFilterAttribution(net, calibrate=False).explain(images, 1) for net in (replace_stem(model), model)
+    )
     assert_close(got.response, want.response, rtol=0, atol=1e-12)
 
 
@@ -303,7 +306,10 @@ def test_in_place_operations_whose_results_nobody_takes_are_followed():
     spelled, _ = awkward(Spelled)
     assert_right(copy.deepcopy(spelled), images, spelled(images).argmax(1))
     for composite in ("epsilon", "epsilon_plus"):
-        got, want = (EdgeFilterAttribution(m, composite).attribute(images, 1) for m in (unsaid, spelled))
+        got, want = (
+            EdgeFilterAttribution(m, composite, calibrate=False).attribute(images, 1)
+            for m in (unsaid, spelled)
+        )
         assert_close(got, want, rtol=0, atol=1e-12)
 
 
@@ -320,8 +326,8 @@ def test_extra_arguments_are_handed_on():
             return self.inner(images, 3.0, 0.5)
 
     for composite in ("epsilon", "epsilon_plus"):
-        got = EdgeFilterAttribution(model, composite).attribute(images, 1, (3.0, 0.5))
-        want = EdgeFilterAttribution(Fixed().eval(), composite).attribute(images, 1)
+        got = EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 1, (3.0, 0.5))
+        want = EdgeFilterAttribution(Fixed().eval(), composite, calibrate=False).attribute(images, 1)
         assert_close(got, want, rtol=0, atol=1e-12)
     assert_close(want.sum((1, 2, 3)), model(images, 3.0, 0.5)[:, 1] - model.head.bias[1], rtol=1e-6, atol=0)
 
@@ -353,7 +359,7 @@ class Logits(Probabilities):
 @pytest.mark.parametrize("kind", [Probabilities, SoftmaxModule])
 def test_of_a_softmax_at_the_end_the_logits_are_explained(kind):
     (model, images), (logits, _) = awkward(kind), awkward(Logits)
-    got, want = (EdgeFilterAttribution(net).explain(images, 1) for net in (model, logits))
+    got, want = (EdgeFilterAttribution(net, calibrate=False).explain(images, 1) for net in (model, logits))
     assert (got.left_out, want.left_out) == ("softmax", "")
     assert torch.equal(got.response, want.response)
     assert_close(got.output, logits(images)[:, 1])
@@ -439,7 +445,7 @@ def test_what_has_no_rule_is_refused_by_name_and_left_as_it_was(kind, composite)
     model, images = awkward(kind)
     before = state_of(model)
     with pytest.raises(UnsupportedModelError, match=REFUSED[kind]):
-        EdgeFilterAttribution(model, composite).attribute(images, 0)
+        EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 0)
     assert_untouched(model, before)
 
 
@@ -449,7 +455,7 @@ def test_a_part_that_is_a_script_module_is_refused():
     model, images = awkward(Reused)
     model.conv = torch.jit.script(model.conv)
     with pytest.raises(UnsupportedModelError, match="a scripted part or an operator of its own"):
-        EdgeFilterAttribution(model).attribute(images, 0)
+        EdgeFilterAttribution(model, calibrate=False).attribute(images, 0)
 
 
 @pytest.mark.parametrize("kind", AWKWARD)
@@ -457,7 +463,7 @@ def test_an_explained_model_is_left_as_it_was(kind):
     model, images = awkward(kind)
     before, given = state_of(model), images.clone()
     output = model(images)
-    EdgeFilterAttribution(model).explain(images, 1)
+    EdgeFilterAttribution(model, calibrate=False).explain(images, 1)
     assert_untouched(model, before)
     assert torch.equal(images, given)
     assert not images.requires_grad
@@ -473,7 +479,7 @@ def residual(seed=0):
 
 
 def fresh_map(model, images):
-    return EdgeFilterAttribution(model).attribute(images, 1)
+    return EdgeFilterAttribution(model, calibrate=False).attribute(images, 1)
 
 
 def halve_in_place(model):
@@ -501,7 +507,7 @@ def train_one_step(model):
 @pytest.mark.parametrize("change", [halve_in_place, exchange_weights, load_other_weights, train_one_step])
 def test_changed_weights_are_followed(change):
     model, images = residual()
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     before = attribution.attribute(images, 1)
     change(model)
     after = attribution.attribute(images, 1)
@@ -520,19 +526,21 @@ def test_what_is_computed_from_buffers_and_parameters_follows_them(composite):
             return self.other(x + self.conv(x) * (self.scale * 2) * self.log_gain.exp())
 
     model, images = awkward(Computing)
-    attribution = EdgeFilterAttribution(model, composite)
+    attribution = EdgeFilterAttribution(model, composite, calibrate=False)
     before = attribution.attribute(images, 1)
     for change in (model.scale, model.log_gain.data):
         change.mul_(-3)
         after = attribution.attribute(images, 1)
         assert not torch.equal(after, before)
-        assert torch.equal(after, EdgeFilterAttribution(model, composite).attribute(images, 1))
+        assert torch.equal(
+            after, EdgeFilterAttribution(model, composite, calibrate=False).attribute(images, 1)
+        )
         before = after
 
 
 def test_frozen_parameters_change_nothing():
     model, images = residual()
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     want = attribution.attribute(images, 1)
     model.requires_grad_(False)
     assert torch.equal(attribution.attribute(images, 1), want)
@@ -552,7 +560,7 @@ def test_changed_settings_of_modules_are_followed():
             return self.other(self.leaky(self.conv(x)))
 
     model, images = awkward(Leaky)
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     before = attribution.attribute(images, 1)
     model.leaky.negative_slope = 0.5
     after = attribution.attribute(images, 1)
@@ -562,7 +570,7 @@ def test_changed_settings_of_modules_are_followed():
 
 def test_updated_statistics_of_batch_norm_are_followed():
     model, images = awkward(Nested)
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     before = attribution.attribute(images, 1)
     settle(model, 2 * images + 1)
     after = attribution.attribute(images, 1)
@@ -578,7 +586,7 @@ def engines():
 def test_the_model_is_freed_with_its_last_user():
     before = engines()  # a test that failed may still hold some
     model, images = residual()
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     attribution.attribute(images, 1)
     held = weakref.ref(model)
     del model, attribution
@@ -601,7 +609,7 @@ class TwoStems(nn.Module):
 def test_an_image_that_passes_by_the_filter_bank_is_warned_of():
     model = replace_stem(TwoStems().eval())
     with pytest.warns(UserWarning, match="past the filter bank"):
-        EdgeFilterAttribution(model).explain(torch.rand(1, 3, 6, 6))
+        EdgeFilterAttribution(model, calibrate=False).explain(torch.rand(1, 3, 6, 6))
 
 
 def test_of_convolutions_side_by_side_nothing_passes_by_the_bank():
@@ -610,7 +618,7 @@ def test_of_convolutions_side_by_side_nothing_passes_by_the_bank():
         torch.manual_seed(0)
         model, images = TwoStems().double().eval(), torch.rand(2, 3, 6, 6, dtype=torch.float64)
     assert_right(model, images, torch.tensor([0, 2]))
-    assert EdgeFilterAttribution(model).explain(images, 1).response.shape == (2, 3, 9, 6, 6)
+    assert EdgeFilterAttribution(model, calibrate=False).explain(images, 1).response.shape == (2, 3, 9, 6, 6)
 
 
 class Viewing(nn.Module):
@@ -651,7 +659,7 @@ def test_maps_may_be_flattened_by_view(gated, dtype):
     torch.manual_seed(0)
     net = Viewing(gated).eval().to(dtype)
     images = torch.rand(3, 3, 6, 6, dtype=dtype)
-    explanation = EdgeFilterAttribution(net).explain(images, 1)
+    explanation = EdgeFilterAttribution(net, calibrate=False).explain(images, 1)
     assert_close(explanation.output, net(images)[:, 1])
 
 
@@ -663,9 +671,9 @@ def test_an_argument_that_happens_to_be_as_long_as_the_batch_is_not_cut(shape, m
     net = Shifted(multiply).double().eval()
     images, e = torch.rand(5, 3, 6, 6, dtype=torch.float64), torch.rand(shape, dtype=torch.float64)
     for composite in (None, EpsilonPlus()):
-        explanation = EdgeFilterAttribution(net, composite).explain(images, 1, (e,))
+        explanation = EdgeFilterAttribution(net, composite, calibrate=False).explain(images, 1, (e,))
         assert_close(explanation.output, net(images, e)[:, 1])
-    explanation = EdgeFilterAttribution(net).explain(images, 1, (e,))
+    explanation = EdgeFilterAttribution(net, calibrate=False).explain(images, 1, (e,))
     assert_close(explanation.base, net.base(e)[:, 1])
 
 
@@ -674,7 +682,7 @@ def test_a_cut_that_changes_the_output_is_refused():
     torch.manual_seed(0)
     net = Shifted().double().eval()
     images = torch.rand(5, 3, 6, 6, dtype=torch.float64)
-    attr = EdgeFilterAttribution(net)
+    attr = EdgeFilterAttribution(net, calibrate=False)
     with pytest.raises(ValueError, match=r"additional_forward_args must hold one entry per image"):
         attr.explain(images, 1, (torch.tensor([3.0, 0, -2, 1, 5]).double(),), internal_batch_size=1)
 
@@ -699,7 +707,7 @@ def test_an_interrupted_call_leaves_nothing_behind():
     """No hook for all modules, no engine, and the next call is right."""
     model, images = awkward(Interrupted)
     model.broken = True
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     before = state_of(model)
     with pytest.raises(ZeroDivisionError):
         attribution.attribute(images, 1)
@@ -730,7 +738,9 @@ def test_a_relu_after_a_shift_does_not_overwrite_a_view(name):
     torch.manual_seed(0)
     net = Net().double().eval()
     images = torch.rand(2, 3, 6, 6, dtype=torch.float64)
-    assert_close(EdgeFilterAttribution(net, name).explain(images, 1).output, net(images)[:, 1])
+    assert_close(
+        EdgeFilterAttribution(net, name, calibrate=False).explain(images, 1).output, net(images)[:, 1]
+    )
 
 
 @pytest.mark.parametrize("name", ["epsilon", "epsilon_plus", "zplus"])
@@ -750,5 +760,5 @@ def test_outputs_of_one_axis_may_be_sums(name):
     torch.manual_seed(0)
     net = Net().double().eval()
     images = torch.rand(3, 3, 6, 6, dtype=torch.float64)
-    explanation = EdgeFilterAttribution(net, name).explain(images)
+    explanation = EdgeFilterAttribution(net, name, calibrate=False).explain(images)
     assert_close(explanation.response.sum((1, 2, 3, 4)), net(images))

@@ -84,7 +84,9 @@ COMPOSITES = {
 @pytest.mark.parametrize("composite", COMPOSITES)
 def test_a_call_leaves_no_tensors_and_needs_no_garbage_collector(model, images, composite, replaced):
     """Reference cycles would keep a graph, and all values in it, until the collector runs."""
-    attribution = EdgeFilterAttribution(replace_stem(model) if replaced else model, COMPOSITES[composite]())
+    attribution = EdgeFilterAttribution(
+        replace_stem(model) if replaced else model, COMPOSITES[composite](), calibrate=False
+    )
     attribution.explain(images, 1)
     with without_collector():
         before = tensors()
@@ -97,7 +99,7 @@ def test_a_call_leaves_no_tensors_and_needs_no_garbage_collector(model, images, 
 def test_a_refused_call_leaves_no_tensors(images):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        attribution = EdgeFilterAttribution(Refused().double().eval())
+        attribution = EdgeFilterAttribution(Refused().double().eval(), calibrate=False)
 
     def call():
         with pytest.raises(UnsupportedModelError):
@@ -115,7 +117,7 @@ def test_an_output_that_a_hook_keeps_does_not_keep_the_run(model, images):
     """Somebody records features: the tensors of the run behind them are let go."""
     kept = []
     handle = model.norm.register_forward_hook(lambda module, given, output: kept.append(output))
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     attribution.explain(images, 1)
     counts = []
     for _ in range(3):
@@ -133,7 +135,7 @@ def test_a_thousand_calls_leave_memory_where_ten_did(calls, generator):
     """Within 3 MiB; one leaked map of responses in each call would be 6 MiB or 20 MiB."""
     images = torch.randn(1, 3, 11, 11, generator=generator, dtype=torch.float64)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(324, 5)).double().eval()
-    attribution = EdgeFilterAttribution(model)
+    attribution = EdgeFilterAttribution(model, calibrate=False)
     for _ in range(10):
         attribution.attribute(images, 1)
     gc.collect()

@@ -314,7 +314,7 @@ def test_settings_that_forward_reads_are_those_of_this_call(kind):
     """One attribution object, settings changed between calls: minus twice the scores."""
     make, read, change = CONFIGURATIONS[kind]
     net = seeded(Configured, make(), read)
-    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=False)
     before = attribution.explain(pictures(), 0)
     change(net.config)
     after = attribution.explain(pictures(), 0)
@@ -326,7 +326,7 @@ def test_settings_that_forward_reads_are_those_of_this_call(kind):
 @BOTH
 def test_one_object_explains_images_of_several_sizes(small_net, composite):
     """Each size as a fresh object does, in any order, the first one once more at the end."""
-    attribution = ef.EdgeFilterAttribution(small_net, composite)
+    attribution = ef.EdgeFilterAttribution(small_net, composite, calibrate=False)
     for size in (10, 13, 8, 10):
         images = pictures(size=size, seed=size)
         assert_same_scores(attribution.explain(images, 2), explain(small_net, images, 2, composite))
@@ -340,7 +340,7 @@ def test_a_branch_on_the_size_is_taken_anew_in_each_call():
             return super().forward(x) * (2.0 if x.shape[-1] > 10 else -1.0)
 
     net, plain = seeded(Branching), seeded(Pooled)
-    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=False)
     for size, factor in ((10, -1.0), (12, 2.0), (9, -1.0)):
         images = pictures(size=size)
         found, wanted = attribution.explain(images, 0), explain(plain, images)
@@ -355,7 +355,7 @@ def test_a_branch_on_the_data_is_taken_as_the_model_takes_it():
             return super().forward(x) * (1.0 if x.mean() > 0 else -3.0)
 
     net, plain = seeded(Deciding), seeded(Pooled)
-    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=False)
     for image in (pictures(1).abs(), -pictures(1).abs()):
         factor = 1.0 if image.mean() > 0 else -3.0
         torch.testing.assert_close(
@@ -365,7 +365,7 @@ def test_a_branch_on_the_data_is_taken_as_the_model_takes_it():
 
 def test_what_was_explained_before_changes_nothing(small_net):
     """The same image gives the same numbers, bit for bit, before and after others."""
-    attribution = ef.EdgeFilterAttribution(small_net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(small_net, "epsilon_plus", calibrate=False)
     first = attribution.explain(pictures(seed=1), 0)
     attribution.explain(pictures(count=5, size=12, seed=2), 3)
     again = attribution.explain(pictures(seed=1), 0)
@@ -664,7 +664,7 @@ def test_weights_that_are_computed_are_those_of_this_call():
     """Parametrised layers: weight norm and spectral norm, after a change of their originals."""
     net = seeded(Middle)
     torch.nn.utils.parametrizations.weight_norm(net.b).eval()
-    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=False)
     attribution.explain(pictures(), 0)
     with torch.no_grad():
         net.b.parametrizations.weight.original0.mul_(2)
@@ -735,7 +735,7 @@ def test_two_threads_explain_two_models_as_one_after_the_other(small_net):
 
 def test_two_threads_explain_one_model_and_one_object(small_net):
     """The same object serves both."""
-    attribution = ef.EdgeFilterAttribution(small_net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(small_net, "epsilon_plus", calibrate=False)
     images = pictures(4), pictures(2, size=12, seed=5)
     wanted = [attribution.explain(batch, 1) for batch in images]
     found = in_threads(*(lambda batch=batch: attribution.explain(batch, 1) for batch in images))
@@ -827,7 +827,7 @@ def test_a_call_leaves_everything_as_it_was_however_it_ends(ending, call):
     images = pictures().requires_grad_()
     images.grad = torch.ones_like(images)
     values = pictures()
-    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=False)
     before = snapshot(net, images, values)
     for batch in (images, values):
         if error is None:
@@ -927,7 +927,7 @@ class WithStem(nn.Module):
 def test_a_stem_is_expressed_with_the_weights_of_this_call(kind, composite):
     """Its scores are those of an ordinary convolution with these weights, also after they changed."""
     net = seeded(lambda: WithStem(kind(3, 8, 3)))
-    attribution = ef.EdgeFilterAttribution(net, composite)
+    attribution = ef.EdgeFilterAttribution(net, composite, calibrate=False)
     for factor in (1.0, 3.0):
         stem = net.front["conv"]
         with torch.no_grad():

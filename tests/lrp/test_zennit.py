@@ -93,7 +93,7 @@ def assert_as_zennit(make, net, tolerance=1e-9, reference=None):
     response, pixel = by_zennit(ef.replace_stem(net), images, 1, (reference or make)())
     assert pixel.abs().max() > 0
     for model in (net, replaced):
-        found = ef.EdgeFilterAttribution(model, make()).explain(images, 1)
+        found = ef.EdgeFilterAttribution(model, make(), calibrate=False).explain(images, 1)
         for one, other in ((found.response.flatten(1, 2), response), (found.pixel, pixel)):
             limit = tolerance * (1 if tolerance < 1e-6 else float(other.abs().max()))
             torch.testing.assert_close(one, other, rtol=0, atol=limit)
@@ -281,7 +281,7 @@ def test_composite_and_model_are_left_as_they_were(name):
     """The composite is registered nowhere, serves again, and serves Zennit afterwards."""
     composite, net, images = COMPOSITES[name](), network(), pictures(2, size=8)
     before = snapshot(net, images)
-    attribution = ef.EdgeFilterAttribution(net, composite)
+    attribution = ef.EdgeFilterAttribution(net, composite, calibrate=False)
     first, second = attribution.explain(images, 1), attribution.explain(images, 1)
     assert_untouched(before, snapshot(net, images))
     torch.testing.assert_close(first.pixel, second.pixel, rtol=0, atol=0)
@@ -297,7 +297,7 @@ def test_a_canonizer_does_not_touch_the_users_model(canonized):
     net, images = network(norm=True), pictures(2, size=8)
     before = snapshot(net, images)
     composite = MERGING[canonized](canonizers=[SequentialMergeBatchNorm()])
-    ef.EdgeFilterAttribution(net, composite).explain(images, 1)
+    ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(images, 1)
     assert_untouched(before, snapshot(net, images))
 
 
@@ -314,7 +314,7 @@ def test_an_error_of_a_hook_is_passed_on_and_leaves_everything_as_it_was(place):
     net, images = network(), pictures(2, size=8)
     before = snapshot(net, images)
     with pytest.raises(ZeroDivisionError, match="of the hook's own"):
-        ef.EdgeFilterAttribution(net, by_name(**{place: Failing()})).attribute(images, 1)
+        ef.EdgeFilterAttribution(net, by_name(**{place: Failing()}), calibrate=False).attribute(images, 1)
     assert_untouched(before, snapshot(net, images))
 
 

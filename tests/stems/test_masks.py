@@ -37,7 +37,7 @@ def test_ablation_by_mask_is_silencing(small_net, generator):
     """What a color or filter is worth to LayerFeatureAblation is what the output loses when it is silenced."""
     model = ef.replace_stem(small_net)
     images = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
-    attr = ef.EdgeFilterAttribution(model)
+    attr = ef.EdgeFilterAttribution(model, calibrate=False)
     causal = ef.causal_check(attr, images, attr.explain(images, 1))
     ablation, bank = LayerFeatureAblation(model, model[0].filters), model[0].filters
     by_color = ablation.attribute(images, target=1, layer_mask=ef.color_mask(bank))
