@@ -42,9 +42,7 @@ def drawn_sets(players: int, pairs: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.arange(2, players - 1)
-    drawn = sizes[
-        torch.multinomial(_odds(sizes, players), pairs, replacement=True, generator=generator)
-    ]
+    drawn = sizes[torch.multinomial(_odds(sizes, players), pairs, replacement=True, generator=generator)]
     order = torch.rand(pairs, players, generator=generator).argsort(1).argsort(1)
     middle = order < drawn[:, None]
     alone = torch.eye(players, dtype=torch.bool)

@@ -294,7 +294,7 @@ class Engine(TorchFunctionMode):
         self.calls.depth -= 1
         super().__exit__(*given)
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls.count(func)
         return self._seen(func, args, kwargs or {})
 
