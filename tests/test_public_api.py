@@ -67,9 +67,10 @@ SIGNATURES = {
     "Comparison.save": "(self, folder, *, overwrite=False)",
     "Comparison.to_dict": "(self)",
     "FilterBank": "(kernels, size=None, normalize=None, name=None)",
+    "FilterBank.groups": "(self, kind)",
     "FilterBank.index": "(self, name)",
     "FilterBank.project": "(self, weight)",
-    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='')",
+    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='', order=None)",
     "EdgeFilterBank2d": "(bank, in_channels, stride=1, padding=0, dilation=1, padding_mode='zeros')",
     "EdgeFilterConv2d": (
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
@@ -135,7 +136,7 @@ SIGNATURES = {
     "Explanation.plot": "(self, image=None, *, top=3, title=None, bank=None)",
 }
 ATTRIBUTES = {
-    "FilterBank": ["names", "labels", "families", "size", "weight", "rank", "is_complete"],
+    "FilterBank": ["names", "labels", "families", "orders", "size", "weight", "rank", "is_complete"],
     "Kernel": ["name", "weight", "family", "source"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from edgefilter._checks import closest, pair
 from edgefilter.errors import UnknownNameError
 
 from .catalogue import get_kernel
+from .groups import as_groups
 from .kernel import Kernel
+from .solving import Solver, solver
 
 __all__ = ["FilterBank", "Size"]
 
@@ -112,6 +114,45 @@ class FilterBank:
         """One family per kernel."""
         return [kernel.family for kernel in self.kernels]
 
+    @property
+    def orders(self) -> list[int]:
+        """How often each kernel differentiates: 0 brightness, 1 edges, 2 lines and corners, 3 and more texture."""
+        return [kernel.order for kernel in self.kernels]
+
+    def groups(self, kind: str | Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+        """Divide the filters into groups, each filter in one of them.
+
+        Parameters
+        ----------
+        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+            ``"order"``: "brightness", "edges", "lines and corners" and "texture", by ``orders``.
+            ``"orientation"``: by the direction in which an image must change for the kernel to answer most, read from
+            the weights and rounded to 22.5 degrees. "0 deg" is rightwards (vertical edges), "45 deg" towards the
+            lower right, "90 deg" downwards; blurs, Laplacians and corners have "no direction".
+            ``"family"``: by ``families``.
+            ``"dependent"``: kernels that are multiples of each other, of either sign, together, as ``"a ~ b"``.
+            A mapping ``{name: [filters]}`` is a partition of your own, which is checked.
+
+        Returns
+        -------
+        groups : dict of str to tuple of str
+            The names of each group's filters, in the order of the bank.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            If there is no such kind, or your partition misses, repeats or does not know a filter, or has an empty group.
+
+        Examples
+        --------
+        >>> bank = FilterBank(["sobel_x", "sobel_y", "laplacian_4", Kernel("left", [[1, 0, -1], [2, 0, -2], [1, 0, -1]])])
+        >>> bank.groups("order")
+        {'edges': ('sobel_x', 'sobel_y', 'left'), 'lines and corners': ('laplacian_4',)}
+        >>> list(bank.groups("orientation")), list(bank.groups("dependent"))
+        (['0 deg', '90 deg', 'no direction'], ['sobel_x ~ left', 'sobel_y', 'laplacian_4'])
+        """
+        return as_groups(self, kind)
+
     @cached_property
     def weight(self) -> Array:
         """The weights, shape (K, height, width), float64 and read-only."""
@@ -129,8 +170,8 @@ class FilterBank:
         return self.rank == math.prod(self.shape)
 
     @cached_property
-    def _solver(self) -> _Solver:
-        return _solver(self.weight.reshape(len(self), -1))
+    def _solver(self) -> Solver:
+        return solver(self.weight.reshape(len(self), -1))
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -289,28 +330,3 @@ def _normalized(kernel: Kernel, normalize: str | None) -> Kernel:
             f"kernels must not be zero with normalize={normalize!r}; got {kernel.name!r}. Drop it."
         )
     return replace(kernel, weight=kernel.weight / norm)
-
-
-class _Solver(NamedTuple):
-    rank: int
-    inverse: Array  # shape (height * width, K): flat weight @ inverse = coefficients
-
-
-def _solver(basis: Array) -> _Solver:
-    """Return rank and pseudo-inverse of the flattened kernels; orthonormal rows need no decomposition."""
-    count, pixels = basis.shape
-    if count <= pixels and np.abs(basis @ basis.T - np.eye(count)).max() < 1e-12:
-        return _Solver(count, basis.T)
-    norms = np.linalg.norm(basis, axis=1)
-    norms[norms == 0] = 1.0
-    unit = _pseudo_inverse(basis / norms[:, None])  # so that the units of single kernels do not matter
-    if unit.rank == count:  # the coefficients are unique
-        return _Solver(count, unit.inverse / norms)
-    return _Solver(unit.rank, _pseudo_inverse(basis, unit.rank).inverse)
-
-
-def _pseudo_inverse(basis: Array, rank: int | None = None) -> _Solver:
-    left, values, right = np.linalg.svd(basis, full_matrices=False)
-    if rank is None:
-        rank = int((values > values[0] * max(basis.shape) * np.finfo(np.float64).eps).sum())
-    return _Solver(rank, (right[:rank].T / values[:rank]) @ left[:, :rank].T)

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Kernel"]
+__all__ = ["ROUNDING", "Array", "Kernel"]
 
 Array = npt.NDArray[np.float64]
+
+# Networks compute in float32, and weights may come from there: a share of a kernel's answer below this is rounding.
+ROUNDING = float(np.finfo(np.float32).eps)
 
 _ORDER_CODE = re.compile(r"(^|_)(dx|u)\d+_(dy|v)\d+$")
 
@@ -41,13 +44,16 @@ class Kernel:
         Other accepted names.
     notes : str
         Gain, sign and how sure the source is.
+    order : int, optional
+        How often it differentiates: 0 answers to brightness, 1 to edges, 2 to lines and corners, 3 and more to
+        texture. By default the lowest degree of a polynomial in x and y that the kernel answers to.
 
     Raises
     ------
     TypeError
         If ``name`` is not a string, ``weight`` is not real numbers or ``aliases`` is a bare string.
     ValueError
-        If ``name`` is empty or ``weight`` is not 2-D, non-empty and finite.
+        If ``name`` is empty, ``weight`` is not 2-D, non-empty and finite, or ``order`` is not an integer >= 0.
 
     Examples
     --------
@@ -56,6 +62,8 @@ class Kernel:
     Kernel('my_x', 1x3, family='custom')
     >>> mine.weight.tolist()
     [[-1.0, 0.0, 1.0]]
+    >>> mine.order, Kernel("peak", [[-1, 2, -1]]).order
+    (1, 2)
     """
 
     name: str
@@ -64,6 +72,7 @@ class Kernel:
     source: str = ""
     aliases: tuple[str, ...] = ()
     notes: str = ""
+    order: int = None  # type: ignore[assignment]  # an integer once it is made
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -72,6 +81,12 @@ class Kernel:
             raise ValueError("name must not be empty; got ''. Pass for example name='my_kernel'.")
         object.__setattr__(self, "weight", _clean_weight(self.weight))
         object.__setattr__(self, "aliases", _clean_aliases(self.aliases))
+        order = _lowest_degree(self.weight) if self.order is None else self.order
+        if not isinstance(order, int) or isinstance(order, bool) or order < 0:
+            raise ValueError(
+                f"order must be an integer >= 0; got {order!r}. Leave it out to read it from the weight."
+            )
+        object.__setattr__(self, "order", order)
 
     @property
     def label(self) -> str:
@@ -90,8 +105,8 @@ class Kernel:
         return f"Kernel({self.name!r}, {height}x{width}, family={self.family!r})"
 
     def _key(self) -> tuple[object, ...]:
-        w = self.weight
-        return (self.name, w.shape, w.tobytes(), self.family, self.source, self.aliases, self.notes)
+        w, about = self.weight, (self.family, self.source, self.aliases, self.notes, self.order)
+        return (self.name, w.shape, w.tobytes(), *about)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Kernel) else NotImplemented
@@ -100,7 +115,8 @@ class Kernel:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[object, ...]:  # rebuilt by the constructor: the copy is read-only as well
-        return Kernel, (self.name, self.weight, self.family, self.source, self.aliases, self.notes)
+        about = (self.family, self.source, self.aliases, self.notes, self.order)
+        return Kernel, (self.name, self.weight, *about)
 
 
 def _clean_aliases(aliases: Iterable[str] | str) -> tuple[str, ...]:
@@ -126,3 +142,13 @@ def _clean_weight(weight: npt.ArrayLike) -> Array:
     if not np.isfinite(clean).all():
         raise ValueError(f"weight must be finite; got {clean.tolist()}. Replace the NaN or infinite entries.")
     return np.frombuffer(clean.tobytes(), dtype=np.float64).reshape(clean.shape)  # bytes: read-only for good
+
+
+def _lowest_degree(weight: Array) -> int:
+    """Return the lowest degree ``a + b`` of a polynomial ``x^a y^b`` that is not answered with 0; 0 if there is none.
+
+    It does not depend on where the origin is: terms of lower degree, which another origin adds, are answered with 0.
+    """
+    y, x = (np.vander(np.linspace(-1, 1, n) if n > 1 else np.zeros(1), increasing=True) for n in weight.shape)
+    seen = np.abs(y.T @ weight @ x) > ROUNDING * (np.abs(y.T) @ np.abs(weight) @ np.abs(x))
+    return int(np.argwhere(seen).sum(axis=1).min()) if seen.any() else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,5 +90,6 @@ def product_kernels(family: str, height: int, width: int, prefix: str = "") -> l
     for p, q in orders:
         name, word = prefix + code.format(p, q), words(p, q, max(height, width))
         aliases = (word,) if word else ()
-        kernels.append(entry(name, np.outer(down[q], across[p]), family, source, notes, aliases))
+        kernel = entry(name, np.outer(down[q], across[p]), family, source, notes, aliases)
+        kernels.append(replace(kernel, order=p + q))
     return kernels
