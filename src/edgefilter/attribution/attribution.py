@@ -15,6 +15,7 @@ from zennit.core import Composite
 
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.groups import all_groups
 from edgefilter.lrp.composites import as_composite
 from edgefilter.stems.finding import bank_of_model
 from edgefilter.stems.layers import EdgeFilterBank2d, as_bank
@@ -314,6 +315,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             left_out=result.left_out,
             against=per_image(as_against(against), len(result.response)),
             **({} if result.colors is None else result.colors._asdict()),
+            groups=all_groups(result.bank),
         )
 
     def silence(

@@ -99,11 +99,11 @@ def calibrated(
         groups = _membership(bank.names, as_groups(bank, games[1]))
         pairs = to_margins(pairs, colors, _group_game(groups, game, runs).shapley(), groups)
     shares, response = to_places(relevance, reads, pairs)
+    together = game.interactions()
     found = ColorGame(
-        *(
-            part if part is None else part.to(response)
-            for part in (game.effects(), game.errors(), game.interactions())
-        )
+        game.effects().to(response),
+        game.errors().to(response),
+        None if together is None else together.to(response),
     )
     return Calibrated(shares, response, game.none, found)
 

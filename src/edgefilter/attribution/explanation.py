@@ -6,6 +6,7 @@ import dataclasses
 import math
 import operator
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter._files import read_tagged, write_tagged
+from edgefilter.banks.groups import Groups, all_groups
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.responses import bank_of, by_color
 
+from .grouping import GroupScores, chosen_groups, group_scores
 from .scores import SCORES, color_names, per_image, scores
 
 if TYPE_CHECKING:
@@ -59,6 +62,8 @@ class Explanation:
     left_out : str, default: ""
         Name of the monotone function at the model's end (``"sigmoid"``, ``"softmax"``, ...) whose argument is explained
         in place of its value.
+    groups : dict of str to dict, optional
+        The groups of the filters by kind, as ``bank.groups(kind)`` has them. Default: unknown.
 
     Notes
     -----
@@ -86,6 +91,7 @@ class Explanation:
     effects: Tensor | None = None
     errors: Tensor | None = None
     interactions: Tensor | None = None
+    groups: dict[str, Groups] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -186,6 +192,7 @@ class Explanation:
             colors=color_names(bank.in_channels),
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
+            groups=all_groups(bank.bank),
         )
         if found._seems_absolute():
             warnings.warn(
@@ -277,6 +284,37 @@ class Explanation:
                 f"unknown color {name!r}{closest(name, self.colors)} The colors are {', '.join(self.colors)}."
             )
         return self.response[:, self.colors.index(name)].sum(1)
+
+    def group(self, kind: str | Mapping[str, Iterable[str]]) -> GroupScores:
+        """Return the scores of groups of filters: the sums of their filters' scores.
+
+        Parameters
+        ----------
+        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+            The groups of the bank, as in :meth:`edgefilter.FilterBank.groups`, or ``{name: [filters]}``, a partition of
+            your own.
+
+        Returns
+        -------
+        scores : GroupScores
+            ``.names``, ``.filters`` (those of each group), ``.edge`` (N, G), ``.color_edge`` (N, C, G), and ``.notes``
+            on groups whose filters are multiples of others.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            If there is no such kind, the explanation does not know the groups of its bank, or your groups are no
+            partition of the filters.
+
+        Examples
+        --------
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = Explanation(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> explanation.group({"edges": ["sobel_x", "sobel_y"]}).edge
+        tensor([[4.]])
+        """
+        groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
+        return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
 
     def top(self, k: int = 3, score: str = "edge") -> list[list[tuple[str, float]]]:
         """Return the names with the largest scores, for each image, largest first.
@@ -394,7 +432,7 @@ class Explanation:
         }
         names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
         names["left_out"] = [self.left_out]
-        return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names)
+        return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names, groups=self.groups)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -411,8 +449,12 @@ class Explanation:
         names: dict[str, Any] = {name: tuple(value) for name, value in about["names"].items()}
         names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
         names["left_out"] = names.get("left_out", ("",))[0]
-        if "base" in tensors:  # files of old have none
+        if "base" in tensors:  # files of old have none, nor groups
             names["base"] = tensors["base"]
+        names["groups"] = {
+            kind: {name: tuple(filters) for name, filters in groups.items()}
+            for kind, groups in about.get("groups", {}).items()
+        }
         return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
     def plot(
