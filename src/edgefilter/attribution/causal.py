@@ -131,7 +131,7 @@ def _check_same(forward: Forward, explanation: Explanation) -> None:
     known = ~explanation.output.isnan()
     measured, given = forward.explained[known].double().cpu(), explanation.output[known].double().cpu()
     if not torch.allclose(
-        measured, given, rtol=AGREEMENT, atol=AGREEMENT * float(forward.output.abs().max())
+        measured, given, rtol=AGREEMENT, atol=AGREEMENT * float(forward.output.detach().abs().max())
     ):
         raise ValueError(
             f"explanation must be of these images, this model and this target, and not normalized; got an output of "

@@ -82,7 +82,7 @@ class Game:
     @property
     def is_exact(self) -> bool:
         """Whether all sets were played."""
-        return len(self.sets) == 2**self.players
+        return len(self.sets) == 1 << self.players
 
     @property
     def players(self) -> int:
@@ -179,5 +179,5 @@ class Game:
         total = self.all - self.none
         wanted = (self.values[:, 2:] - self.none[:, None]).T - share * total
         root = weights.sqrt()[:, None]
-        solved = torch.linalg.lstsq(root * (played - share), root * wanted, driver="gelsd").solution
+        solved: Tensor = torch.linalg.lstsq(root * (played - share), root * wanted, driver="gelsd").solution
         return solved.T + total[:, None] / players
