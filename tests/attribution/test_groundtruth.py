@@ -67,9 +67,7 @@ def test_cells_that_the_output_does_not_read_get_exactly_nothing(
 ):
     net, wired = wired_network(name, stride, padding)
     images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64)
-    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(
-        images, [0, 0, 0]
-    )
+    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(images, [0, 0, 0])
     read = wired[0] if start == "target" else wired.any(0)
     assert outside(explanation.response, read) == 0
     assert torch.count_nonzero(explanation.color[:, [0, 2]]) == 0
