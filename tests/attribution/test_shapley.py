@@ -33,7 +33,9 @@ def through_captum(net, images, target, feature_of):
     responses = front(images).detach().contiguous()
     mask = torch.tensor(feature_of).reshape(1, -1, 1, 1).repeat(1, 1, *responses.shape[2:])
     count = int(mask.max()) + 1
-    found = ShapleyValues(tail).attribute(responses, target=target, feature_mask=mask).double()  # it returns float32
+    found = (
+        ShapleyValues(tail).attribute(responses, target=target, feature_mask=mask).double()
+    )  # it returns float32
     return torch.stack([found[:, (mask == i)[0]][:, 0] for i in range(count)], 1)
 
 
