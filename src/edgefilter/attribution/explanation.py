@@ -1,4 +1,4 @@
-"""The scores of one relevance pass: views, sums, saving and loading."""
+"""The scores of a batch of predictions: views, sums, saving and loading."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import math
 import operator
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation"]
 
-TENSORS = ("response", "pixel", "output", "base")
+GAME = ("effects", "errors", "interactions")
+TENSORS = ("response", "pixel", "output", "base", *GAME)
 FORMAT = "edgefilter explanation 1"
 
 # Attributions without a negative one that add up to more than so many times the output look like absolute values.
@@ -36,7 +38,7 @@ EXCESS = 1.5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
-    """Relevance of a batch of predictions, as one tensor with many views.
+    """Scores of a batch of predictions, as one tensor with many views.
 
     Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
 
@@ -47,7 +49,7 @@ class Explanation:
     pixel : Tensor, shape (N, C, H, W), or None
         Relevance of each color of each pixel.
     output : Tensor, shape (N,)
-        The explained output: the logit of the target, or its margin for ``start="contrast"``; NaN where unknown.
+        The explained output: the logit of the target, or its margin where it is compared with another; NaN where unknown.
     target : tuple
         What was explained, one entry per image: an index, a tuple of them, or None.
     colors, filters : tuple of str
@@ -55,10 +57,19 @@ class Explanation:
     filter_labels : tuple of str
         The filters' names as words, such as ``edge_x`` for ``dx1_dy0``.
     base : Tensor, shape (N,), optional
-        What of the explained output no score carries: the constant of the model's last affine map. Default: 0.
+        What of the explained output no score carries: calibrated, the output when nothing is present; of relevance alone,
+        the constant of the model's last affine map. Default: 0.
     left_out : str, default: ""
         Name of the monotone function at the model's end (``"sigmoid"``, ``"softmax"``, ...) whose argument is explained
         in place of its value.
+    against : tuple, default: ()
+        What each target was compared with: None, ``"rest"`` or another target.
+    effects : Tensor, shape (N, C), optional
+        What the explained output loses when a color is silenced; None for relevance alone.
+    errors : Tensor, shape (N, C), optional
+        Standard errors of the color scores, 0 where these are exact.
+    interactions : Tensor, shape (N, C, C), optional
+        By how much two colors are worth more together than apart; None where the game was not played in full.
 
     Notes
     -----
@@ -216,7 +227,13 @@ class Explanation:
             output=self.output[index],
             base=self.base[index],
             target=self.target[index],
+            against=self.against[index],
+            **self._game(lambda values: values[index]),
         )
+
+    def _game(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """Return what the game of the colors gave, changed."""
+        return {name: change(values) for name in GAME if (values := getattr(self, name)) is not None}
 
     def _shapes(self) -> str:
         pixel = None if self.pixel is None else tuple(self.pixel.shape)
@@ -324,6 +341,7 @@ class Explanation:
             pixel=None if self.pixel is None else self.pixel / scale[:, None, None, None],
             output=self.output / scale,
             base=self.base / scale,
+            **self._game(lambda values: values / scale.reshape(-1, *[1] * (values.dim() - 1))),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -334,6 +352,7 @@ class Explanation:
         return {
             "target": list(self.target),
             "output": [None if math.isnan(value) else value for value in self.output.tolist()],
+            "against": list(self.against),
             "base": self.base.tolist(),
             "left_out": self.left_out,
             "delta": [None if math.isnan(value) else value for value in self.delta.tolist()],
@@ -343,6 +362,7 @@ class Explanation:
             "color": self.color.tolist(),
             "edge": self.edge.tolist(),
             "color_edge": self.color_edge.tolist(),
+            **{name: None if (values := getattr(self, name)) is None else values.tolist() for name in GAME},
         }
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -392,7 +412,7 @@ class Explanation:
             for name, t in tensors.items()
             if t is not None
         }
-        names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
+        names = {name: list(getattr(self, name)) for name in ("target", "against", "colors", "filters", "filter_labels")}
         names["left_out"] = [self.left_out]
         return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names)
 
@@ -409,10 +429,10 @@ class Explanation:
         """
         tensors, about = read_tagged(path, FORMAT, cls.__name__)
         names: dict[str, Any] = {name: tuple(value) for name, value in about["names"].items()}
-        names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
+        for name in {"target", "against"} & names.keys():
+            names[name] = tuple(tuple(t) if isinstance(t, list) else t for t in names[name])
         names["left_out"] = names.get("left_out", ("",))[0]
-        if "base" in tensors:  # files of old have none
-            names["base"] = tensors["base"]
+        names |= {name: tensors[name] for name in ("base", *GAME) if name in tensors}  # files of old have none
         return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
     def plot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -27,6 +27,7 @@ __all__ = [
     "conserved",
     "explained_class",
     "find_answer",
+    "margin",
 ]
 
 MOST_SILENCED = 64  # filters; each takes one run of the network
@@ -55,23 +56,29 @@ def find_answer(
     attribution: EdgeFilterAttribution,
     inputs: torch.Tensor,
     index: int | None,
+    against: int | Literal["rest"] | None,
     rows: int,
 ) -> Answer:
-    """Explain a class, the predicted one if none is given, and silence its parts."""
+    """Explain a class, the predicted one if none is given, against another or by itself, and silence its parts."""
     with torch.no_grad():
         logits = attribution.model(inputs)[0].cpu()
-    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index)
+    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index, against)
     if len(logits) == 1:
         logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
     drops = _drops(attribution, inputs, explanation, rows)
     return Answer(classifier, logits, explanation, drops, _bank_of(attribution, inputs), inputs)
 
 
-def _explained(attribution: EdgeFilterAttribution, inputs: torch.Tensor, index: int) -> Explanation:
+def _explained(
+    attribution: EdgeFilterAttribution,
+    inputs: torch.Tensor,
+    index: int,
+    against: int | Literal["rest"] | None,
+) -> Explanation:
     """Explain a class; if the bank is to blame for a failure, say what to type instead."""
     bank = attribution.bank
     try:
-        return attribution.explain(inputs, index)
+        return attribution.explain(inputs, index, against=against)
     except ValueError as cause:
         if bank is None:
             raise
@@ -118,6 +125,16 @@ def explained_class(answer: Answer) -> tuple[int, float]:
     """Return the index of the explained class, and its probability."""
     target: int = answer.explanation.target[0]
     return target, float(_probabilities(answer)[target])
+
+
+def margin(answer: Answer) -> str | None:
+    """Return what the explained class is compared with, in words; None if with nothing."""
+    other = next(iter(answer.explanation.against), None)
+    if other is None:
+        return None
+    return (
+        "the mean of the others" if other == "rest" else f"{answer.classifier.class_names[other]} ({other})"
+    )
 
 
 def _probabilities(answer: Answer) -> torch.Tensor:
