@@ -99,7 +99,7 @@ SIGNATURES = {
         "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, "
         "internal_batch_size=None)"
     ),
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='')",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -118,6 +118,7 @@ SIGNATURES = {
     "Explanation.from_responses": "(attributions, layer, inputs=None, *, output=None, target=None)",
     "Explanation.edge_map": "(self, name)",
     "Explanation.color_map": "(self, name)",
+    "Explanation.group": "(self, kind)",
     "Explanation.top": "(self, k=3, score='edge')",
     "Explanation.normalized": "(self)",
     "Explanation.to_dict": "(self)",
@@ -140,7 +141,7 @@ ATTRIBUTES = {
     "Kernel": ["name", "weight", "family", "source"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
-        *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out"),
+        *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out", "groups"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
     "LayerEdgeFilterAttribution": ["layer", "multiplies_by_inputs"],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .attribution.check import Report, check
     from .attribution.explanation import Explanation
     from .attribution.layer import LayerEdgeFilterAttribution
+    from .attribution.shapley import EdgeFilterShapley, ShapleyValues
     from .banks.bank import FilterBank
     from .banks.catalogue import get_kernel, kernel_names
     from .banks.kernel import Kernel
@@ -44,11 +45,13 @@ __all__ = [
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
     "EdgeFilterConv2d",
+    "EdgeFilterShapley",
     "Explanation",
     "FilterBank",
     "Kernel",
     "LayerEdgeFilterAttribution",
     "Report",
+    "ShapleyValues",
     "UnsupportedModelError",
     "bank_names",
     "causal_check",
@@ -79,6 +82,8 @@ __getattr__, __dir__ = lazy(
         "check": ".attribution.check",
         "Explanation": ".attribution.explanation",
         "LayerEdgeFilterAttribution": ".attribution.layer",
+        "EdgeFilterShapley": ".attribution.shapley",
+        "ShapleyValues": ".attribution.shapley",
         "FilterBank": ".banks.bank",
         "get_kernel": ".banks.catalogue",
         "kernel_names": ".banks.catalogue",

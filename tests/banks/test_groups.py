@@ -246,7 +246,8 @@ def test_gabors_of_other_angles_are_in_the_nearest_group():
 @pytest.mark.parametrize(
     ("weight", "direction"),
     [
-        ([[-1, 0, 1]], 0),  # a single pixel high: without the weight of natural images it would be 90
+        ([[-1, 0, 1]], 0),
+        ([[-2, -1, 0, 1, 2]], 0),  # without the weight of natural images it would be 90
         ([[-1], [1]], 90),
         ([[-1, 2, -1]], 0),
         ([[1, -1], [-1, 1]], None),
@@ -256,6 +257,14 @@ def test_gabors_of_other_angles_are_in_the_nearest_group():
 )
 def test_directions_of_small_kernels(weight, direction):
     assert change_direction(np.array(weight, dtype=float)) == direction
+
+
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=9).filter(any))
+def test_a_row_without_a_mean_answers_along_itself(row):
+    """The sum over all directions of one frequency along the row is positive, whatever the frequency is."""
+    row = np.diff([0, *row, 0]).astype(float)
+    assert change_direction(row[None, :]) == 0
+    assert change_direction(row[:, None]) == 90
 
 
 def drawn(seed, sizes=(1, 5)):

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from .check import Operation, Report
     from .explanation import Explanation
     from .layer import LayerEdgeFilterAttribution
+    from .shapley import EdgeFilterShapley, ShapleyValues
 
 __all__ = [
     "CausalCheck",
     "EdgeFilterAttribution",
+    "EdgeFilterShapley",
     "Explanation",
     "LayerEdgeFilterAttribution",
     "Operation",
     "Report",
+    "ShapleyValues",
     "causal_check",
 ]
 
@@ -36,5 +39,7 @@ __getattr__, __dir__ = lazy(
         "Report": ".check",
         "Explanation": ".explanation",
         "LayerEdgeFilterAttribution": ".layer",
+        "EdgeFilterShapley": ".shapley",
+        "ShapleyValues": ".shapley",
     },
 )

@@ -26,6 +26,8 @@ __all__ = [
     "whole_batch",
 ]
 
+RUNS = 16  # images that the model may get at a time where fewer are explained: all sets of the colors of one image
+
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 Against = Target | Literal["rest"]
 
@@ -52,8 +54,15 @@ class Question(NamedTuple):
     extra: tuple[Any, ...] = ()
     predict: bool = False
 
-    def piece(self, some: slice) -> Question:
-        """Return the question about some of the images."""
+    def pieces(self, internal_batch_size: int | None) -> tuple[list[Question], int]:
+        """Return the questions about so many images at a time, and how many the model may get at a time."""
+        count = len(self.images[0])
+        size = whole_batch(internal_batch_size, count)
+        starts = range(0, count, size)
+        most = max(size, RUNS) if internal_batch_size is None else size
+        return [self._piece(slice(start, start + size)) for start in starts], most
+
+    def _piece(self, some: slice) -> Question:
         count = len(self.images[0])
         return self._replace(
             images=_piece_of(self.images, some, count),
@@ -311,5 +320,5 @@ def _check_target(output: Tensor, target: Target, name: str) -> None:
             if not -size <= index < size:
                 single = " The model has one output: pass target=None." if size == 1 else ""
                 raise IndexError(
-                        f"{name} must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
+                    f"{name} must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
                 )

@@ -15,6 +15,7 @@ from zennit.core import Composite
 
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.groups import all_groups
 from edgefilter.lrp.composites import as_composite
 from edgefilter.stems.finding import bank_of_model
 from edgefilter.stems.layers import EdgeFilterBank2d, as_bank
@@ -29,11 +30,9 @@ from .arguments import (
     check_images,
     check_mode,
     unwrapped,
-    whole_batch,
 )
 from .calibration import Calibrate, as_games
 from .explanation import Explanation
-from .game import EXACT
 from .propagation import Propagation, Propagator, joined
 from .scores import SCORES, color_names, per_image, scores
 from .silencing import silenced_output
@@ -41,8 +40,6 @@ from .silencing import silenced_output
 __all__ = ["EdgeFilterAttribution"]
 
 SCORE_NAMES = ("pixel", *SCORES, "response")
-
-RUNS = 2**EXACT  # images that the model may get at a time where few are explained: all sets of one
 
 CANCELLING_COLORS = ("epsilon", "epsilon_gamma", "epsilon_gamma_box")
 
@@ -214,7 +211,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if score in ("color", "color_edge"):
             self._warn_of_colors(stacklevel=4)
         result = self._propagate(
-            self._question(inputs, target, additional_forward_args, against),
+            self.question(inputs, target, additional_forward_args, against),
             internal_batch_size=internal_batch_size,
             down_to="inputs" if score == "pixel" else "responses",
         )
@@ -244,7 +241,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             Whether to return the relevance at the input: the pixels, where the bank comes first.
         """
         result = self._propagate(
-            self._question(inputs, target, additional_forward_args, against),
+            self.question(inputs, target, additional_forward_args, against),
             internal_batch_size=internal_batch_size,
             down_to="bank input" if of_input else "responses",
         )
@@ -300,7 +297,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         """
         self._warn_of_colors(stacklevel=3)
         result = self._propagate(
-            self._question(inputs, target, additional_forward_args, against, predict=True),
+            self.question(inputs, target, additional_forward_args, against, predict=True),
             internal_batch_size=internal_batch_size,
             down_to="inputs",
         )
@@ -318,6 +315,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             left_out=result.left_out,
             against=per_image(as_against(against), len(result.response)),
             **({} if result.colors is None else result.colors._asdict()),
+            groups=all_groups(result.bank),
         )
 
     def silence(
@@ -348,13 +346,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         KeyError
             If a name is unknown.
         """
-        question = self._question(inputs, target, additional_forward_args, against)
-        return silenced_output(self._propagator(question.images), question, colors, filters)
+        question = self.question(inputs, target, additional_forward_args, against)
+        return silenced_output(self.propagator(question.images), question, colors, filters)
 
     def dry_run(self, inputs: Tensor, target: Any = None) -> Propagation:
         """Propagate once and note what each step receives and hands on; for :func:`edgefilter.check`."""
-        question = self._question(inputs, target, None, None, predict=True)
-        return self._propagator(question.images)(question, down_to="inputs", watched=True)
+        question = self.question(inputs, target, None, None, predict=True)
+        return self.propagator(question.images)(question, down_to="inputs", watched=True)
 
     def _warn_of_colors(self, stacklevel: int) -> None:
         """Warn of rules whose relevance of both signs cancels when it is summed by color."""
@@ -366,7 +364,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
                 stacklevel=stacklevel,
             )
 
-    def _propagator(self, images: tuple[Tensor, ...]) -> Propagator:
+    def propagator(self, images: tuple[Tensor, ...]) -> Propagator:
         """Check the model and the images, and return what propagates through it."""
         check_mode(self.model)
         found, path = bank_of_model(self.model, self.layer), self.layer
@@ -376,11 +374,16 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         composite = as_composite(self.composite)
         return Propagator(self.model, composite, found, self.bank, None if found is not None else path)
 
-    def _question(
+    def question(
         self, inputs: Any, target: Any, additional: Any, against: Any, *, predict: bool = False
     ) -> Question:
+        """Return what is asked, in the forms that are worked with."""
         return Question(
-            _format_tensor_into_tuples(inputs), as_target(target), as_against(against), as_extra(additional), predict
+            _format_tensor_into_tuples(inputs),
+            as_target(target),
+            as_against(against),
+            as_extra(additional),
+            predict,
         )
 
     def _propagate(
@@ -391,12 +394,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         down_to: Literal["responses", "bank input", "inputs"],
     ) -> Propagation:
         """Check the inputs, and propagate all of them at once or some at a time."""
-        propagate, games = self._propagator(question.images), as_games(self.calibrate)
-        count = len(question.images[0])
-        size = whole_batch(internal_batch_size, count)
-        pieces = [question.piece(slice(start, start + size)) for start in range(0, count, size)]
-        most = size if internal_batch_size is not None else max(size, RUNS)
-        parts = [propagate(piece, down_to=down_to, games=games, size=most) for piece in pieces]
+        propagate, games = self.propagator(question.images), as_games(self.calibrate)
+        pieces, size = question.pieces(internal_batch_size)
+        parts = [propagate(piece, down_to=down_to, games=games, size=size) for piece in pieces]
         if len(parts) > 1 and any(
             part is not value for part, value in zip(pieces[0].extra, question.extra, strict=True)
         ):

@@ -25,7 +25,9 @@ Calibrate = bool | Literal["color"] | tuple[str, Groups]
 MOST_GROUPS = 6  # 64 runs
 
 SEED = 0
-PAIRS = 3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
+PAIRS = (
+    3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
+)
 
 
 class ColorGame(NamedTuple):
@@ -73,7 +75,9 @@ class Calibrated(NamedTuple):
     colors: ColorGame
 
 
-def calibrated(relevance: Sequence[Tensor], reads: Sequence[Read], runs: PartialRuns, games: Games) -> Calibrated:
+def calibrated(
+    relevance: Sequence[Tensor], reads: Sequence[Read], runs: PartialRuns, games: Games
+) -> Calibrated:
     """Correct the relevance at the responses to what the games say.
 
     Parameters
@@ -95,7 +99,12 @@ def calibrated(relevance: Sequence[Tensor], reads: Sequence[Read], runs: Partial
         groups = _membership(bank.names, as_groups(bank, games[1]))
         pairs = to_margins(pairs, colors, _group_game(groups, game, runs).shapley(), groups)
     shares, response = to_places(relevance, reads, pairs)
-    found = ColorGame(*(part if part is None else part.to(response) for part in (game.effects(), game.errors(), game.interactions())))
+    together = game.interactions()
+    found = ColorGame(
+        game.effects().to(response),
+        game.errors().to(response),
+        None if together is None else together.to(response),
+    )
     return Calibrated(shares, response, game.none, found)
 
 
@@ -160,7 +169,7 @@ def as_games(calibrate: Any) -> Games:
     """
     if isinstance(calibrate, bool):
         return ("color",) if calibrate else ()
-    games = (calibrate,) if isinstance(calibrate, str) else calibrate
+    games: Any = (calibrate,) if isinstance(calibrate, str) else calibrate
     kinds = isinstance(games, (tuple, list)) and 0 < len(games) <= 2 and games[0] == "color"
     if not kinds or not all(isinstance(game, (str, Mapping)) for game in games):
         raise ValueError(
@@ -245,7 +254,9 @@ def to_margins(pairs: Tensor, colors: Tensor, filters: Tensor, groups: Tensor) -
         ``T + |T| (a_c + b_g)``, the nearest table in ``sum (T' - T)^2 / |T|``.
     """
     size = pairs.abs()
-    lone = (size.sum(2, keepdim=True) == 0) | ((size.sum(1, keepdim=True) @ groups.T == 0).to(size) @ groups > 0)
+    lone = (size.sum(2, keepdim=True) == 0) | (
+        (size.sum(1, keepdim=True) @ groups.T == 0).to(size) @ groups > 0
+    )
     size = torch.where(lone, 1, size)  # equal parts, where there are none to be in proportion to
     table = size @ groups.T
     lacking = torch.cat([colors - pairs.sum(2), filters - (pairs @ groups.T).sum(1)], 1)
@@ -256,6 +267,6 @@ def to_margins(pairs: Tensor, colors: Tensor, filters: Tensor, groups: Tensor) -
         ],
         1,
     )
-    parts = (torch.linalg.pinv(system, hermitian=True) @ lacking[:, :, None])[..., 0]
+    parts: Tensor = (torch.linalg.pinv(system, hermitian=True) @ lacking[:, :, None])[..., 0]
     count = colors.shape[1]
     return pairs + size * (parts[:, :count, None] + (parts[:, count:] @ groups)[:, None])

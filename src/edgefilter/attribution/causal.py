@@ -7,10 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 from .explanation import Explanation
+from .forward import Forward
+from .scores import color_names
 
 __all__ = ["CausalCheck", "causal_check"]
+
+AGREEMENT = 1e-3  # of two runs of one model on the same images, relative: float32, another batch, other kernels of the library
 
 
 class CausalCheck(NamedTuple):
@@ -30,40 +35,43 @@ class CausalCheck(NamedTuple):
 
 def causal_check(
     attribution: EdgeFilterAttribution,
-    inputs: Tensor,
-    explanation: Explanation,
+    inputs: Tensor | tuple[Tensor, ...],
+    explanation: Explanation | None = None,
     additional_forward_args: Any = None,
+    *,
+    target: Target = None,
+    against: Against = None,
 ) -> CausalCheck:
     """Silence each color and each filter in turn and measure the drop of the explained output.
 
     Parameters
     ----------
     attribution : EdgeFilterAttribution
-        The one that gave the explanation.
-    inputs : Tensor, shape (N, C, H, W)
-        The images that were explained.
-    explanation : Explanation
-        Says which targets to look at.
+        Says which model and stem.
+    inputs : Tensor, shape (N, C, H, W), or tuple of Tensors
+        The images.
+    explanation : Explanation, optional
+        Of these images: says what was explained, in place of ``target`` and ``against``.
     additional_forward_args : Any, optional
         Further arguments of the model.
+    target, against : optional
+        As in :meth:`EdgeFilterAttribution.explain`: without a target, the largest output of each image.
 
     Returns
     -------
     check : CausalCheck
-        ``color`` and ``edge``, in units of the explained output.
+        ``color`` and ``edge``, in units of the explained output, counted from the output that is measured here.
 
     Raises
     ------
     ValueError
-        If there are more or fewer images than were explained.
+        If the explanation is not of these images, this model and this bank, or is ``normalized()``.
 
     Notes
     -----
-    Drops are counted from ``explanation.output``. That it is what this attribution explains of these images is not checked: an
-    explanation of another start, of other images, or of a difference to a baseline gives numbers that mean nothing.
-
-    Costs ``C + K`` forward passes. A silenced map is zero everywhere, which no photo gives: like every ablation, this
-    asks the network about something it has not seen.
+    Costs ``C + K + 1`` forward passes. A silenced map is zero everywhere, which no photo gives: like every ablation, this
+    asks the network about something it has not seen. Where parts share a task, silencing one of them says little about it: see
+    :class:`EdgeFilterShapley`.
 
     Examples
     --------
@@ -71,24 +79,61 @@ def causal_check(
 
     >>> import edgefilter as ef
     >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, bias=False), torch.nn.Flatten()).eval()
-    >>> attr = ef.EdgeFilterAttribution(ef.replace_stem(net))
-    >>> images = torch.rand(1, 3, 3, 3)
+    >>> attr, images = ef.EdgeFilterAttribution(net), torch.rand(1, 3, 3, 3)
     >>> explanation = attr.explain(images)
     >>> check = causal_check(attr, images, explanation)
     >>> torch.allclose(check.color.sum(1), explanation.output, atol=1e-5)
     True
     """
-    if len(inputs) != len(explanation):
+    if explanation is not None:
+        _check_alone(inputs, explanation, target, against)
+        target = None if None in explanation.target else list(explanation.target)
+        against = _as_given(explanation.against)
+    question = attribution.question(inputs, target, additional_forward_args, against, predict=True)
+    with attribution.propagator(question.images).run(question) as forward:
+        if explanation is not None:
+            _check_same(forward, explanation)
+        runs = forward.partial_runs(len(question.images[0]))
+        without = 1 - torch.eye(runs.colors), 1 - torch.eye(runs.filters)
+        keeps = [*without[0][:, :, None], *(one.expand(runs.colors, -1) for one in without[1])]
+        drops = (runs.every[:, None] - runs.outputs(keeps)).to(forward.explained)
+    return CausalCheck(drops[:, : runs.colors], drops[:, runs.colors :])
+
+
+def _as_given(against: tuple[Any, ...]) -> Any:
+    """Return what all images were compared with, in one of the forms that are taken."""
+    if not against or None in against:
+        return None
+    return "rest" if "rest" in against else list(against)
+
+
+def _check_alone(inputs: Any, explanation: Explanation, target: Any, against: Any) -> None:
+    if target is not None or against is not None:
         raise ValueError(
-            f"inputs must be the {len(explanation)} images that were explained; got {len(inputs)}. "
+            "target and against must be None with an explanation, which says what was explained; got both. Leave one out."
+        )
+    count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    if count != len(explanation):
+        raise ValueError(
+            f"inputs must be the {len(explanation)} images that were explained; got {count}. "
             "Pass the same batch, or index the explanation."
         )
-    target = None if None in explanation.target else list(explanation.target)
 
-    def drops(axis: str, names: tuple[str, ...]) -> Tensor:
-        outputs = [
-            attribution.silence(inputs, target, additional_forward_args, **{axis: [name]}) for name in names
-        ]
-        return torch.stack([explanation.output - output for output in outputs], dim=1)
 
-    return CausalCheck(drops("colors", explanation.colors), drops("filters", explanation.filters))
+def _check_same(forward: Forward, explanation: Explanation) -> None:
+    bank = forward.reads[0].bank
+    names = color_names(forward.reads[0].colors.shape[1]), tuple(bank.names)
+    if (explanation.colors, explanation.filters) != names:
+        raise ValueError(
+            f"explanation must be of this stem and bank, with {len(names[0])} colors and {len(names[1])} filters named as here; got "
+            f"{explanation!r}. Explain these images again."
+        )
+    known = ~explanation.output.isnan()
+    measured, given = forward.explained[known].double().cpu(), explanation.output[known].double().cpu()
+    if not torch.allclose(
+        measured, given, rtol=AGREEMENT, atol=AGREEMENT * float(forward.output.detach().abs().max())
+    ):
+        raise ValueError(
+            f"explanation must be of these images, this model and this target, and not normalized; got an output of "
+            f"{given.tolist()} where the model gives {measured.tolist()}. Explain these images again."
+        )

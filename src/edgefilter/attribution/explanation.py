@@ -6,7 +6,7 @@ import dataclasses
 import math
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter._files import read_tagged, write_tagged
+from edgefilter.banks.groups import Groups, all_groups
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.responses import bank_of, by_color
 
+from .grouping import GroupScores, chosen_groups, group_scores
 from .scores import SCORES, color_names, per_image, scores
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class Explanation:
         Standard errors of the color scores, 0 where these are exact.
     interactions : Tensor, shape (N, C, C), optional
         By how much two colors are worth more together than apart; None where the game was not played in full.
+    groups : dict of str to dict, optional
+        The groups of the filters by kind, as ``bank.groups(kind)`` has them. Default: unknown.
 
     Notes
     -----
@@ -97,6 +101,7 @@ class Explanation:
     effects: Tensor | None = None
     errors: Tensor | None = None
     interactions: Tensor | None = None
+    groups: dict[str, Groups] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -197,6 +202,7 @@ class Explanation:
             colors=color_names(bank.in_channels),
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
+            groups=all_groups(bank.bank),
         )
         if found._seems_absolute():
             warnings.warn(
@@ -231,7 +237,7 @@ class Explanation:
             **self._game(lambda values: values[index]),
         )
 
-    def _game(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    def _game(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """Return what the game of the colors gave, changed."""
         return {name: change(values) for name in GAME if (values := getattr(self, name)) is not None}
 
@@ -294,6 +300,37 @@ class Explanation:
                 f"unknown color {name!r}{closest(name, self.colors)} The colors are {', '.join(self.colors)}."
             )
         return self.response[:, self.colors.index(name)].sum(1)
+
+    def group(self, kind: str | Mapping[str, Iterable[str]]) -> GroupScores:
+        """Return the scores of groups of filters: the sums of their filters' scores.
+
+        Parameters
+        ----------
+        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+            The groups of the bank, as in :meth:`edgefilter.FilterBank.groups`, or ``{name: [filters]}``, a partition of
+            your own.
+
+        Returns
+        -------
+        scores : GroupScores
+            ``.names``, ``.filters`` (those of each group), ``.edge`` (N, G), ``.color_edge`` (N, C, G), and ``.notes``
+            on groups whose filters are multiples of others.
+
+        Raises
+        ------
+        TypeError, KeyError, ValueError
+            If there is no such kind, the explanation does not know the groups of its bank, or your groups are no
+            partition of the filters.
+
+        Examples
+        --------
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = Explanation(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> explanation.group({"edges": ["sobel_x", "sobel_y"]}).edge
+        tensor([[4.]])
+        """
+        groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
+        return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
 
     def top(self, k: int = 3, score: str = "edge") -> list[list[tuple[str, float]]]:
         """Return the names with the largest scores, for each image, largest first.
@@ -414,7 +451,7 @@ class Explanation:
         }
         names = {name: list(getattr(self, name)) for name in ("target", "against", "colors", "filters", "filter_labels")}
         names["left_out"] = [self.left_out]
-        return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names)
+        return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names, groups=self.groups)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -432,7 +469,13 @@ class Explanation:
         for name in {"target", "against"} & names.keys():
             names[name] = tuple(tuple(t) if isinstance(t, list) else t for t in names[name])
         names["left_out"] = names.get("left_out", ("",))[0]
-        names |= {name: tensors[name] for name in ("base", *GAME) if name in tensors}  # files of old have none
+        for name in ("base", *GAME):  # files of old have none, nor groups
+            if name in tensors:
+                names[name] = tensors[name]
+        names["groups"] = {
+            kind: {name: tuple(filters) for name, filters in groups.items()}
+            for kind, groups in about.get("groups", {}).items()
+        }
         return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
 
     def plot(

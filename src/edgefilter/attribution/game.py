@@ -42,9 +42,7 @@ def drawn_sets(players: int, pairs: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.arange(2, players - 1)
-    drawn = sizes[
-        torch.multinomial(_odds(sizes, players), pairs, replacement=True, generator=generator)
-    ]
+    drawn = sizes[torch.multinomial(_odds(sizes, players), pairs, replacement=True, generator=generator)]
     order = torch.rand(pairs, players, generator=generator).argsort(1).argsort(1)
     middle = order < drawn[:, None]
     alone = torch.eye(players, dtype=torch.bool)
@@ -84,7 +82,7 @@ class Game:
     @property
     def is_exact(self) -> bool:
         """Whether all sets were played."""
-        return len(self.sets) == 2**self.players
+        return len(self.sets) == 1 << self.players
 
     @property
     def players(self) -> int:
@@ -181,5 +179,5 @@ class Game:
         total = self.all - self.none
         wanted = (self.values[:, 2:] - self.none[:, None]).T - share * total
         root = weights.sqrt()[:, None]
-        solved = torch.linalg.lstsq(root * (played - share), root * wanted, driver="gelsd").solution
+        solved: Tensor = torch.linalg.lstsq(root * (played - share), root * wanted, driver="gelsd").solution
         return solved.T + total[:, None] / players

@@ -55,7 +55,9 @@ class PartialRuns:
         self.sites, self.left_out, self.weights = sites, left_out, weights
         self.count, self.every = len(images[0]), explained.cpu().double()
         whole = extra and any(isinstance(value, Tensor) for value in extra)
-        self.sets = 1 if whole else max(1, size // self.count)  # tensors beside the images may not be repeated
+        self.sets = (
+            1 if whole else max(1, size // self.count)
+        )  # tensors beside the images may not be repeated
         first = sites[0]
         self.colors, self.filters = first.colors.shape[1], len(first.bank)
 

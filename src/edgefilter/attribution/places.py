@@ -53,7 +53,10 @@ def to_places(
     response : Tensor, shape (N, C, K, H', W')
         Each pair's places add up to its score: ``v + (score - sum v) |v| / sum |v|``, or equal parts where all are zero.
     """
-    each = [torch.unflatten(part.detach(), 1, (len(read.colors), -1)) for part, read in zip(relevance, reads, strict=True)]
+    each = [
+        torch.unflatten(part.detach(), 1, (len(read.colors), -1))
+        for part, read in zip(relevance, reads, strict=True)
+    ]
     sums, sizes, places = (torch.zeros_like(pairs) for _ in range(3))
     for part, read in zip(each, reads, strict=True):
         sums += _of_pairs(read, part)

@@ -22,8 +22,9 @@ from edgefilter.lrp.steps import Step
 from edgefilter.stems.layers import EdgeFilterBank2d
 
 from .arguments import Question, check_output
-from .calibration import ColorGame, Games, by_color, calibrated
+from .calibration import ColorGame, Games, calibrated
 from .forward import Forward, sum_per_image
+from .places import by_color
 from .scores import per_image
 
 __all__ = ["Propagation", "Propagator", "joined", "own_modes", "plain"]
@@ -244,7 +245,9 @@ def joined(parts: list[Propagation]) -> Propagation:
         target=tuple(target for one in parts for target in one.target),
         response=torch.cat([one.response for one in parts]),
         pixels=tuple(torch.cat(found) for found in zip(*(one.pixels for one in parts), strict=True)),
-        colors=None if first.colors is None else ColorGame.joined([one.colors for one in parts if one.colors]),
+        colors=None
+        if first.colors is None
+        else ColorGame.joined([one.colors for one in parts if one.colors]),
     )
 
 

@@ -295,10 +295,8 @@ def gaussian_derivatives() -> Iterator[Kernel]:
         notes = f"order {p + q} derivative of a sampled Gaussian, sigma 1, scipy.ndimage.gaussian_filter "
         notes += "with radius 3; steerable: cos*gauss_x + sin*gauss_y; 2nd orders keep a small mean"
         weight = np.outer(rows[q], rows[p])
-        kernel = entry(f"gauss_{axes}_7x7_s1", weight, "gaussian_derivative", STEERABLE, notes)
-        yield replace(
-            kernel, order=p + q
-        )  # as derivatives of the Gaussian, whatever the mean that sampling leaves
+        name, order = f"gauss_{axes}_7x7_s1", p + q  # as a derivative, whatever mean the sampling leaves
+        yield entry(name, weight, "gaussian_derivative", STEERABLE, notes, order=order)
 
 
 def gabors() -> Iterator[Kernel]:

@@ -7,6 +7,7 @@ no group is empty, and filters and groups are in the order of the bank (a group 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from edgefilter.errors import UnknownNameError
 
 from .kernel import ROUNDING, Array
 
-__all__ = ["KINDS", "Groups", "as_groups", "change_direction", "partition"]
+__all__ = ["KINDS", "Groups", "all_groups", "as_groups", "change_direction", "partition"]
 
 Groups = dict[str, tuple[str, ...]]
 
@@ -92,6 +93,18 @@ def as_groups(bank: _Bank, groups: str | Mapping[str, Iterable[str]]) -> Groups:
     return {group: tuple(names) for group, names in found.items()}
 
 
+def all_groups(bank: _Bank) -> dict[str, Groups]:
+    """Return the groups of every kind.
+
+    Examples
+    --------
+    >>> from edgefilter import get_bank
+    >>> all_groups(get_bank("sobel"))["orientation"]
+    {'0 deg': ('sobel_x',), '90 deg': ('sobel_y',)}
+    """
+    return {kind: as_groups(bank, kind) for kind in KINDS}
+
+
 def partition(
     groups: Mapping[str, Iterable[str]], filters: Sequence[str], index: Callable[[str], int]
 ) -> Groups:
@@ -157,12 +170,13 @@ def change_direction(weight: Array) -> float | None:
 
     The second moment of the frequency response on natural images: response energy ``|F(u)|^2 / |u|^2`` (images hold
     equal energy in every octave, Field 1987), weighted by ``n n^T`` of its direction ``n = u / |u|``. The direction is
-    the principal axis of that 2x2 matrix. Without the weight of natural images, ``[[-1, 0, 1]]``, a single pixel high,
-    would be said to answer to changes from top to bottom.
+    the principal axis of that 2x2 matrix. Without the weight of natural images ``[[-2, -1, 0, 1, 2]]``, one pixel
+    high, would be said to answer to changes from top to bottom; with it, each row without a mean answers along itself.
 
     Parameters
     ----------
     weight : ndarray of shape (height, width)
+        float64.
 
     Returns
     -------
@@ -177,10 +191,17 @@ def change_direction(weight: Array) -> float | None:
     >>> [change_direction(get_kernel(name).weight) for name in ("sobel_x", "line_0", "laplacian_4")]
     [0.0, 90.0, None]
     """
+    return _direction(weight.tobytes(), weight.shape)
+
+
+# Every explanation asks for those of its bank: 7 ms for the 49 of 7x7, 0.3 ms the next time.
+@lru_cache(maxsize=1024)
+def _direction(values: bytes, shape: tuple[int, int]) -> float | None:
+    weight = np.frombuffer(values).reshape(shape)
     largest = np.abs(weight).max()
     if largest == 0:
         return None
-    side = DENSITY * max(weight.shape) + 1  # odd: each frequency has its opposite
+    side = DENSITY * max(shape) + 1  # odd: each frequency has its opposite
     energy = np.abs(np.fft.fft2(weight / largest, s=(side, side))) ** 2
     axis = np.fft.fftfreq(side)
     y, x = axis[:, None], axis[None, :]

@@ -149,7 +149,6 @@ def _lowest_degree(weight: Array) -> int:
 
     It does not depend on where the origin is: terms of lower degree, which another origin adds, are answered with 0.
     """
-    scaled = weight / (np.abs(weight).max() or 1.0)
     y, x = (np.vander(np.linspace(-1, 1, n) if n > 1 else np.zeros(1), increasing=True) for n in weight.shape)
-    seen = np.abs(y.T @ scaled @ x) > ROUNDING * (np.abs(y.T) @ np.abs(scaled) @ np.abs(x))
+    seen = np.abs(y.T @ weight @ x) > ROUNDING * (np.abs(y.T) @ np.abs(weight) @ np.abs(x))
     return int(np.argwhere(seen).sum(axis=1).min()) if seen.any() else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -90,6 +89,5 @@ def product_kernels(family: str, height: int, width: int, prefix: str = "") -> l
     for p, q in orders:
         name, word = prefix + code.format(p, q), words(p, q, max(height, width))
         aliases = (word,) if word else ()
-        kernel = entry(name, np.outer(down[q], across[p]), family, source, notes, aliases)
-        kernels.append(replace(kernel, order=p + q))
+        kernels.append(entry(name, np.outer(down[q], across[p]), family, source, notes, aliases, p + q))
     return kernels

@@ -86,10 +86,16 @@ ALIASES = {
 
 
 def entry(
-    name: str, weight: npt.ArrayLike, family: str, source: str, notes: str = "", words: tuple[str, ...] = ()
+    name: str,
+    weight: npt.ArrayLike,
+    family: str,
+    source: str,
+    notes: str = "",
+    words: tuple[str, ...] = (),
+    order: int | None = None,
 ) -> Kernel:
     """Make a catalogue kernel: its aliases looked up, an unchecked citation marked as such."""
     if _YEAR.search(source) and source not in _LOOKED_UP:
         notes = f"{notes}; citation from memory" if notes else "citation from memory"
     aliases = (*words, ALIASES[name]) if name in ALIASES else words
-    return Kernel(name, np.asarray(weight), family, source, aliases, notes)
+    return Kernel(name, np.asarray(weight), family, source, aliases, notes, order)  # type: ignore[arg-type]  # None: from the weight

@@ -48,6 +48,7 @@ def ending(run: Run, output: Tensor) -> Ending:
         assert value.squashes is not None
         argument, name = value.squashes
         names.append(name)
+        assert value.call is not None
         calls.append(value.call)
         output = remade(run, output, {id(squashed): argument})
     constant = _constant(run, output) if run.keeps_constant else None

@@ -288,13 +288,13 @@ class Engine(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         self.calls.depth += 1
-        return super().__enter__()
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *given: Any) -> None:
         self.calls.depth -= 1
-        super().__exit__(*given)
+        super().__exit__(*given)  # type: ignore[no-untyped-call]
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.calls.count(func)
         return self._seen(func, args, kwargs or {})
 

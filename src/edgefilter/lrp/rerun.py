@@ -22,7 +22,7 @@ class _Rerun(TorchFunctionMode):
         self.values, self.left_out = dict(values), set(left_out)
         self.calls = Calls()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         call = self.calls.count(func)
         if call in self.values:
@@ -70,7 +70,7 @@ def rerun(
         output = model(*inputs)
     if mode.values:
         raise RuntimeError(
-            f"model must call the same functions when it runs again; it did not call {list(mode.values)[0]}. "
+            f"model must call the same functions when it runs again; it did not call {next(iter(mode.values))}. "
             "Use calibrate=False for a model whose calls depend on the batch."
         )
     return output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-
 from typing import Any
 
 import torch
@@ -95,7 +94,9 @@ class Site:
         parts = len(factors) * len(self.bank) // len(weight)
         every = self._convolved(inputs, weight.repeat(parts, 1, 1, 1), None, len(factors))
         each = torch.unflatten(every, 1, (parts, -1, len(self.bank)))  # (N, parts, channels, K, H', W')
-        return (each * torch.unflatten(factors, 0, (parts, -1))[..., None, None].to(each)).sum(1).flatten(1, 2)
+        return (
+            (each * torch.unflatten(factors, 0, (parts, -1))[..., None, None].to(each)).sum(1).flatten(1, 2)
+        )
 
     def _convolved(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         conv = self.conv

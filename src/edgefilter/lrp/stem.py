@@ -14,7 +14,7 @@ from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
 
 from .image import Apart, apart, present
-from .linear_steps import linear_step, mixed
+from .linear_steps import mixed
 from .rules import Pass
 from .run import Run
 from .site import Site, site
