@@ -449,7 +449,10 @@ class Explanation:
             for name, t in tensors.items()
             if t is not None
         }
-        names = {name: list(getattr(self, name)) for name in ("target", "against", "colors", "filters", "filter_labels")}
+        names = {
+            name: list(getattr(self, name))
+            for name in ("target", "against", "colors", "filters", "filter_labels")
+        }
         names["left_out"] = [self.left_out]
         return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names, groups=self.groups)
 
