@@ -27,7 +27,7 @@ MOST_GROUPS = 6  # 64 runs
 SEED = 0
 ROUNDING = (
     2 / 3
-)  # power of the precision: what two runs of one model differ by, 2.4e-5 of the largest value in float32
+)  # power of the precision: what two runs of one model differ by, 2.4e-5 of the sizes in float32
 PAIRS = (
     3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
 )
@@ -98,23 +98,22 @@ def calibrated(
     response = by_color(reads, relevance)
     by_rules = response.sum((3, 4)).cpu().double()
     game, path = _color_game(runs), runs.path_gradient()
-    idle = _idle(game, path.pairs.abs().sum(2), runs)
+    sizes = path.pairs.abs()
+    scale = game.values.abs().amax(1) + sizes.sum((1, 2))
+    rounding = scale * torch.finfo(runs.weights.dtype).eps ** ROUNDING
+    idle = (sizes.sum(2) == 0) & game.idle(rounding)
     colors = _worth(game, idle)
     pairs = measured(by_rules, path.pairs, _evidence(game, runs), colors)
     if len(games) > 1:
         bank = reads[0].bank
         groups = _membership(bank.names, as_groups(bank, games[1]))
         played = _group_game(groups, game, runs)
-        filters = _worth(played, _idle(played, path.pairs.abs().sum(1) @ groups.T, runs))
+        unread = (sizes.sum(1) @ groups.T == 0) & played.idle(rounding)
+        filters = _worth(played, unread)
         pairs = to_margins(pairs, colors, filters, groups)
     shares, response = to_places(relevance, reads, pairs, path.places)
     swing = (game.values - game.none[:, None]).abs().amax(1)
     return Calibrated(shares, response, game.none, _color_scores(game, idle, response), swing)
-
-
-def _idle(game: Game, gradient: Tensor, runs: PartialRuns) -> Tensor:
-    """Return the players that the output does not depend on, shape (N, P): with a gradient of nothing, and idle in the game."""
-    return (gradient == 0) & game.idle(torch.finfo(runs.weights.dtype).eps ** ROUNDING)
 
 
 def _worth(game: Game, idle: Tensor) -> Tensor:

@@ -112,17 +112,17 @@ class Game:
         """
         return self._exact() if self.is_exact else self._fitted(torch.ones(self._pairs, dtype=torch.float64))
 
-    def idle(self, tolerance: float) -> Tensor:
+    def idle(self, tolerance: Tensor) -> Tensor:
         """Return the players who change nothing but by rounding, shape (N, P), bool.
 
         Parameters
         ----------
-        tolerance : float
-            In units of the largest value. All sets are looked at; where sets were drawn, each player alone and all without each.
+        tolerance : Tensor, shape (N,)
+            What rounding is, in units of the explained output. All sets are looked at; where sets were drawn, each player alone and all without each.
         """
         gains = [self._gains(player) for player in range(self.players)]
         most = torch.stack([gain.abs().amax(1) for gain in gains], 1)
-        return most <= tolerance * self.values.abs().amax(1, keepdim=True)
+        return most <= tolerance[:, None]
 
     def errors(self) -> Tensor:
         """Return the standard errors of the Shapley values, shape (N, P): 0 if exact, else by the jackknife over drawn pairs."""

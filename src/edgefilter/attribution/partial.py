@@ -25,8 +25,8 @@ class Path(NamedTuple):
     ----------
     pairs : Tensor, shape (N, C, K), float64, on the CPU
         Responses times gradient, averaged over the way and summed over places.
-    places : Tensor, shape (N, H', W')
-        Size of the averaged gradient at each place of the stem's output.
+    places : Tensor, shape (N, H', W'), bool
+        Where the gradient of the stem's output is not zero.
     """
 
     pairs: Tensor
@@ -127,7 +127,7 @@ class PartialRuns:
                 if gradient is not None:
                     part.add_(gradient, alpha=weight / 2)
         pairs = [site.by_pair(part) for site, part in zip(self.sites, total, strict=True)]
-        places = torch.stack([part.abs().sum(1) for part in total]).sum(0)
+        places = torch.stack([(part != 0).any(1) for part in total]).any(0)
         return Path(torch.stack(pairs).sum(0).cpu().double(), places)
 
     def nothing(self) -> Tensor:

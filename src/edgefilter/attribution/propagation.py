@@ -157,24 +157,22 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
     start = forward.weights * (forward.output.detach() - forward.constant)
+    carried, colors = sum_per_image(start.double().abs()), None
     if games and flows:
         parts = _handed_back(run, forward.output, start, list(responses))
         scores = calibrated(parts, reads, forward.partial_runs(size), games)
-        response, base = scores.response, scores.base
+        response, base, colors = scores.response, scores.base, scores.colors
+        carried = torch.maximum(carried, scores.swing.to(carried))
         found = _handed_down(responses, scores.shares, below)
     else:
-        scores, base = None, sum_per_image(forward.weights * forward.constant)
+        base = sum_per_image(forward.weights * forward.constant)
         places = responses + below
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
     pixels = tuple(part.detach().contiguous() for part in found)
     if down_to == "bank input":
-        one_size = len({part.shape for part in pixels}) == 1
-        pixels = (sum(pixels[1:], start=pixels[0]),) if one_size else pixels[:1]
-    carried = sum_per_image(start.double().abs())
-    if scores is not None:
-        carried = torch.maximum(carried, scores.swing.to(carried))
+        pixels = _together(pixels)
     _warn_of_explosion([response, *pixels], carried)
     return Propagation(
         explained=forward.explained,
@@ -187,8 +185,14 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         axis=reads[0].axis,
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
-        colors=None if scores is None else scores.colors,
+        colors=colors,
     )
+
+
+def _together(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return relevance at the inputs of several banks as that of one."""
+    one_size = len({part.shape for part in inputs}) == 1
+    return (sum(inputs[1:], start=inputs[0]),) if one_size else inputs[:1]
 
 
 def _handed_down(responses: list[Tensor], shares: Sequence[Tensor], below: list[Tensor]) -> list[Tensor]:
