@@ -152,8 +152,7 @@ class Propagator:
 def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
     """Hand the explained output back."""
     run, reads, leaves = forward.run, forward.reads, forward.leaves
-    responses = [read.response for read in reads]
-    place = run.place_of(reads[0].inputs)
+    responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
     flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
     start = forward.weights * (forward.output.detach() - forward.constant)
@@ -170,9 +169,8 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
+    found = _together(found) if down_to == "bank input" else found
     pixels = tuple(part.detach().contiguous() for part in found)
-    if down_to == "bank input":
-        pixels = _together(pixels)
     _warn_of_explosion([response, *pixels], carried)
     return Propagation(
         explained=forward.explained,
@@ -189,10 +187,10 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     )
 
 
-def _together(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _together(inputs: list[Tensor]) -> list[Tensor]:
     """Return relevance at the inputs of several banks as that of one."""
     one_size = len({part.shape for part in inputs}) == 1
-    return (sum(inputs[1:], start=inputs[0]),) if one_size else inputs[:1]
+    return [sum(inputs[1:], start=inputs[0])] if one_size else inputs[:1]
 
 
 def _handed_down(responses: list[Tensor], shares: Sequence[Tensor], below: list[Tensor]) -> list[Tensor]:

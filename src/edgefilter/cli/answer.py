@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -106,18 +105,23 @@ def _drops(
     attribution: EdgeFilterAttribution, inputs: torch.Tensor, explanation: Explanation, rows: int
 ) -> dict[str, dict[str, float]]:
     """Silence each color and each filter, but of a large bank only the filters that are shown."""
-    if len(explanation.filters) > MOST_SILENCED:
-        best = descending(explanation.edge[0])[:rows]
-        explanation = dataclasses.replace(
-            explanation,
-            response=explanation.response[:, :, best],
-            filters=tuple(explanation.filters[place] for place in best),
-            filter_labels=tuple(explanation.filter_labels[place] for place in best),
-        )
-    check = causal_check(attribution, inputs, explanation)
+    filters = list(explanation.filters)
+    if len(filters) <= MOST_SILENCED:
+        check = causal_check(attribution, inputs, explanation)
+        color, edge = check.color[0].tolist(), check.edge[0].tolist()
+    else:
+        filters = [filters[place] for place in descending(explanation.edge[0])[:rows]]
+        against = next(iter(explanation.against), None)
+
+        def drop(**parts: Any) -> float:
+            rest = attribution.silence(inputs, explanation.target[0], against=against, **parts)
+            return float(explanation.output[0] - rest[0])
+
+        color = [drop(colors=[name]) for name in explanation.colors]
+        edge = [drop(filters=[name]) for name in filters]
     return {
-        "color": dict(zip(explanation.colors, check.color[0].tolist(), strict=True)),
-        "edge": dict(zip(explanation.filters, check.edge[0].tolist(), strict=True)),
+        "color": dict(zip(explanation.colors, color, strict=True)),
+        "edge": dict(zip(filters, edge, strict=True)),
     }
 
 
