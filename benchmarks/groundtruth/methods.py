@@ -1,8 +1,8 @@
 """The methods that are compared: each a function of a network, images and targets that returns ``Scores``.
 
-Ours come under every name that ``composite_names()`` lists. Captum's are asked twice: for the target's output
+Ours come calibrated ("default") and as relevance alone, under every name that ``composite_names()`` lists. Captum's are asked twice: for the target's output
 ("logit") and, through a wrapper, for that output minus the mean of the others ("margin"), which is what
-``start="contrast"`` explains and what silencing is measured by. Occlusion, the slowest, only for the margin.
+``against="rest"`` explains and what silencing is measured by. Occlusion, the slowest, only for the margin.
 """
 
 from __future__ import annotations
@@ -106,16 +106,17 @@ def asked(model: nn.Module, output: str) -> nn.Module:
 
 
 @lru_cache(maxsize=64)
-def attribution(model: nn.Module, composite: str | None, start: str) -> ef.EdgeFilterAttribution:
-    """Return what explains a network."""
-    return ef.EdgeFilterAttribution(model, composite, start=start)
+def attribution(model: nn.Module, composite: str | None) -> ef.EdgeFilterAttribution:
+    """Return what explains a network: calibrated by default, or relevance by a composite alone."""
+    return ef.EdgeFilterAttribution(model, composite, calibrate=composite is None)
 
 
 def edgefilter(
-    model: nn.Module, images: Tensor, targets: Tensor, *, composite: str | None, start: str
+    model: nn.Module, images: Tensor, targets: Tensor, *, composite: str | None, output: str
 ) -> Scores:
     """Explain with this package."""
-    found = attribution(model, composite, start).explain(images, targets)
+    against = "rest" if output == "margin" else None
+    found = attribution(model, composite).explain(images, targets, against=against)
     return Scores(found.response.detach(), found.pixel.detach())
 
 
@@ -186,15 +187,15 @@ def chance(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:  # noqa
 
 
 def ours() -> dict[str, Method]:
-    """Return the default and every named composite with the starts that it is meant for."""
-    settings = [(None, start) for start in ("contrast", "target")]
+    """Return the default and every named composite with the outputs that it is meant for."""
+    settings: list[tuple[str | None, str]] = [(None, output) for output in reversed(OUTPUTS)]
     for name in ef.composite_names():
-        settings += [(name, start) for start in ("target", "contrast")[: 1 + (name in CONTRASTED)]]
+        settings += [(name, output) for output in OUTPUTS[: 1 + (name in CONTRASTED)]]
     return {
-        f"edgefilter {composite or 'default'}, {start}": Method(
-            partial(edgefilter, composite=composite, start=start)
+        f"edgefilter {composite or 'default'}, {output}": Method(
+            partial(edgefilter, composite=composite, output=output)
         )
-        for composite, start in settings
+        for composite, output in settings
     }
 
 

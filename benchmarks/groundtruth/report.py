@@ -52,8 +52,8 @@ label's orientation has the highest score (.25); disc: a higher one than a distr
 the pairs of color and filter with the loss of margin when each is silenced. *Shapes*: the label is the shape in one
 color, another color shows another shape (chance .50 for what sees only where something is drawn). *Stamps*: the share of
 positive relevance in the faint glyph that decides, and that glyph's share of both glyphs'; "responses": the same for
-relevance at the filters, not handed down to pixels. "logit" and "target" explain the target's output, "margin" and
-"contrast" that output minus the mean of the others. Gradient passes: time as a multiple of a forward and backward pass of
+relevance at the filters, not handed down to pixels. "logit" explains the target's output, "margin" that output
+minus the mean of the others. Gradient passes: time as a multiple of a forward and backward pass of
 ResNet-18. A dash: the method says nothing, or cannot run."""
 CONTROLS_LEGEND = """redrawn: rank correlation with the map of the same network with all weights but the bank's drawn anew. Sobel: with the
 steepness of the image. constant scorer: largest relevance when the head is set to zero; colors, places turned: largest

@@ -59,19 +59,40 @@ def outside(response, wired):
     return float(response.abs().amax((0, 3, 4))[~wired].max())
 
 
-@pytest.mark.parametrize("start", ["target", "contrast"])
+@pytest.mark.parametrize("against", [None, "rest"])
 @pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
 @pytest.mark.parametrize("composite", [None, *ef.composite_names()])
 def test_cells_that_the_output_does_not_read_get_exactly_nothing(
-    composite, name, stride, padding, start, generator
+    composite, name, stride, padding, against, generator
 ):
     net, wired = wired_network(name, stride, padding)
     images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64)
-    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(images, [0, 0, 0])
-    read = wired[0] if start == "target" else wired.any(0)
+    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(
+        images, [0, 0, 0], against=against
+    )
+    read = wired[0] if against is None else wired.any(0)
     assert outside(explanation.response, read) == 0
     assert torch.count_nonzero(explanation.color[:, [0, 2]]) == 0
     assert torch.count_nonzero(explanation.pixel[:, [0, 2]]) == 0
+    assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
+
+
+@pytest.mark.parametrize("against", [None, "rest"])
+@pytest.mark.parametrize("calibrate", [True, ("color", "order")])
+@pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_games_give_exactly_nothing_to_cells_that_are_not_read(
+    dtype, name, stride, padding, calibrate, against, generator
+):
+    net, wired = wired_network(name, stride, padding)
+    images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64).to(dtype)
+    attr = ef.EdgeFilterAttribution(net.to(dtype), calibrate=calibrate)
+    explanation = attr.explain(images, [0, 0, 0], against=against)
+    read = wired[0] if against is None else wired.any(0)
+    assert outside(explanation.response, read) == 0
+    for scores in (explanation.color, explanation.pixel, explanation.effects):
+        assert torch.count_nonzero(scores[:, [0, 2]]) == 0
+    assert torch.count_nonzero(explanation.interactions) == 0
     assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
 
 
@@ -113,7 +134,7 @@ def turned_case(architecture, generator):
 @pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
 @pytest.mark.parametrize(
     "name",
-    ["default, contrast", "default, target", "zplus, contrast", "epsilon_gamma, target", "epsilon, target"],
+    ["default, margin", "default, logit", "zplus, margin", "epsilon_gamma, logit", "epsilon, logit"],
 )
 def test_scores_turn_with_the_images_and_the_network(name, architecture, generator):
     explain = methods.ours()[f"edgefilter {name}"].explain
@@ -407,18 +428,18 @@ def test_values_of_images_are_summed_up_with_deletion_as_a_share_of_the_margin()
 def test_tables_and_figure_say_what_the_records_say(tmp_path):
     shared = {"architecture": "plain", "test": "gratings"}
     records = [
-        {**shared, "seed": seed, "method": "edgefilter default, contrast", "values": {"color_hit": hit}}
+        {**shared, "seed": seed, "method": "edgefilter default, margin", "values": {"color_hit": hit}}
         for seed, hit in ((1, 0.5), (2, 0.9))
     ]
     image = {"test": "lite0", "method": "random", "values": {"rho_color": [0.25, 0.125]}}
     results = {
         "networks": records,
         "void": ["gratings plain 3: no"],
-        "cost": {"edgefilter default, contrast": 2.04},
+        "cost": {"edgefilter default, margin": 2.04},
         "photos": {"lite0": {"count": 7, "records": [image]}},
     }
     text = report.tables(results)
-    row = next(line for line in text.splitlines() if line.startswith("| edgefilter default, contrast"))
+    row = next(line for line in text.splitlines() if line.startswith("| edgefilter default, margin"))
     assert row.split(" | ")[1] == "0.70 ± 2.54"
     assert row.endswith("| 2.0 |")
     assert "left out: 1" in text
@@ -464,7 +485,7 @@ def test_everything_runs_and_resumes(tmp_path):
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     found = {record["method"] for record in results["networks"]}
     assert set(methods.methods()) <= found
-    assert "| edgefilter default, contrast |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| edgefilter default, margin |" in (tmp_path / "table.md").read_text(encoding="utf-8")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
     subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=120)
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results
