@@ -24,6 +24,9 @@ CONVOLVE_BACK: dict[int, Callable[..., Tensor]] = {
     3: F.conv_transpose3d,
 }
 
+ONEDNN = torch.backends.mkldnn.is_available()
+ROWS = 128
+
 
 class LinearMap:
     """A layer of any kind: back by automatic differentiation.
@@ -127,13 +130,11 @@ class _Linear(_Operator):
 
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
         assert weight is not None
-        return F.linear(inputs, weight, bias)
+        return _product(inputs, weight, bias)
 
     def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
-        columns = weight.shape[1]
-        spare = -columns % 8 if columns > 64 else 0  # 147 columns take twice the time of 152
-        return (values @ F.pad(weight, (0, spare)))[..., :columns] if spare else values @ weight
+        return _product(values, weight.t())
 
     def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
@@ -172,7 +173,7 @@ class _Convolution(_Operator):
         assert weight is not None
         padded = self._padded(inputs)
         if _is_pointwise(module, padding) and _has_channels_last(padded):
-            return F.linear(padded.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+            return _product(padded.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
         weight = _in_layout(weight, padded)
         output: Tensor = CONVOLVE[len(module.kernel_size)](
             padded, weight, bias, module.stride, padding, module.dilation, module.groups
@@ -294,11 +295,25 @@ def _has_channels_last(values: Tensor) -> bool:
     return values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
 
 
+def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Multiply the last axis by a matrix (out, in), by the faster operator.
+
+    On one thread PyTorch multiplies by MKL, where AMD processors take 2.4 times the time of oneDNN (100 and 250 Gflop/s).
+    A 1x1 convolution goes to oneDNN if it is dilated, which changes nothing. Its preparations pay from some rows on.
+    """
+    rows = inputs.reshape(-1, inputs.shape[-1])
+    if not (rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) >= ROWS and ONEDNN):
+        return F.linear(inputs, weight, bias)
+    image = rows[None, None].permute(0, 3, 1, 2)  # (1, in, 1, rows), the channels last
+    output = F.conv2d(image, weight[:, :, None, None], bias, dilation=2)
+    return output.permute(0, 2, 3, 1).reshape(*inputs.shape[:-1], len(weight))
+
+
 def _mixed_back(values: Tensor, weight: Tensor) -> Tensor:
     """Go back through a 1x1 convolution: a matrix product."""
     matrix = weight.flatten(1)
     if _has_channels_last(values):
-        return (values.permute(0, 2, 3, 1) @ matrix).permute(0, 3, 1, 2)
+        return _product(values.permute(0, 2, 3, 1), matrix.t()).permute(0, 3, 1, 2)
     return torch.unflatten(matrix.t() @ values.flatten(2), 2, values.shape[2:])
 
 

@@ -15,7 +15,7 @@ __all__ = ["in_pieces", "shared_in_pieces"]
 # Values of a tensor that a rule handles at once. ResNet-18 takes 1.97 gradient passes with all values at once.
 SAMPLES = 2**20
 SHARED = 2**16
-ROWS = 2**17
+ROWS = 2**20
 FEWEST = 256  # rows of a matrix product, so that its weights are read seldom
 
 
