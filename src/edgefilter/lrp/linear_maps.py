@@ -24,7 +24,7 @@ CONVOLVE_BACK: dict[int, Callable[..., Tensor]] = {
     3: F.conv_transpose3d,
 }
 
-ONEDNN = torch.backends.mkldnn.is_available()
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 ROWS = 128
 
 
@@ -166,7 +166,7 @@ class _Convolution(_Operator):
 
     def suit(self, inputs: Tensor) -> None:
         if self.weight is not None:
-            self.weight = _in_layout(self.weight, inputs)
+            self.weight = _alike(inputs, self.weight)[1]
 
     def forward(self, inputs: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
         module, padding = self.module, self._padding()
@@ -174,11 +174,12 @@ class _Convolution(_Operator):
         padded = self._padded(inputs)
         if _is_pointwise(module, padding) and _has_channels_last(padded):
             return _product(padded.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-        weight = _in_layout(weight, padded)
+        last = _has_channels_last(padded)
+        padded, weight = _alike(padded, weight)
         output: Tensor = CONVOLVE[len(module.kernel_size)](
             padded, weight, bias, module.stride, padding, module.dilation, module.groups
         )
-        return output
+        return output.contiguous(memory_format=torch.channels_last) if last else output
 
     def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
@@ -215,11 +216,12 @@ class _Convolution(_Operator):
                 strict=True,
             )
         ]
-        weight = _in_layout(weight, values)
+        last = _has_channels_last(values)
+        values, weight = _alike(values, weight)
         result: Tensor = CONVOLVE_BACK[len(size)](
             values, weight, None, module.stride, padding, missing, module.groups, module.dilation
         )
-        return result
+        return result.contiguous(memory_format=torch.channels_last) if last else result
 
     def _padding(self) -> tuple[int, ...]:
         """Return the zeros that the convolution itself puts on both sides of each axis."""
@@ -280,10 +282,13 @@ def linear_map(module: nn.Module) -> LinearMap:
     return LinearMap(module)
 
 
-def _in_layout(weight: Tensor, values: Tensor) -> Tensor:
-    """Return weights in the layout of the values: mixed layouts cost a third of a convolution."""
-    last = values.dim() == 4 and not values.is_contiguous()
-    return weight.contiguous(memory_format=torch.channels_last) if last else weight
+def _alike(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring the smaller one of values and weights to the layout of the other: mixed ones cost a third of a convolution."""
+    if values.dim() != 4 or values.is_contiguous():
+        return values, weight
+    if values.numel() < weight.numel():
+        return values.contiguous(), weight
+    return values, weight.contiguous(memory_format=torch.channels_last)
 
 
 def _is_pointwise(module: Any, padding: tuple[int, ...]) -> bool:

@@ -20,6 +20,7 @@ from .rules import Pass
 from .run import Run
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
 from .steps import Step
+from .values import Late
 
 __all__ = ["Read", "Stem"]
 
@@ -165,13 +166,13 @@ class Stem:
         mixing = expressed(wide, bank, name)
         if self.silenced is not None:
             return self._without(run, module, inputs, owner, bank, mixing, padding)
+        with torch.no_grad():
+            value = module.forward(inputs.detach())
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
             filters = _bank_layer(bank, inputs, module, padding)
-            self._shared[key] = self._filtered(run, filters, inputs, bank, name)
+            self._shared[key] = self._filtered(run, filters, inputs, bank, name, value)
         parts = self._shared[key]
-        with torch.no_grad():
-            value = module.forward(inputs.detach())
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
@@ -234,26 +235,36 @@ class Stem:
                 value = module.forward(given)
         return linear_step(run, module, inputs, 1, owner, value)
 
-    def _filtered(self, run: Run, filters: Any, inputs: Tensor, bank: FilterBank, name: str) -> Tensor:
-        """Return the responses, color by color where colors are mixed before the bank."""
+    def _filtered(
+        self, run: Run, filters: Any, inputs: Tensor, bank: FilterBank, name: str, mix: Tensor | None = None
+    ) -> Tensor:
+        """Return the responses, color by color where colors are mixed before the bank.
+
+        If their mix is known, nothing but its rule reads them, and they are made there.
+        """
         shares, axis = colors(run, inputs)
         filters.__dict__["present"] = present(run, inputs)
         hook = run.modules.hook(filters)
         mixes = bool(((shares != 0).sum(1) > 1).any())
         alone = by_color(run, inputs, axis) if mixes else None
+        unseen = ~(shares != 0).any(1)
+        hides = run.conserves and bool(unseen.any())
         made = []
         for given in alone or [inputs]:
-            with torch.no_grad():
-                value = filters.forward(given.detach())
+            if mix is None or alone or hides:
+                late, value = None, Late(filters, given.detach()).made()
+            else:
+                late = Late(filters, given.detach())
+                value = mix.new_zeros(()).expand(*mix.shape[:-3], filters.out_channels, *mix.shape[-2:])
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
+            run.known(made[-1]).late = late
             run.steps[-1].name = name
         if alone is not None:
             return self._of_colors(run, filters, inputs, bank, name, axis, alone, made)
         (response,) = made
-        unseen = ~(shares != 0).any(1)
         shares = shares / shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
         self.reads.append(Read(name, bank, inputs, response, shares, axis))
-        if not (run.conserves and bool(unseen.any())):
+        if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them
             value = torch.unflatten(response.detach(), 1, (len(shares), -1)).clone()
