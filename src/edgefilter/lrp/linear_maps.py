@@ -25,7 +25,7 @@ CONVOLVE_BACK: dict[int, Callable[..., Tensor]] = {
 }
 
 ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-ROWS = 128
+ROWS = 128  # of a product that gains by it
 
 
 class LinearMap:
@@ -134,7 +134,7 @@ class _Linear(_Operator):
 
     def backward(self, values: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
-        return _product(values, weight.t())
+        return _product(values, weight, back=True)
 
     def spread(self, ratio: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
         assert weight is not None
@@ -283,10 +283,13 @@ def linear_map(module: nn.Module) -> LinearMap:
 
 
 def _alike(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring the smaller one of values and weights to the layout of the other: mixed ones cost a third of a convolution."""
+    """Bring the values or the weight to the layout of the other: mixed layouts cost a third of a convolution.
+
+    A rule needs the weight once, but the values four times: in and out, forward and back.
+    """
     if values.dim() != 4 or values.is_contiguous():
         return values, weight
-    if values.numel() < weight.numel():
+    if 4 * values.numel() < weight.numel():
         return values.contiguous(), weight
     return values, weight.contiguous(memory_format=torch.channels_last)
 
@@ -300,25 +303,27 @@ def _has_channels_last(values: Tensor) -> bool:
     return values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last)
 
 
-def _product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multiply the last axis by a matrix (out, in), by the faster operator.
+def _product(values: Tensor, weight: Tensor, bias: Tensor | None = None, *, back: bool = False) -> Tensor:
+    """Go through a matrix (out, in) along the last axis, or back through it, by the faster operator.
 
-    On one thread PyTorch multiplies by MKL, where AMD processors take 2.4 times the time of oneDNN (100 and 250 Gflop/s).
-    A 1x1 convolution goes to oneDNN if it is dilated, which changes nothing. Its preparations pay from some rows on.
+    On one thread PyTorch multiplies by MKL, which takes 2.4 times the time of oneDNN on AMD processors (100 and 250
+    Gflop/s). A 1x1 convolution goes to oneDNN if it is dilated, which changes nothing; its preparations pay from some
+    rows on.
     """
-    rows = inputs.reshape(-1, inputs.shape[-1])
-    if not (rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) >= ROWS and ONEDNN):
-        return F.linear(inputs, weight, bias)
-    image = rows[None, None].permute(0, 3, 1, 2)  # (1, in, 1, rows), the channels last
-    output = F.conv2d(image, weight[:, :, None, None], bias, dilation=2)
-    return output.permute(0, 2, 3, 1).reshape(*inputs.shape[:-1], len(weight))
+    rows = values.reshape(-1, values.shape[-1])
+    if not (ONEDNN and rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) >= ROWS):
+        return values @ weight if back else F.linear(values, weight, bias)
+    image = rows[None, None].permute(0, 3, 1, 2)  # (1, channels, 1, rows), the channels last
+    convolve: Callable[..., Tensor] = F.conv_transpose2d if back else F.conv2d
+    output = convolve(image, weight[:, :, None, None], bias, dilation=2)
+    return output.permute(0, 2, 3, 1).reshape(*values.shape[:-1], -1)
 
 
 def _mixed_back(values: Tensor, weight: Tensor) -> Tensor:
     """Go back through a 1x1 convolution: a matrix product."""
     matrix = weight.flatten(1)
     if _has_channels_last(values):
-        return _product(values.permute(0, 2, 3, 1), matrix.t()).permute(0, 3, 1, 2)
+        return _product(values.permute(0, 2, 3, 1), matrix, back=True).permute(0, 3, 1, 2)
     return torch.unflatten(matrix.t() @ values.flatten(2), 2, values.shape[2:])
 
 
