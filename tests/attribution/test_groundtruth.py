@@ -17,7 +17,7 @@ from torch.testing import assert_close
 import edgefilter as ef
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+sys.path.append(str(BENCHMARKS))
 
 from groundtruth import (  # noqa: E402
     data,
