@@ -47,9 +47,9 @@ CANCELLING_COLORS = ("epsilon", "epsilon_gamma", "epsilon_gamma_box")
 class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     """Explain a classifier by color channel, by edge filter and by pixel.
 
-    Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
-    propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels: one forward
-    and one backward pass give all scores.
+    Color scores are measured: exact Shapley values, from runs of the model with some colors silenced. Relevance, which is
+    handed back from the output by the rules of a composite (layer-wise relevance propagation), and a gradient divide them
+    among filters, places and pixels. With ``calibrate=False``, relevance is all: one forward and one backward pass.
 
     Parameters
     ----------
