@@ -78,8 +78,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     Notes
     -----
     A monotone function at the very end of the model (sigmoid, softmax, log-softmax, softplus, tanh, log, exp) is left out: the logit
-    before it is explained. What the last affine map adds to the output, whatever the image, is the ``base`` and in no score.
-    Under a Zennit composite of your own biases keep the share that its rules give them.
+    before it is explained. The ``base``, the output with no color present, is in no score; what reaches the output past the
+    bank, such as further inputs, is part of it. Of relevance alone the base is what the last affine map adds to the output, and
+    under a Zennit composite of your own biases keep the share that its rules give them.
 
     References
     ----------
