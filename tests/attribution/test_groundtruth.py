@@ -17,7 +17,7 @@ from torch.testing import assert_close
 import edgefilter as ef
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.append(str(BENCHMARKS))
+sys.path.insert(0, str(BENCHMARKS))
 
 from groundtruth import (  # noqa: E402
     data,
@@ -30,6 +30,8 @@ from groundtruth import (  # noqa: E402
     report,
 )
 from pages import write  # noqa: E402
+
+sys.path.remove(str(BENCHMARKS))  # where other names, such as coverage, are those of installed packages
 
 COLORS, WIRED = 3, 1
 LAYERS = [("robinson", 1, 1), ("kirsch", 2, 0), ("edges", 3, 2), ("complete", 2, 1)]
