@@ -131,6 +131,7 @@ ATTRIBUTES = {
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
         *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out", "groups"),
+        *("against", "effects", "errors", "interactions"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
     "LayerEdgeFilterAttribution": ["layer", "multiplies_by_inputs"],
