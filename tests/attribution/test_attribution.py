@@ -1288,7 +1288,8 @@ def test_exploding_relevance_is_warned_of(images):
     images = images[:1]
     attr = ef.EdgeFilterAttribution(net, "epsilon_gamma", calibrate=False)
     with pytest.warns(
-        UserWarning, match="relevance must stay of the size of the explained output; got a total of"
+        UserWarning,
+        match="relevance should stay of the size of the explained output; got sizes that add up to",
     ):
         attr.attribute(images, 0)
 

@@ -108,9 +108,9 @@ class PartialRuns:
         with torch.no_grad():
             ends = [site.values(none_and_all).chunk(2) for site in self.sites]
         total = [torch.zeros_like(none) for none, _ in ends]
-        places, weights = np.polynomial.legendre.leggauss(nodes)
+        points, weights = np.polynomial.legendre.leggauss(nodes)
         for start in range(0, nodes, self.sets):
-            some = torch.from_numpy(places[start : start + self.sets] / 2 + 0.5)
+            some = torch.from_numpy(points[start : start + self.sets] / 2 + 0.5)
             for part, gradients in zip(total, self._gradients(ends, some.tolist()), strict=True):
                 for weight, gradient in zip(weights[start:], gradients, strict=False):
                     part.add_(gradient, alpha=weight / 2)
