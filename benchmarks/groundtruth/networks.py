@@ -12,20 +12,20 @@ from torch.nn import functional as F
 
 import edgefilter as ef
 
-from .data import ORIENTATIONS, SHAPES, Samples, gratings, painted, shapes, stamps, swapped
+from .data import ORIENTATIONS, Samples, gratings, painted, stamps, swapped
 
 TUNING_SEEDS = (100, 101, 102, 103, 104)
 REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
-ARCHITECTURES = ("plain", "plain_norm", "residual")
-VARIANTS = ("norm_mixing", "deeper", "dense_head", "residual_direct")  # beside them, to develop methods on
+ARCHITECTURES = ("plain", "plain_norm", "residual", "deeper", "dense_head")
+STAMP_ARCHITECTURES = ("plain", "plain_norm", "residual")
+VARIANTS = ("norm_mixing", "residual_direct")  # beside them, to develop methods on
 STEMS = {
     **dict.fromkeys(("plain", "residual", "norm_mixing", "deeper", "dense_head"), "mixing"),
     **dict.fromkeys(("plain_norm", "residual_direct"), "direct"),
 }
 TESTS: dict[str, tuple[int, Callable[..., Samples]]] = {
     "gratings": (ORIENTATIONS, gratings),
-    "shapes": (SHAPES, shapes),
     "stamps": (2, lambda count, seed, _: stamps(count, seed)),
 }
 PURPOSES = ("train", "gate", "test")
