@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 import edgefilter as ef
 
-from .data import Samples
 from .equivariance import gaps
-from .measures import filter_gate, mean, orientations, place_metrics, randomisation_metrics
+from .measures import filter_gate, orientations, place_metrics, randomisation_metrics
 from .methods import Scores, methods
-from .networks import VoidError, constant, redrawn, seed_of, trained
+from .networks import POOLED, VoidError, constant, redrawn, seed_of, trained
 from .real import SETS
 from .reference import filters_of, reference
 from .variants import variants
@@ -58,24 +57,36 @@ def asked(network: nn.Module, images: Tensor, targets: Tensor, levels: dict[str,
             for some, goals in pieces(images[:count], targets[:count])
         ]
         found["reference"][level] = joined(references)
-    for kind, each in (("methods", said(network, images, targets)), ("variants", varied(network, images, targets))):
+    for kind, each in (
+        ("methods", said(network, images, targets)),
+        ("variants", varied(network, images, targets)),
+    ):
         for name, scores in each.items():
             by_level = {level: scores.level(bank, level) for level in levels}
             found[kind][name] = {
-                level: values[: levels[level]].float() for level, values in by_level.items() if values is not None
+                level: values[: levels[level]].float()
+                for level, values in by_level.items()
+                if values is not None
             }
     return found
 
 
 def said(network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Scores]:
     """Return what every method says; those that refuse the network are left out."""
-    found = {}
-    for name, method in methods().items():
-        try:
-            found[name] = in_pieces(method.explain, network, images, targets)
-        except (RuntimeError, AssertionError, ValueError) as failure:
-            print(f"{name}: {str(failure).splitlines()[0]}", flush=True)
-    return found
+    found = {
+        name: _asked(name, method.explain, network, images, targets) for name, method in methods().items()
+    }
+    return {name: scores for name, scores in found.items() if scores is not None}
+
+
+def _asked(
+    name: str, explain: Callable[..., Scores], network: nn.Module, images: Tensor, targets: Tensor
+) -> Scores | None:
+    try:
+        return in_pieces(explain, network, images, targets)
+    except (RuntimeError, AssertionError, ValueError) as failure:
+        print(f"{name}: {str(failure).splitlines()[0]}", flush=True)
+        return None
 
 
 def varied(network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Scores]:
@@ -120,10 +131,15 @@ def gratings_job(architecture: str, seed: int, settings: Settings) -> Found:
     result["gaps"] = {
         name: gaps(method.explain, exact, *some)
         for name, method in methods().items()
-        if not method.slow and "LayerGradCam" not in name
+        if architecture in POOLED and not method.slow and "LayerGradCam" not in name
     }
     named = filter_gate(result["reference"]["edge"]["shapley"], samples.labels, directions)
-    known = {"color": samples.color, "parts": samples.parts, "labels": samples.labels, "directions": directions}
+    known = {
+        "color": samples.color,
+        "parts": samples.parts,
+        "labels": samples.labels,
+        "directions": directions,
+    }
     return {**result, **known, "named": named, "gate": found.gate._asdict(), "void": found.void}
 
 

@@ -107,15 +107,20 @@ def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
     """Run Grad-CAM at the last 3 x 3 convolution."""
     layer = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)][-1]
     found = LayerGradCam(model, layer).attribute(images, target=targets)
-    return Scores(places=LayerAttribution.interpolate(found.detach(), tuple(images.shape[2:]), "bilinear")[:, 0])
+    return Scores(
+        places=LayerAttribution.interpolate(found.detach(), tuple(images.shape[2:]), "bilinear")[:, 0]
+    )
 
 
 def channel_occlusion(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
     """Set one color channel after the other to its mean; the score is what the output loses."""
     means = images.mean((2, 3), keepdim=True)
-    keep = 1 - torch.eye(images.shape[1])[:, None, :, None, None]
+    keep = 1 - torch.eye(images.shape[1]).to(images)[:, None, :, None, None]
     with torch.no_grad():
-        outputs = [model(means.lerp(images, one)).gather(1, targets[:, None]) for one in (torch.ones(1), *keep)]
+        outputs = [
+            model(means.lerp(images, one)).gather(1, targets[:, None])
+            for one in (torch.ones_like(keep[0]), *keep)
+        ]
     return Scores(color=outputs[0] - torch.cat(outputs[1:], 1))
 
 

@@ -18,6 +18,12 @@ TUNING_SEEDS = (100, 101, 102, 103, 104)
 REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
 ARCHITECTURES = ("plain", "plain_norm", "residual", "deeper", "dense_head")
+POOLED = (
+    "plain",
+    "plain_norm",
+    "residual",
+    "deeper",
+)  # whose heads do not know places: what turns can be tested
 STAMP_ARCHITECTURES = ("plain", "plain_norm", "residual")
 VARIANTS = ("norm_mixing", "residual_direct")  # beside them, to develop methods on
 STEMS = {

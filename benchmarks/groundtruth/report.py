@@ -85,7 +85,15 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def short_table(results: dict[str, Any]) -> str:
     """Return the table of questions and answers."""
-    heads = ["near the Shapley values of", "default", "two games", "best of Captum", "relevance alone", "response energy", "ceiling"]
+    heads = [
+        "near the Shapley values of",
+        "default",
+        "two games",
+        "best of Captum",
+        "relevance alone",
+        "response energy",
+        "ceiling",
+    ]
     rows = []
     for family in families(results):
         if family.title.startswith("gratings, ") and family.title != "gratings, all":
@@ -135,13 +143,23 @@ def full_table(family: Family, wanted: str) -> str:
         if any(text != NOTHING for text in found):
             rows.append([name, *found])
     if wanted == "shapley":
-        rows.append(["*one half of the reference against the other*", *(triple(family.ceiling(level)) for level in levels)])
+        rows.append(
+            [
+                "*one half of the reference against the other*",
+                *(triple(family.ceiling(level)) for level in levels),
+            ]
+        )
     return markdown(["method", *(f"{WORDS[level]} ({family.count(level)})" for level in levels)], rows)
 
 
 def variants_table(chosen: Sequence[Family]) -> str:
     """Return what other ways of calibration give, on pairs and filters."""
-    columns = [(family, level) for family in chosen for level in family.levels() if level in ("color_edge", "edge", "order")]
+    columns = [
+        (family, level)
+        for family in chosen
+        for level in family.levels()
+        if level in ("color_edge", "edge", "order")
+    ]
     names = dict.fromkeys(name for family in chosen for name in family.names("variants"))
     rows = [
         [name, *(triple(family.agreement(name, level, kind="variants")) for family, level in columns)]
@@ -155,37 +173,56 @@ def summary(results: dict[str, Any]) -> str:
     failed, unnamed = voids(results)
     gratings = [name for name, found in results.items() if "named" in found]
     seeds = sorted({name.rsplit("/", 1)[1] for name in gratings})
-    lines = [
-        f"Gratings: {len(gratings)} networks, seeds {', '.join(seeds)}. The reference names the label's orientation in at least "
-        f"{NAMED:.0%} of the images on {len(gratings) - len(unnamed)} of them; filter hit and discrimination are of these alone. "
-        "Void for filters, with the share in which it does:",
-        *(f"- {line}" for line in unnamed),
-    ]
+    said = (
+        f"Gratings: {len(gratings)} networks, seeds {', '.join(seeds)}. The reference names the label's orientation in at "
+        f"least {NAMED:.0%} of the images on {len(gratings) - len(unnamed)} of them; filter hit and discrimination are of "
+        "these alone. Void for filters, with the share in which it does:"
+    )
+    lines = [said, "", *(f"- {line}" for line in unnamed)]
     if failed:
-        lines += ["", f"Failed their first gate and were trained again with another seed: {len(failed)}.", *(f"- {line}" for line in failed)]
+        lines += [
+            "",
+            f"Failed their first gate and were trained again with another seed: {len(failed)}.",
+            *(f"- {line}" for line in failed),
+        ]
     return "\n".join(lines)
 
 
 def details(results: dict[str, Any]) -> str:
     """Return the page of all tables."""
     every = families(results)
-    names = list(dict.fromkeys(name for found in results.values() for kind in ("methods", "places") for name in found.get(kind, ())))
+    names = list(
+        dict.fromkeys(
+            name
+            for found in results.values()
+            for kind in ("methods", "places")
+            for name in found.get(kind, ())
+        )
+    )
     orders = Settings().orders
+    agreement = (
+        "## Against Shapley values\n\nEach cell: Pearson correlation, rank correlation, relative error (sum of sizes); mean "
+        f"over images. In brackets: networks, or images. Colors and up to ten filters are exact, others by {orders} orders."
+    )
     parts = [
         summary(results),
         "## Known answers\n\nMean ± half of the 95 % interval over networks.",
         known_table(results, names, KNOWN),
         "## Controls\n\nOf constant scorer, colors turned and places turned the worst network.",
         known_table(results, names, CONTROLS),
-        "## Against Shapley values\n\nEach cell: Pearson correlation, rank correlation, relative error (sum of sizes); mean over images. "
-        f"In brackets: networks, or images. Colors and up to ten filters are exact, others by {orders} orders.",
+        agreement,
     ]
     for family in every:
         parts += [f"### {family.title}", full_table(family, "shapley")]
-    parts.append("## Against leave-one-out\n\nThe same, against the loss of the output when a part is silenced.")
+    parts.append(
+        "## Against leave-one-out\n\nThe same, against the loss of the output when a part is silenced."
+    )
     for family in every:
         parts += [f"### {family.title}: silencing", full_table(family, "effects")]
-    parts += ["## Other calibrations", variants_table([family for family in every if family.names("variants")])]
+    parts += [
+        "## Other calibrations",
+        variants_table([family for family in every if family.names("variants")]),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -193,7 +230,9 @@ def figure(results: dict[str, Any], path: Path) -> None:
     """Draw Pearson (dots) and rank correlation (rings) with the Shapley values: a panel for each network."""
     chosen = [f for f in families(results) if f.by_image or f.title == "gratings, all"]
     panels = [(family, finest(family)) for family in chosen]
-    sheet, axes = plt.subplots(1, len(panels), figsize=(3 + 2.2 * len(panels), 3.4), sharey=True, squeeze=False)
+    sheet, axes = plt.subplots(
+        1, len(panels), figsize=(3 + 2.2 * len(panels), 3.4), sharey=True, squeeze=False
+    )
     for axis, (family, level) in zip(axes[0], panels, strict=True):
         for place, (name, color) in enumerate(SHOWN.items()):
             found = family.agreement(name, level)
@@ -202,7 +241,9 @@ def figure(results: dict[str, Any], path: Path) -> None:
             for metric, shift, fill in (("pearson", -0.14, color), ("rank", 0.14, "white")):
                 center, half = found[metric]
                 bar = 0 if math.isnan(half) else half
-                axis.errorbar(center, place + shift, xerr=bar, fmt="o", color=color, markerfacecolor=fill, markersize=5)
+                axis.errorbar(
+                    center, place + shift, xerr=bar, fmt="o", color=color, markerfacecolor=fill, markersize=5
+                )
         axis.set_title(f"{WORDS[level]}\n{family.title.removesuffix(', all')}", fontsize=9)
         axis.set_xlim(-0.3, 1.03)
         axis.axvline(0, color="black", linewidth=0.6)
@@ -210,7 +251,9 @@ def figure(results: dict[str, Any], path: Path) -> None:
         axis.tick_params(labelsize=8)
     axes[0][0].set_yticks(range(len(SHOWN)), SHOWN)
     axes[0][0].invert_yaxis()
-    sheet.supxlabel("correlation with the Shapley values: Pearson (filled), rank (open); bars: 95 % intervals", fontsize=9)
+    sheet.supxlabel(
+        "correlation with the Shapley values: Pearson (filled), rank (open); bars: 95 % intervals", fontsize=9
+    )
     sheet.tight_layout()
     sheet.savefig(path, dpi=130)
     plt.close(sheet)
@@ -231,7 +274,9 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
                     for wanted in ("shapley", "effects"):
                         values = family.agreement(name, level, wanted, kind=kind)
                         if values is not None:
-                            found.setdefault(family.title, {}).setdefault(f"{kind} {level} {wanted}", {})[name] = values
+                            found.setdefault(family.title, {}).setdefault(f"{kind} {level} {wanted}", {})[
+                                name
+                            ] = values
     return found
 
 

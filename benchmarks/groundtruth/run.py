@@ -96,7 +96,9 @@ def collected(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{futures[future]}: done", flush=True)
     settings = {"size": options.cost_size, "turns": options.turns}
     if options.turns:
-        cost = resumed(folder / "cost.pt", settings, lambda: {"cost": costs(options.cost_size, options.turns)})
+        cost = resumed(
+            folder / "cost.pt", settings, lambda: {"cost": costs(options.cost_size, options.turns)}
+        )
         results["cost"] = cost["cost"]
     return results
 

@@ -73,7 +73,9 @@ def by_group(pairs: Tensor, totals: Tensor, members: Tensor) -> Tensor:
     """Correct pairs so that each group of filters adds up to its value."""
     result = pairs.clone()
     for group, total in zip(members.bool(), totals.T, strict=True):
-        result[:, :, group] = corrected(pairs[:, :, group].flatten(1), total).unflatten(1, (pairs.shape[1], -1))
+        result[:, :, group] = corrected(pairs[:, :, group].flatten(1), total).unflatten(
+            1, (pairs.shape[1], -1)
+        )
     return result
 
 
