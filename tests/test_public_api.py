@@ -20,11 +20,13 @@ NAMES = [
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
     "EdgeFilterConv2d",
+    "EdgeFilterShapley",
     "Explanation",
     "FilterBank",
     "Kernel",
     "LayerEdgeFilterAttribution",
     "Report",
+    "ShapleyValues",
     "UnsupportedModelError",
     "bank_names",
     "causal_check",
@@ -58,10 +60,8 @@ SIGNATURES = {
     "split": "(model)",
     "check": "(model, inputs, target=None, *, composite=None, bank=None, layer=None)",
     "Report.to_dataframe": "(self)",
-    "causal_check": "(attribution, inputs, explanation, additional_forward_args=None)",
-    "compare": (
-        "(model, inputs, targets=None, methods=None, metrics=None, *, steps=12, samples=10, seed=0, progress=True)"
-    ),
+    "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None)",
+    "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
     "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
     "Comparison.plot": "(self, pictures=None, *, images=4)",
     "Comparison.save": "(self, folder, *, overwrite=False)",
@@ -76,30 +76,19 @@ SIGNATURES = {
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
     ),
     "EdgeFilterConv2d.fold": "(self)",
-    "EdgeFilterAttribution": "(model, composite=None, *, bank=None, layer=None, start='target')",
-    "EdgeFilterAttribution.attribute": (
-        "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, "
-        "score='pixel', internal_batch_size=None)"
-    ),
-    "EdgeFilterAttribution.explain": (
-        "(self, inputs, target=None, additional_forward_args=None, *, internal_batch_size=None)"
-    ),
+    "EdgeFilterAttribution": "(model, composite=None, *, bank=None, calibrate=True, layer=None)",
+    "EdgeFilterAttribution.attribute": "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, against=None, score='pixel', internal_batch_size=None)",
+    "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, internal_batch_size=None)",
     "EdgeFilterAttribution.has_convergence_delta": "(self)",
     "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output, base=None)",
-    "EdgeFilterAttribution.silence": (
-        "(self, inputs, target=None, additional_forward_args=None, *, colors=(), filters=())"
-    ),
-    "EdgeFilterAttribution.at_bank": (
-        "(self, inputs, target=None, additional_forward_args=None, *, of_input=False, internal_batch_size=None)"
-    ),
-    "LayerEdgeFilterAttribution": (
-        "(model, layer=None, composite=None, *, bank=None, start='target', device_ids=None)"
-    ),
-    "LayerEdgeFilterAttribution.attribute": (
-        "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, "
-        "internal_batch_size=None)"
-    ),
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>)",
+    "EdgeFilterAttribution.silence": "(self, inputs, target=None, additional_forward_args=None, *, against=None, colors=(), filters=())",
+    "EdgeFilterAttribution.at_bank": "(self, inputs, target=None, additional_forward_args=None, *, against=None, of_input=False, internal_batch_size=None)",
+    "LayerEdgeFilterAttribution": "(model, layer=None, composite=None, *, bank=None, device_ids=None)",
+    "LayerEdgeFilterAttribution.attribute": "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, against=None, internal_batch_size=None)",
+    "EdgeFilterShapley": "(model, players='color', *, bank=None, layer=None)",
+    "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
+    "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', against=(), effects=None, errors=None, interactions=None, groups=<factory>)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),

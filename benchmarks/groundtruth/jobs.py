@@ -131,7 +131,7 @@ def gratings_job(architecture: str, seed: int, settings: Settings) -> Found:
     result["gaps"] = {
         name: gaps(method.explain, exact, *some)
         for name, method in methods().items()
-        if architecture in POOLED and not method.slow and "LayerGradCam" not in name
+        if architecture in POOLED and not method.slow and not method.only_places
     }
     named = filter_gate(result["reference"]["edge"]["shapley"], samples.labels, directions)
     known = {

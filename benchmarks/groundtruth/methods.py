@@ -65,6 +65,7 @@ class Method(NamedTuple):
 
     explain: Explain
     slow: bool = False  # hundreds of passes
+    only_places: bool = False  # says nothing about colors or filters
 
 
 def edgefilter(model: nn.Module, images: Tensor, targets: Tensor, **options: Any) -> Scores:
@@ -153,6 +154,8 @@ def first_and_last(model: nn.Module, images: Tensor, targets: Tensor, members: T
 
 def kernel_shap(model: nn.Module, images: Tensor, targets: Tensor, members: Tensor) -> Tensor:
     """Fit Captum's KernelShap at the bank's output, with as many runs for each level as the default takes."""
+    if len(members) == 1:  # it refuses one feature
+        return without(model, images, targets, members)
     front, tail = ef.split(model)
     mask = members.flatten(1).argmax(0)[None, :, None, None]
     explainer, found = KernelShap(tail), []
@@ -202,8 +205,8 @@ def others() -> dict[str, Method]:
         "Captum LayerGradientXActivation": Method(partial(captum_layer, kind=LayerGradientXActivation)),
         "Captum IntegratedGradients": Method(partial(captum_pixels, kind=IntegratedGradients, n_steps=STEPS)),
         "Captum InputXGradient": Method(partial(captum_pixels, kind=InputXGradient)),
-        "Captum LayerGradCam": Method(grad_cam),
-        "Captum Occlusion": Method(occlusion, slow=True),
+        "Captum LayerGradCam": Method(grad_cam, only_places=True),
+        "Captum Occlusion": Method(occlusion, slow=True, only_places=True),
         f"Captum KernelShap, {SAMPLES} runs": Method(partial(by_games, play=kernel_shap), slow=True),
         "channel occlusion": Method(channel_occlusion),
         "leave-one-out": Method(partial(by_games, play=without), slow=True),

@@ -18,7 +18,9 @@ from zennit.composites import register_composite
 from zennit.core import Composite
 
 from edgefilter._checks import closest
+from edgefilter.attribution.arguments import Against
 from edgefilter.attribution.attribution import SCORE_NAMES, EdgeFilterAttribution
+from edgefilter.attribution.calibration import Calibrate
 from edgefilter.banks.presets import complete_bank
 from edgefilter.lrp.composites import NamedComposite, as_composite, composite_names, get_composite
 from edgefilter.stems.finding import bank_path
@@ -37,7 +39,6 @@ LEVELS = ("color_edge", "edge", "response")
 INJECTED = {"device", "method"}  # what Quantus adds to the arguments of any explain_func
 
 Array = npt.NDArray[Any]
-Start = Literal["target", "contrast"]
 
 
 class EdgeAttributor(Attributor):  # type: ignore[misc]
@@ -56,8 +57,10 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         of the output that gives them. One weight of each image is not zero.
     score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
         In the shapes of :func:`explain`.
-    layer, start
+    layer, calibrate
         As in :class:`edgefilter.EdgeFilterAttribution`.
+    against : int, tuple, Tensor, list or "rest", optional
+        As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
 
     Notes
     -----
@@ -86,12 +89,13 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         *,
         score: str = "pixel",
         layer: str | nn.Module | None = None,
-        start: Start = "target",
+        calibrate: Calibrate = True,
+        against: Against = None,
     ) -> None:
         super().__init__(model, as_composite(composite), attr_output)
         _check_score(score, SCORE_NAMES)
-        self.attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
-        self.score = score
+        self.attribution = EdgeFilterAttribution(model, composite, layer=layer, calibrate=calibrate)
+        self.score, self.against = score, against
 
     def __enter__(self) -> EdgeAttributor:
         """Return the attributor; nothing is registered on the model."""
@@ -118,7 +122,8 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
                 f"shape of {tuple(chosen.shape)} for an output of {tuple(output.shape)}. "
                 "Pass torch.eye(classes)[targets]."
             )
-        relevance = self.attribution.attribute(input, target=chosen.int().argmax(1), score=self.score)
+        target = chosen.int().argmax(1)
+        relevance = self.attribution.attribute(input, target, against=self.against, score=self.score)
         return output, _by_channel(relevance, self.score)
 
 
@@ -160,7 +165,8 @@ def explain(
     score: str = "pixel",
     composite: Composite | str | None = None,
     layer: str | None = None,
-    start: Start = "target",
+    calibrate: Calibrate = True,
+    against: Against = None,
     reduce_axes: tuple[int, ...] = (),
     **injected: Any,
 ) -> Array:
@@ -177,8 +183,10 @@ def explain(
     score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
         ``"pixel"`` (N, C, H, W); ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C*K), color by color;
         ``"response"`` (N, C*K, H', W').
-    composite, layer, start
+    composite, layer, calibrate
         As in :class:`edgefilter.EdgeFilterAttribution`.
+    against : int, ndarray, list or "rest", optional
+        As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
     reduce_axes : tuple of int, default: ()
         Axes to sum over, which stay with length 1, as in ``quantus.explain``: ``(1,)`` with ``score="pixel"`` gives
         (N, 1, H, W).
@@ -206,13 +214,14 @@ def explain(
     _check_score(score, SCORE_NAMES)
     unknown = sorted(set(injected) - INJECTED)
     if unknown:
-        known = ("score", "composite", "layer", "start", "reduce_axes")
+        known = ("score", "composite", "layer", "calibrate", "against", "reduce_axes")
         raise TypeError(
             f"explain_func_kwargs must be among {', '.join(known)}; got {unknown[0]!r}{closest(unknown[0], known)}"
         )
-    attribution = EdgeFilterAttribution(model, composite, layer=layer, start=start)
+    attribution = EdgeFilterAttribution(model, composite, layer=layer, calibrate=calibrate)
     images = _as_images(inputs, model)
-    relevance = attribution.attribute(images, target=_as_targets(targets).to(images.device), score=score)
+    target = _as_targets(targets).to(images.device)
+    relevance = attribution.attribute(images, target, against=against, score=score)
     scores: Array = _as_array(_by_channel(relevance, score))
     return scores.sum(reduce_axes, keepdims=True) if reduce_axes else scores
 
@@ -224,7 +233,8 @@ def filter_level(
     *,
     score: str = "color_edge",
     composite: Composite | str | None = None,
-    start: Start = "target",
+    calibrate: Calibrate = True,
+    against: Against = None,
 ) -> FilterLevel:
     """Return responses, their scores and the model behind them, for metrics that take filters away.
 
@@ -232,7 +242,7 @@ def filter_level(
     ----------
     model : nn.Module
         With one edge-filter layer, through which alone the image reaches the output, in evaluation mode.
-    inputs, targets, composite, start
+    inputs, targets, composite, calibrate, against
         As in :func:`explain`.
     score : {"color_edge", "edge", "response"}, default: "color_edge"
         ``"color_edge"``: one feature, and one channel of ``x_batch``, for each filter of each color, color by color,
@@ -263,7 +273,8 @@ def filter_level(
     ((2, 27, 4, 4), (2, 27, 1, 1), 16)
     """
     _check_score(score, LEVELS)
-    scores = explain(model, inputs, targets, score=score, composite=composite, start=start)
+    how: Any = {"composite": composite, "calibrate": calibrate, "against": against}
+    scores = explain(model, inputs, targets, score=score, **how)
     bank = model.get_submodule(bank_path(model))
     assert isinstance(bank, EdgeFilterBank2d)
     front, tail = split(model)

@@ -25,6 +25,7 @@ import edgefilter as ef
 
 CONSERVING = [name for name in ef.composite_names() if name != "epsilon"]
 SCORES = ["pixel", "color", "edge", "color_edge", "response"]
+both = pytest.mark.parametrize("calibrate", [True, False], ids=["calibrated", "relevance"])
 each_composite = pytest.mark.parametrize("composite", ef.composite_names())
 
 
@@ -143,11 +144,12 @@ def assert_same_state(before, after):
 # Law 3: sums and conservation
 
 
+@both
 @pytest.mark.parametrize("kind", NETS)
 @each_composite
-def test_every_score_sums_to_the_same_total(nets, images, kind, composite):
+def test_every_score_sums_to_the_same_total(nets, images, kind, composite, calibrate):
     """Colors, filters and places are views of one tensor, whatever the rules."""
-    attr = ef.EdgeFilterAttribution(nets[kind], composite)
+    attr = ef.EdgeFilterAttribution(nets[kind], composite, calibrate=calibrate)
     response = attr.attribute(images, 2, score="response")
     total = response.sum((1, 2, 3, 4))
     scale = float(response.abs().sum())
@@ -157,29 +159,31 @@ def test_every_score_sums_to_the_same_total(nets, images, kind, composite):
         )
 
 
-def chosen(output, targets, start):
+def chosen(output, targets, against):
     """Return the outputs that are explained."""
     value = output[range(len(output)), targets]
-    return value if start == "target" else value - (output.sum(1) - value) / (output.shape[1] - 1)
+    if isinstance(against, int):
+        return value - output[:, against]
+    return value if against is None else value - (output.sum(1) - value) / (output.shape[1] - 1)
 
 
-# Every composite on every network, and each pair of them with one start.
+# Every composite on every network, and each pair of them against one thing.
 SUMS = [
-    (composite, kind, ("target", "contrast")[(i + j) % 2])
+    (composite, kind, (None, "rest", 1)[(i + j) % 3])
     for i, composite in enumerate(CONSERVING)
     for j, kind in enumerate(NETS)
 ]
 
 
-@pytest.mark.parametrize(("composite", "kind", "start"), SUMS)
-def test_base_and_relevance_add_up_to_the_explained_output(nets, images, kind, composite, start):
+@pytest.mark.parametrize(("composite", "kind", "against"), SUMS)
+def test_base_and_relevance_add_up_to_the_explained_output(nets, images, kind, composite, against):
     """At the responses and at the pixels, to rounding beside the relevance that was handed around."""
-    attr = ef.EdgeFilterAttribution(nets[kind], composite, start=start)
+    attr = ef.EdgeFilterAttribution(nets[kind], composite, calibrate=False)
     targets = [0, 4, 2]
-    output = chosen(nets[kind](images).detach(), targets, start)
+    output = chosen(nets[kind](images).detach(), targets, against)
     head = nets[kind][-1] if kind == "vgg_like" else nets[kind].head
-    base = chosen(head.bias.detach().expand(3, -1), targets, start)
-    explanation = attr.explain(images, targets)
+    base = chosen(head.bias.detach().expand(3, -1), targets, against)
+    explanation = attr.explain(images, targets, against=against)
     assert_close(explanation.output, output, rtol=1e-9, atol=1e-12)
     assert_close(explanation.base, base, rtol=0, atol=1e-12)
     for part in (explanation.response, explanation.pixel):
@@ -187,22 +191,24 @@ def test_base_and_relevance_add_up_to_the_explained_output(nets, images, kind, c
         assert_close(base + part.flatten(1).sum(1), output, rtol=0, atol=1e-10 * max(scale, 1.0))
 
 
+@both
 @pytest.mark.parametrize("composite", ["epsilon_plus", "zplus", "epsilon_plus_flat"])
 @pytest.mark.parametrize("kind", NETS)
-def test_relevance_adds_up_in_single_precision(nets, images, kind, composite):
+def test_relevance_adds_up_in_single_precision(nets, images, kind, composite, calibrate):
     """The default rules share without large terms of opposite sign."""
     net = copy.deepcopy(nets[kind]).float()
-    attr = ef.EdgeFilterAttribution(net, composite)
+    attr = ef.EdgeFilterAttribution(net, composite, calibrate=calibrate)
     relevance, delta = attr.attribute(images.float(), 1, return_convergence_delta=True)
     scale = relevance.abs().flatten(1).sum(1)
     assert relevance.dtype == torch.float32
     assert (delta.abs() <= 1e-4 * scale).all()
 
 
+@both
 @pytest.mark.parametrize("kind", NETS)
-def test_a_black_image_loses_nothing(nets, kind):
+def test_a_black_image_loses_nothing(nets, kind, calibrate):
     """All contributions at the stem are zero: squared weights take their place."""
-    attr = ef.EdgeFilterAttribution(nets[kind])
+    attr = ef.EdgeFilterAttribution(nets[kind], calibrate=calibrate)
     black = torch.zeros(1, 3, 16, 16, dtype=torch.float64)
     explanation = attr.explain(black, 3)
     carried = explanation.output - explanation.base
@@ -213,7 +219,7 @@ def test_a_black_image_loses_nothing(nets, kind):
 @pytest.mark.parametrize("score", SCORES)
 def test_delta_is_base_plus_total_minus_output(net, images, score):
     """Also where the composite does not conserve, by the same sign."""
-    attr = ef.EdgeFilterAttribution(net, "epsilon")
+    attr = ef.EdgeFilterAttribution(net, "epsilon", calibrate=False)
     relevance, delta = attr.attribute(images, 1, return_convergence_delta=True, score=score)
     output, base = net(images)[:, 1].detach(), net[-1].bias[1].detach().expand(3)
     assert_close(delta, base + relevance.flatten(1).sum(1) - output, rtol=0, atol=1e-9)
@@ -238,7 +244,7 @@ def test_epsilon_with_biases_is_input_times_gradient(images, bias):
                 nn.init.zeros_(module.bias)
     net[1] = nn.Identity().eval()
     model = ef.replace_stem(net)
-    attr = ef.EdgeFilterAttribution(model, "epsilon")
+    attr = ef.EdgeFilterAttribution(model, "epsilon", calibrate=False)
     expected = InputXGradient(model).attribute(images.clone().requires_grad_(), 3).detach()
     assert_close(attr.attribute(images, 3), expected, rtol=1e-5, atol=1e-6)
     front, tail = ef.split(model)
@@ -270,7 +276,7 @@ def test_a_four_by_four_image_by_hand():
     Image rows 0..3 are [1, 1, 1, 1]: each of the 4 places gives 1 + 2 = 3, with bias 6; 24 in all. Filter "here" gets
     2 of each 6, "right" 4; both kernels have one weight, so the pixel below it gets all of it.
     """
-    attr = ef.EdgeFilterAttribution(hand_worked())
+    attr = ef.EdgeFilterAttribution(hand_worked(), calibrate=False)
     image = torch.ones(1, 1, 4, 4, dtype=torch.float64)
     result = attr.explain(image)
     assert_close(result.output, torch.tensor([24.0]).double(), rtol=0, atol=1e-12)
@@ -297,22 +303,23 @@ class Wrapped(nn.Module):
         return self.body(images)
 
 
+@both
 @pytest.mark.parametrize("score", SCORES)
-def test_a_call_leaves_model_and_inputs_as_they_were(net, images, score):
+def test_a_call_leaves_model_and_inputs_as_they_were(net, images, score, calibrate):
     """Parameters by identity, value, flag and gradient; hooks; training flags; the inputs."""
     net(images).sum().backward()
     before = state_of(net)
     images.requires_grad_()
     images.grad = torch.ones_like(images)
     kept = images.detach().clone()
-    result = ef.EdgeFilterAttribution(net).attribute(images, 1, score=score)
+    result = ef.EdgeFilterAttribution(net, calibrate=calibrate).attribute(images, 1, score=score)
     assert_same_state(before, state_of(net))
     assert images.requires_grad
     assert torch.equal(images.grad, torch.ones_like(images))
     assert torch.equal(images, kept)
     assert not result.requires_grad
     plain = images.detach()
-    ef.EdgeFilterAttribution(net).attribute(plain, 1, score=score)
+    ef.EdgeFilterAttribution(net, calibrate=calibrate).attribute(plain, 1, score=score)
     assert not plain.requires_grad
 
 
@@ -328,23 +335,27 @@ def failing_composite(error):
     return LayerMapComposite([(nn.Linear, hook)])
 
 
-def test_a_rule_that_raises_leaves_everything_as_it_was(net, images):
+@both
+def test_a_rule_that_raises_leaves_everything_as_it_was(net, images, calibrate):
     """And the next call gives what it gave before."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     expected = attr.attribute(images, 1)
     before = state_of(net)
-    broken = ef.EdgeFilterAttribution(net, failing_composite(ArithmeticError("on purpose")))
+    broken = ef.EdgeFilterAttribution(
+        net, failing_composite(ArithmeticError("on purpose")), calibrate=calibrate
+    )
     with pytest.raises(ArithmeticError, match="on purpose"):
         broken.attribute(images, 1)
     assert_same_state(before, state_of(net))
     assert torch.equal(attr.attribute(images, 1), expected)
 
 
+@both
 @pytest.mark.parametrize("first", [False, True])
-def test_a_forward_that_raises_leaves_everything_as_it_was(net, images, first):
+def test_a_forward_that_raises_leaves_everything_as_it_was(net, images, first, calibrate):
     """Images too large for the linear layer, in the first call and in a later one."""
     net[6] = nn.Identity().eval()
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     small = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     before = state_of(net)
     if not first:
@@ -356,17 +367,19 @@ def test_a_forward_that_raises_leaves_everything_as_it_was(net, images, first):
     attr.attribute(small, 1)
 
 
+@both
 @pytest.mark.parametrize("target", [99, None, [1], (0, 0)])
-def test_a_wrong_target_leaves_everything_as_it_was(net, images, target):
+def test_a_wrong_target_leaves_everything_as_it_was(net, images, target, calibrate):
     before = state_of(net)
     with pytest.raises((IndexError, AssertionError)):
-        ef.EdgeFilterAttribution(net).attribute(images, target)
+        ef.EdgeFilterAttribution(net, calibrate=calibrate).attribute(images, target)
     assert_same_state(before, state_of(net))
 
 
-def test_a_module_of_the_user_that_raises_is_passed_on(images):
+@both
+def test_a_module_of_the_user_that_raises_is_passed_on(images, calibrate):
     model = ef.replace_stem(Wrapped().eval())
-    attr = ef.EdgeFilterAttribution(model)
+    attr = ef.EdgeFilterAttribution(model, calibrate=calibrate)
     attr.attribute(images, 1)
     model.body[11] = nn.Linear(7, 5).double().eval()
     before = state_of(model)
@@ -375,9 +388,10 @@ def test_a_module_of_the_user_that_raises_is_passed_on(images):
     assert_same_state(before, state_of(model))
 
 
-def test_grad_mode_does_not_matter(net, images):
+@both
+def test_grad_mode_does_not_matter(net, images, calibrate):
     """Under no_grad, with inference tensors, and with frozen parameters: the same result, the mode as it was."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     expected = attr.attribute(images, 1)
     with torch.no_grad():
         assert torch.equal(attr.attribute(images, 1), expected)
@@ -387,15 +401,22 @@ def test_grad_mode_does_not_matter(net, images):
         assert torch.equal(attr.attribute(inference, 1), expected)
         assert torch.is_inference_mode_enabled()
     assert torch.equal(attr.attribute(inference, 1), expected)
-    assert torch.equal(ef.EdgeFilterAttribution(net.requires_grad_(False)).attribute(images, 1), expected)
+    assert torch.equal(
+        ef.EdgeFilterAttribution(net.requires_grad_(False), calibrate=calibrate).attribute(images, 1),
+        expected,
+    )
 
 
+@both
 @pytest.mark.parametrize("objects", [1, 2])
-def test_threads_do_not_disturb_each_other(net, images, objects):
+def test_threads_do_not_disturb_each_other(net, images, objects, calibrate):
     """Four at once, on one attribution and on two, with one composite object."""
     composite = EpsilonPlus()
-    attrs = [ef.EdgeFilterAttribution(net, composite) for _ in range(objects)]
-    expected = [ef.EdgeFilterAttribution(net, EpsilonPlus()).attribute(images, t) for t in range(5)]
+    attrs = [ef.EdgeFilterAttribution(net, composite, calibrate=calibrate) for _ in range(objects)]
+    expected = [
+        ef.EdgeFilterAttribution(net, EpsilonPlus(), calibrate=calibrate).attribute(images, t)
+        for t in range(5)
+    ]
     before = state_of(net)
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(attrs[i % objects].attribute, images, i % 5) for i in range(20)]
@@ -405,9 +426,10 @@ def test_threads_do_not_disturb_each_other(net, images, objects):
     assert_same_state(before, state_of(net))
 
 
-def test_the_model_may_run_while_it_is_explained(net, images):
+@both
+def test_the_model_may_run_while_it_is_explained(net, images, calibrate):
     """The user's model is not touched, so its own calls in other threads give their usual output."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     expected = net(images)
     with ThreadPoolExecutor(4) as pool:
         busy = [pool.submit(attr.attribute, images, 1) for _ in range(8)]
@@ -419,10 +441,11 @@ def test_the_model_may_run_while_it_is_explained(net, images):
 # Law 5
 
 
+@both
 @each_composite
 @pytest.mark.parametrize("kind", NETS)
-def test_a_batch_gives_the_same_as_its_samples(nets, images, kind, composite):
-    attr = ef.EdgeFilterAttribution(nets[kind], composite)
+def test_a_batch_gives_the_same_as_its_samples(nets, images, kind, composite, calibrate):
+    attr = ef.EdgeFilterAttribution(nets[kind], composite, calibrate=calibrate)
     targets = [4, 0, 1]
     batch = attr.explain(images, targets)
     for i, target in enumerate(targets):
@@ -432,9 +455,10 @@ def test_a_batch_gives_the_same_as_its_samples(nets, images, kind, composite):
         assert_close(batch.pixel[i], single.pixel[0], rtol=0, atol=1e-10 * scale)
 
 
-def test_a_bright_neighbour_in_the_batch_changes_nothing(nets, images):
+@both
+def test_a_bright_neighbour_in_the_batch_changes_nothing(nets, images, calibrate):
     """What is rounding for one image is not for another."""
-    attr = ef.EdgeFilterAttribution(nets["vgg_like"])
+    attr = ef.EdgeFilterAttribution(nets["vgg_like"], calibrate=calibrate)
     alone = attr.attribute(images[:1], 1)
     together = attr.attribute(torch.cat([images[:1], 1e12 * images[1:]]), 1)[:1]
     assert_close(together, alone, rtol=1e-9, atol=1e-12)
@@ -460,13 +484,16 @@ def wired(color, filters, stem_options, bias):
     return nn.Sequential(stem, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).double().eval()
 
 
+@both
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"padding": 1, "dilation": 2}], ids=str)
 @each_composite
-def test_colors_and_filters_that_the_target_does_not_read_get_exactly_zero(images, composite, options, bias):
+def test_colors_and_filters_that_the_target_does_not_read_get_exactly_zero(
+    images, composite, options, bias, calibrate
+):
     """Hand-wired: color ``c`` only; target 0 reads sobel_x only, target 1 sobel_y only."""
     for color, target in itertools.product(range(3), range(2)):
-        attr = ef.EdgeFilterAttribution(wired(color, "color", options, bias), composite)
+        attr = ef.EdgeFilterAttribution(wired(color, "color", options, bias), composite, calibrate=calibrate)
         scores = attr.attribute(images, target, score="color_edge")
         read = torch.zeros(3, 2, dtype=torch.bool)
         read[color, target] = True
@@ -476,15 +503,16 @@ def test_colors_and_filters_that_the_target_does_not_read_get_exactly_zero(image
         assert (pixel[:, [c for c in range(3) if c != color]] == 0).all()
 
 
+@both
 @each_composite
 @pytest.mark.parametrize("score", SCORES)
-def test_scaling_the_target_output_scales_every_score(net, images, composite, score):
-    expected = ef.EdgeFilterAttribution(net, composite).attribute(images, 2, score=score)
+def test_scaling_the_target_output_scales_every_score(net, images, composite, score, calibrate):
+    expected = ef.EdgeFilterAttribution(net, composite, calibrate=calibrate).attribute(images, 2, score=score)
     scaled = copy.deepcopy(net)
     with torch.no_grad():
         scaled[-1].weight[2] *= 7.5
         scaled[-1].bias[2] *= 7.5
-    got = ef.EdgeFilterAttribution(scaled, composite).attribute(images, 2, score=score)
+    got = ef.EdgeFilterAttribution(scaled, composite, calibrate=calibrate).attribute(images, 2, score=score)
     scale = float(expected.abs().max())
     assert_close(got, 7.5 * expected, rtol=1e-6, atol=1e-7 * scale)
 
@@ -492,8 +520,9 @@ def test_scaling_the_target_output_scales_every_score(net, images, composite, sc
 # Law 7
 
 
+@both
 @each_composite
-def test_permuting_the_kernels_permutes_the_scores(net, images, composite):
+def test_permuting_the_kernels_permutes_the_scores(net, images, composite, calibrate):
     """The bank's order is a matter of names."""
     order = torch.randperm(9, generator=torch.Generator().manual_seed(5)).tolist()
     bank = net[0].bank
@@ -510,23 +539,24 @@ def test_permuting_the_kernels_permutes_the_scores(net, images, composite):
         turned[0].mixing.weight.copy_(weight.reshape(6, 27, 1, 1))
         turned[0].mixing.bias.copy_(net[0].mixing.bias)
     assert_close(turned(images), net(images), rtol=1e-9, atol=1e-12)
-    expected = ef.EdgeFilterAttribution(net, composite).explain(images, 1)
-    got = ef.EdgeFilterAttribution(turned, composite).explain(images, 1)
+    expected = ef.EdgeFilterAttribution(net, composite, calibrate=calibrate).explain(images, 1)
+    got = ef.EdgeFilterAttribution(turned, composite, calibrate=calibrate).explain(images, 1)
     scale = float(expected.response.abs().sum())
     assert_close(got.response, expected.response[:, :, order], rtol=0, atol=1e-9 * scale)
     assert_close(got.pixel, expected.pixel, rtol=0, atol=1e-9 * scale)
     assert list(got.filters) == [expected.filters[i] for i in order]
 
 
+@both
 @each_composite
-def test_permuting_the_colors_permutes_the_scores(net, images, composite):
+def test_permuting_the_colors_permutes_the_scores(net, images, composite, calibrate):
     order = [2, 0, 1]
     turned = copy.deepcopy(net)
     with torch.no_grad():
         weight = net[0].mixing.weight.reshape(6, 3, 9)[:, order]
         turned[0].mixing.weight.copy_(weight.reshape(6, 27, 1, 1))
-    expected = ef.EdgeFilterAttribution(net, composite).explain(images, 1)
-    got = ef.EdgeFilterAttribution(turned, composite).explain(images[:, order], 1)
+    expected = ef.EdgeFilterAttribution(net, composite, calibrate=calibrate).explain(images, 1)
+    got = ef.EdgeFilterAttribution(turned, composite, calibrate=calibrate).explain(images[:, order], 1)
     scale = float(expected.response.abs().sum())
     assert_close(got.response, expected.response[:, order], rtol=0, atol=1e-9 * scale)
     assert_close(got.pixel, expected.pixel[:, order], rtol=0, atol=1e-9 * scale)
@@ -594,16 +624,18 @@ def test_changes_of_the_model_between_calls_are_followed(net, images, change):
     assert_close(after, fresh(net, images), rtol=1e-9, atol=1e-10)
 
 
-def test_changing_the_dtype_is_followed(net, images):
-    attr = ef.EdgeFilterAttribution(net)
+@both
+def test_changing_the_dtype_is_followed(net, images, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     attr.attribute(images, 1)
     net.float()
     assert attr.attribute(images.float(), 1).dtype == torch.float32
 
 
-def test_many_calls_leave_nothing_behind(net, images):
+@both
+def test_many_calls_leave_nothing_behind(net, images, calibrate):
     """Neither tensors nor hooks nor modules pile up."""
-    attr = ef.EdgeFilterAttribution(net, EpsilonPlus())
+    attr = ef.EdgeFilterAttribution(net, EpsilonPlus(), calibrate=calibrate)
 
     def census():
         gc.collect()
@@ -624,19 +656,21 @@ def test_many_calls_leave_nothing_behind(net, images):
     assert after[0] - before[0] < 50
 
 
-def test_two_calls_give_identical_results(net, images):
-    attr = ef.EdgeFilterAttribution(net)
+@both
+def test_two_calls_give_identical_results(net, images, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     assert torch.equal(attr.attribute(images, 1), attr.attribute(images, 1))
 
 
+@both
 @pytest.mark.parametrize("used", [False, True])
 @pytest.mark.parametrize(
     "duplicate", [copy.copy, copy.deepcopy, lambda attr: pickle.loads(pickle.dumps(attr))]
 )
-def test_copies_give_the_same_and_are_independent(net, images, duplicate, used):
-    attr = ef.EdgeFilterAttribution(net, "zplus", start="contrast")
+def test_copies_give_the_same_and_are_independent(net, images, duplicate, used, calibrate):
+    attr = ef.EdgeFilterAttribution(net, "zplus", calibrate=calibrate)
     expected = attr.attribute(images, 1)
-    attr = attr if used else ef.EdgeFilterAttribution(net, "zplus", start="contrast")
+    attr = attr if used else ef.EdgeFilterAttribution(net, "zplus", calibrate=calibrate)
     twin = duplicate(attr)
     assert torch.equal(twin.attribute(images, 1), expected)
     assert torch.equal(attr.attribute(images, 1), expected)
@@ -677,9 +711,10 @@ TARGETS = [
 ]
 
 
+@both
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_target_forms_agree(net, images, target):
-    attr = ef.EdgeFilterAttribution(net)
+def test_target_forms_agree(net, images, target, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     assert torch.equal(attr.attribute(images, target), attr.attribute(images, 1))
     assert len(attr.explain(images, target).target) == 3
 
@@ -718,24 +753,31 @@ def test_wrong_targets_are_refused(net, images, target, error, match):
         ef.EdgeFilterAttribution(net).attribute(images, target)
 
 
-def test_a_model_of_one_output_needs_no_target(images):
+@both
+def test_a_model_of_one_output_needs_no_target(images, calibrate):
     one = ef.replace_stem(
         nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
         .double()
         .eval()
     )
-    attr = ef.EdgeFilterAttribution(one)
+    attr = ef.EdgeFilterAttribution(one, calibrate=calibrate)
     assert_close(attr.attribute(images), attr.attribute(images, 0), rtol=0, atol=0)
     explanation = attr.explain(images)
     assert explanation.target == (None, None, None)
     flat = nn.Sequential(*one, nn.Flatten(0)).eval()
     assert flat(images).shape == (3,)
-    assert_close(ef.EdgeFilterAttribution(flat).attribute(images), attr.attribute(images), rtol=0, atol=1e-12)
+    assert_close(
+        ef.EdgeFilterAttribution(flat, calibrate=calibrate).attribute(images),
+        attr.attribute(images),
+        rtol=0,
+        atol=1e-12,
+    )
 
 
-def test_outputs_of_more_axes_take_tuples(images):
+@both
+def test_outputs_of_more_axes_take_tuples(images, calibrate):
     dense = ef.replace_stem(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).double().eval())
-    attr = ef.EdgeFilterAttribution(dense)
+    attr = ef.EdgeFilterAttribution(dense, calibrate=calibrate)
     result, delta = attr.attribute(images, (2, 5, 6), return_convergence_delta=True)
     assert_close(delta, torch.zeros(3).double(), rtol=0, atol=1e-9)
     seen = torch.zeros(16, 16, dtype=torch.bool)
@@ -746,8 +788,9 @@ def test_outputs_of_more_axes_take_tuples(images):
         attr.attribute(images, [(0, 0, 0), (0, 14, 0), (0, 0, 0)])
 
 
-def test_a_tuple_in_gives_a_tuple_out(net, images):
-    attr = ef.EdgeFilterAttribution(net)
+@both
+def test_a_tuple_in_gives_a_tuple_out(net, images, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     (result,) = attr.attribute((images,), 1)
     assert torch.equal(result, attr.attribute(images, 1))
     parts, delta = attr.attribute((images,), 1, return_convergence_delta=True)
@@ -769,7 +812,7 @@ class TwoInputs(nn.Module):
 def test_a_model_of_two_inputs_gives_relevance_to_both(images, generator):
     facts = torch.randn(3, 6, generator=generator, dtype=torch.float64)
     net = seeded_two_inputs()
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=False)
     parts, delta = attr.attribute((images, facts), 1, return_convergence_delta=True)
     assert [part.shape for part in parts] == [images.shape, facts.shape]
     assert all(part.abs().sum() > 0 for part in parts)
@@ -780,7 +823,7 @@ def test_additional_arguments_are_not_explained(images, generator):
     """They are constants: the images alone carry what the base does not."""
     facts = torch.randn(3, 6, generator=generator, dtype=torch.float64)
     net = seeded_two_inputs()
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=False)
     found = attr.attribute(images, 1, facts)
     carried = (net(images, facts) - net.head.bias)[:, 1].detach()
     assert_close(found.sum((1, 2, 3)), carried, rtol=1e-9, atol=1e-12)
@@ -793,25 +836,28 @@ def seeded_two_inputs():
         return ef.replace_stem(TwoInputs().double().eval(), stem="stem")
 
 
-def test_arguments_of_an_inference_tensor_are_accepted(images):
+@both
+def test_arguments_of_an_inference_tensor_are_accepted(images, calibrate):
     net = seeded_two_inputs()
     with torch.inference_mode():
         facts = torch.ones(3, 6, dtype=torch.float64)
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     assert_close(attr.attribute(images, 1, facts), attr.attribute(images, 1, facts.clone()), rtol=0, atol=0)
 
 
+@both
 @pytest.mark.parametrize("kind", ["smoothgrad", "smoothgrad_sq", "vargrad"])
-def test_noise_tunnel_runs(net, images, kind):
-    tunnel = NoiseTunnel(ef.EdgeFilterAttribution(net))
+def test_noise_tunnel_runs(net, images, kind, calibrate):
+    tunnel = NoiseTunnel(ef.EdgeFilterAttribution(net, calibrate=calibrate))
     torch.manual_seed(0)
     result = tunnel.attribute(images, nt_type=kind, nt_samples=5, stdevs=0.1, target=[0, 1, 2])
     assert result.shape == images.shape
     assert torch.isfinite(result).all()
 
 
-def test_noise_tunnel_without_noise_changes_nothing(net, images):
-    attr = ef.EdgeFilterAttribution(net)
+@both
+def test_noise_tunnel_without_noise_changes_nothing(net, images, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     result, delta = NoiseTunnel(attr).attribute(
         images, nt_samples=5, stdevs=0.0, target=1, return_convergence_delta=True
     )
@@ -857,21 +903,27 @@ def test_sensitivity_and_infidelity_run(net, images):
 # Number formats
 
 
-def test_bfloat16_runs_and_agrees_roughly(net, images):
-    exact = ef.EdgeFilterAttribution(net, "epsilon_plus").attribute(images, 1, score="color_edge")
+@both
+def test_bfloat16_runs_and_agrees_roughly(net, images, calibrate):
+    exact = ef.EdgeFilterAttribution(net, "epsilon_plus", calibrate=calibrate).attribute(
+        images, 1, score="color_edge"
+    )
     low = copy.deepcopy(net).bfloat16()
-    got = ef.EdgeFilterAttribution(low, "epsilon_plus").attribute(images.bfloat16(), 1, score="color_edge")
+    got = ef.EdgeFilterAttribution(low, "epsilon_plus", calibrate=calibrate).attribute(
+        images.bfloat16(), 1, score="color_edge"
+    )
     assert got.dtype == torch.bfloat16
     correlation = torch.corrcoef(torch.stack([exact.flatten(), got.double().flatten()]))[0, 1]
     assert correlation > 0.99
 
 
+@both
 @pytest.mark.parametrize("score", SCORES)
-def test_channels_last_gives_contiguous_results(net, images, score):
-    attr = ef.EdgeFilterAttribution(net)
+def test_channels_last_gives_contiguous_results(net, images, score, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     expected = attr.attribute(images, 1, score=score)
     last = copy.deepcopy(net).to(memory_format=torch.channels_last)
-    got = ef.EdgeFilterAttribution(last).attribute(
+    got = ef.EdgeFilterAttribution(last, calibrate=calibrate).attribute(
         images.contiguous(memory_format=torch.channels_last), 1, score=score
     )
     assert got.is_contiguous()
@@ -882,8 +934,9 @@ def test_channels_last_gives_contiguous_results(net, images, score):
 # Explain
 
 
-def test_explain_gives_what_attribute_gives(net, images):
-    attr = ef.EdgeFilterAttribution(net)
+@both
+def test_explain_gives_what_attribute_gives(net, images, calibrate):
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     explanation = attr.explain(images, [1, 2, 3])
     for score in SCORES:
         assert torch.equal(getattr(explanation, score), attr.attribute(images, [1, 2, 3], score=score))
@@ -892,8 +945,9 @@ def test_explain_gives_what_attribute_gives(net, images):
     assert_close(explanation.output, net(images)[range(3), [1, 2, 3]].detach(), rtol=1e-9, atol=1e-12)
 
 
-def test_explain_looks_at_the_prediction_by_default(net, images):
-    explanation = ef.EdgeFilterAttribution(net).explain(images)
+@both
+def test_explain_looks_at_the_prediction_by_default(net, images, calibrate):
+    explanation = ef.EdgeFilterAttribution(net, calibrate=calibrate).explain(images)
     assert list(explanation.target) == net(images).argmax(1).tolist()
 
 
@@ -913,12 +967,15 @@ def general_bank():
     return ef.get_bank("general")
 
 
+@both
 @pytest.mark.parametrize("bank", [None, "general", general_bank(), ef.complete_bank(3, "dct")], ids=repr)
-def test_a_model_is_explained_by_a_bank_that_spans_its_stem(bank, images):
+def test_a_model_is_explained_by_a_bank_that_spans_its_stem(bank, images, calibrate):
     """As its replaced one is, by the same bank; whichever bank, the totals of the colors agree."""
     ordinary = seeded(vgg_like)
-    found = ef.EdgeFilterAttribution(ordinary, bank=bank).explain(images, [0, 4, 2])
-    expected = ef.EdgeFilterAttribution(ef.replace_stem(ordinary, bank)).explain(images, [0, 4, 2])
+    found = ef.EdgeFilterAttribution(ordinary, bank=bank, calibrate=calibrate).explain(images, [0, 4, 2])
+    expected = ef.EdgeFilterAttribution(ef.replace_stem(ordinary, bank), calibrate=calibrate).explain(
+        images, [0, 4, 2]
+    )
     assert found.filters == expected.filters
     assert_close(found.response, expected.response, rtol=0, atol=1e-10)
     assert_close(found.pixel, expected.pixel, rtol=0, atol=1e-10)
@@ -956,9 +1013,9 @@ def test_a_bank_beside_an_edge_filter_layer_is_refused(net):
 )
 def test_a_monotone_function_at_the_end_is_left_out(net, images, end, name):
     """The logit before it is explained, and the explanation says so."""
-    expected = ef.EdgeFilterAttribution(net).explain(images, 1)
+    expected = ef.EdgeFilterAttribution(net, calibrate=False).explain(images, 1)
     ended = net if end is None else nn.Sequential(*net, end).eval()
-    found = ef.EdgeFilterAttribution(ended).explain(images, 1)
+    found = ef.EdgeFilterAttribution(ended, calibrate=False).explain(images, 1)
     assert found.left_out == name
     assert_close(found.output, net(images)[:, 1].detach(), rtol=1e-9, atol=1e-12)
     assert torch.equal(found.base, expected.base)
@@ -984,7 +1041,9 @@ def test_a_border_of_zeros_is_a_border_of_zeros(composite):
     within.load_state_dict(net[2].state_dict())
     ahead = nn.Sequential(net[0], net[1], nn.ZeroPad2d(2), within, *net[3:]).eval()
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    expected, found = (ef.EdgeFilterAttribution(one, composite).attribute(x, 1) for one in (net, ahead))
+    expected, found = (
+        ef.EdgeFilterAttribution(one, composite, calibrate=False).attribute(x, 1) for one in (net, ahead)
+    )
     assert_close(ahead(x), net(x))
     assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
@@ -1076,19 +1135,26 @@ def test_unfit_models_are_refused(build, error, match):
         ef.EdgeFilterAttribution(build())
 
 
-def test_one_of_two_layers_can_be_chosen(images):
+@both
+def test_one_of_two_layers_can_be_chosen(images, calibrate):
     model = two_stems()
-    by_path = ef.EdgeFilterAttribution(model, layer="2").attribute(images, 1, score="response")
-    by_module = ef.EdgeFilterAttribution(model, layer=model[2]).attribute(images, 1, score="response")
-    inner = ef.EdgeFilterAttribution(model, layer="2.filters").attribute(images, 1, score="response")
+    by_path = ef.EdgeFilterAttribution(model, layer="2", calibrate=calibrate).attribute(
+        images, 1, score="response"
+    )
+    by_module = ef.EdgeFilterAttribution(model, layer=model[2], calibrate=calibrate).attribute(
+        images, 1, score="response"
+    )
+    inner = ef.EdgeFilterAttribution(model, layer="2.filters", calibrate=calibrate).attribute(
+        images, 1, score="response"
+    )
     assert torch.equal(by_path, by_module)
     assert torch.equal(by_path, inner)
-    first = ef.EdgeFilterAttribution(model, layer="0")
+    first = ef.EdgeFilterAttribution(model, layer="0", calibrate=calibrate)
     assert not torch.equal(first.attribute(images, 1, score="edge"), by_path.sum((1, 3, 4)))
     with pytest.raises(KeyError, match="layer must be the path of a module of the model; got 'stem'"):
-        ef.EdgeFilterAttribution(model, layer="stem")
+        ef.EdgeFilterAttribution(model, layer="stem", calibrate=calibrate)
     with pytest.raises(ValueError, match="layer must be a module of the model; got another"):
-        ef.EdgeFilterAttribution(model, layer=nn.ReLU())
+        ef.EdgeFilterAttribution(model, layer=nn.ReLU(), calibrate=calibrate)
 
 
 def test_a_script_module_is_refused(net, images):
@@ -1099,9 +1165,10 @@ def test_a_script_module_is_refused(net, images):
         ef.EdgeFilterAttribution(scripted)
 
 
-def test_a_model_in_training_mode_is_refused(net, images):
+@both
+def test_a_model_in_training_mode_is_refused(net, images, calibrate):
     """Whole or in part; running statistics stay."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     net[1].train()
     before = state_of(net)
     with pytest.raises(
@@ -1120,9 +1187,14 @@ def test_a_model_in_training_mode_is_refused(net, images):
 
 def test_arguments_of_the_constructor_are_checked(net):
     with pytest.raises(
-        ValueError, match=r"start must be one of target, contrast; got 'contrat'; did you mean 'contrast'?"
+        ValueError,
+        match=r"calibrate must be True, False, 'color' or \('color', groups of filters\); got 'colour'",
     ):
-        ef.EdgeFilterAttribution(net, start="contrat")
+        ef.EdgeFilterAttribution(net, calibrate="colour")
+    with pytest.raises(
+        ValueError, match=r"calibrate must name groups .*; got 'ordre'; did you mean 'order'?"
+    ):
+        ef.EdgeFilterAttribution(net, calibrate=("color", "ordre"))
     with pytest.raises(KeyError, match=r"unknown composite 'epsilon-plus'; did you mean 'epsilon_plus'?"):
         ef.EdgeFilterAttribution(net, "epsilon-plus")
     with pytest.raises(TypeError, match="composite must be a Zennit composite, a name or None; got type"):
@@ -1139,12 +1211,42 @@ def test_kernels_changed_by_training_are_refused(net, images):
         attr.attribute(images, 1)
 
 
-def test_contrast_needs_two_classes(images):
+def test_the_rest_needs_two_classes(images):
     one = ef.replace_stem(nn.Sequential(nn.Conv2d(3, 1, 16), nn.Flatten()).double().eval())
     with pytest.raises(
-        ValueError, match=r"start='contrast' must have an output of shape \(N, classes\).*got \(3, 1\)"
+        ValueError, match=r"against='rest' must have an output of shape \(N, classes\).*got \(3, 1\)"
     ):
-        ef.EdgeFilterAttribution(one, start="contrast").attribute(images)
+        ef.EdgeFilterAttribution(one).attribute(images, against="rest")
+
+
+@pytest.mark.parametrize(
+    ("against", "error", "match"),
+    [
+        (
+            "rests",
+            ValueError,
+            r"against must be None, 'rest', or another target; got 'rests'; did you mean 'rest'",
+        ),
+        (1, ValueError, "against must be another output than target; got the same for image 0"),
+        ([0, 2, 1], ValueError, "against must be another output than target; got the same for image 2"),
+        (5, IndexError, "against must be between 0 and 4; got 5"),
+        (1.5, TypeError, "against must be an integer index"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(net, images, against, error, match):
+    for call in (ef.EdgeFilterAttribution(net).attribute, ef.EdgeFilterAttribution(net).explain):
+        with pytest.raises(error, match=match):
+            call(images, 1, against=against)
+
+
+@both
+def test_a_comparison_turned_around_turns_its_output_and_its_base(net, images, calibrate):
+    """Why 1 and not 3 is the opposite of why 3 and not 1; the colors of the game as well."""
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
+    one, other = attr.explain(images, 1, against=3), attr.explain(images, [3] * 3, against=[1] * 3)
+    assert one.against == (3, 3, 3)
+    for name in ("output", "base", *(("color", "effects", "interactions") if calibrate else ())):
+        assert_close(getattr(one, name), -getattr(other, name), rtol=0, atol=1e-12)
 
 
 def test_outputs_that_are_not_one_row_per_image_are_refused(images):
@@ -1180,17 +1282,18 @@ def test_exploding_relevance_is_warned_of(images):
         net[2].weight.copy_(torch.tensor([[1.0, -first / second * (1 - 1e-9)], [1.0, 1.0]]))
         net[2].bias.fill_(1.0)
     images = images[:1]
-    attr = ef.EdgeFilterAttribution(net, "epsilon_gamma")
+    attr = ef.EdgeFilterAttribution(net, "epsilon_gamma", calibrate=False)
     with pytest.warns(
         UserWarning, match="relevance must stay of the size of the explained output; got a total of"
     ):
         attr.attribute(images, 0)
 
 
+@both
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
-def test_an_internal_batch_size_changes_nothing_but_the_memory(net, images, size):
+def test_an_internal_batch_size_changes_nothing_but_the_memory(net, images, size, calibrate):
     """Five images by one, two, three at a time: every score, with a target for each image."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
     several = torch.cat([images, 2 * images, -images])[:5]
     target = torch.tensor([0, 1, 2, 1, 0])
     for score in ("pixel", "color", "edge", "color_edge", "response"):
@@ -1210,7 +1313,8 @@ def test_a_wrong_internal_batch_size_is_refused(net, images, size):
         ef.EdgeFilterAttribution(net).attribute(images, 1, internal_batch_size=size)
 
 
-def test_additional_arguments_of_each_image_go_with_their_image():
+@both
+def test_additional_arguments_of_each_image_go_with_their_image(calibrate):
     """A tensor with one row per image is cut, one without is not."""
 
     class Scaled(nn.Module):
@@ -1222,29 +1326,31 @@ def test_additional_arguments_of_each_image_go_with_their_image():
             return self.head(self.conv(x).relu().flatten(1)) * gain + shift
 
     torch.manual_seed(0)
-    attr = ef.EdgeFilterAttribution(ef.replace_stem(Scaled().double().eval()))
+    attr = ef.EdgeFilterAttribution(ef.replace_stem(Scaled().double().eval()), calibrate=calibrate)
     x, gain, shift = (torch.rand(s, dtype=torch.float64) for s in ((4, 3, 6, 6), (4, 1), (1, 3)))
     whole = attr.attribute(x, [0, 1, 2, 0], (gain, shift))
     assert_close(attr.attribute(x, [0, 1, 2, 0], (gain, shift), internal_batch_size=3), whole)
 
 
-def test_autocast_does_not_change_the_numbers(net, images):
+@both
+def test_autocast_does_not_change_the_numbers(net, images, calibrate):
     """Relevance is computed in the precision of the model, whatever the caller's autocast says."""
     single = copy.deepcopy(net).float()
-    attr = ef.EdgeFilterAttribution(single)
+    attr = ef.EdgeFilterAttribution(single, calibrate=calibrate)
     expected = attr.attribute(images.float(), 1)
     with torch.autocast("cpu", torch.bfloat16):
         got = attr.attribute(images.float(), 1)
-        fresh = ef.EdgeFilterAttribution(single).attribute(images.float(), 1)
+        fresh = ef.EdgeFilterAttribution(single, calibrate=calibrate).attribute(images.float(), 1)
         assert torch.is_autocast_enabled("cpu")
     assert got.dtype == torch.float32
     assert_close(got, expected)
     assert_close(fresh, expected)
 
 
-def test_nothing_survives_a_call(net, images):
+@both
+def test_nothing_survives_a_call(net, images, calibrate):
     """After the first call, further calls leave no tensor, hook or graph node behind."""
-    attr = ef.EdgeFilterAttribution(net)
+    attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
 
     def tensors():
         gc.collect()
@@ -1258,8 +1364,9 @@ def test_nothing_survives_a_call(net, images):
     assert tensors() <= before
 
 
+@both
 @pytest.mark.parametrize("through_data", [False, True])
-def test_merged_weights_follow_every_change(through_data):
+def test_merged_weights_follow_every_change(through_data, calibrate):
     """BatchNorm merged into a layer is made anew when a weight or a statistic changes, be it through ``.data``."""
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -1267,7 +1374,7 @@ def test_merged_weights_follow_every_change(through_data):
         nn.Flatten(), nn.Linear(80, 3),
     ).double().eval()  # fmt: skip
     model = ef.replace_stem(net)
-    attr = ef.EdgeFilterAttribution(model)
+    attr = ef.EdgeFilterAttribution(model, calibrate=calibrate)
     x = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     attr.attribute(x, 1)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -1275,20 +1382,24 @@ def test_merged_weights_follow_every_change(through_data):
             continue
         with torch.no_grad():
             (tensor.data if through_data else tensor)[0].mul_(1.5).add_(0.01)
-        assert_close(attr.attribute(x, 1), ef.EdgeFilterAttribution(model).attribute(x, 1))
+        assert_close(
+            attr.attribute(x, 1), ef.EdgeFilterAttribution(model, calibrate=calibrate).attribute(x, 1)
+        )
 
 
+@both
 @pytest.mark.parametrize("target", [[0, 1, 2, 1], torch.arange(4) % 3, [0, 1], torch.tensor([0, 1])])
 @pytest.mark.parametrize("size", [None, 1, 2])
-def test_a_wrong_number_of_targets_is_refused(net, images, target, size):
+def test_a_wrong_number_of_targets_is_refused(net, images, target, size, calibrate):
     """Three images."""
     with pytest.raises(AssertionError):
-        ef.EdgeFilterAttribution(net).attribute(images, target, internal_batch_size=size)
+        ef.EdgeFilterAttribution(net, calibrate=calibrate).attribute(images, target, internal_batch_size=size)
 
 
+@both
 @pytest.mark.parametrize("name", ["epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_close_to_single(name, dtype):
+def test_half_precision_is_close_to_single(name, dtype, calibrate):
     """Small outputs are no reason to take a unit for dead."""
     torch.manual_seed(6)
     model = nn.Sequential(
@@ -1297,15 +1408,15 @@ def test_half_precision_is_close_to_single(name, dtype):
     ).eval()  # fmt: skip
     model = ef.replace_stem(model)
     x = torch.rand(2, 3, 20, 20)
-    expected = ef.EdgeFilterAttribution(model, name).attribute(x, 1, score="color")
+    expected = ef.EdgeFilterAttribution(model, name, calibrate=calibrate).attribute(x, 1, score="color")
     half = copy.deepcopy(model).to(dtype)
-    got = ef.EdgeFilterAttribution(half, name).attribute(x.to(dtype), 1, score="color")
+    got = ef.EdgeFilterAttribution(half, name, calibrate=calibrate).attribute(x.to(dtype), 1, score="color")
     assert (got.float() - expected).abs().max() <= 0.1 * expected.abs().max()
 
 
 @pytest.mark.parametrize("composite", ["epsilon", "epsilon_gamma_box"])
 def test_color_scores_of_cancelling_rules_come_with_a_warning(net, images, composite):
-    attr = ef.EdgeFilterAttribution(net, composite)
+    attr = ef.EdgeFilterAttribution(net, composite, calibrate=False)
     for call in (lambda: attr.attribute(images, 1, score="color"), lambda: attr.explain(images, 1)):
         with pytest.warns(
             UserWarning,

@@ -272,7 +272,7 @@ def test_from_responses_gives_back_an_explanation(images, stem):
     """Relevance of our own method as (N, C*K, H', W') and (N, C, K, H', W'): the same pixels as by the full pass."""
     net = nn.Sequential(nn.Conv2d(3, 4, 5, **stem), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     model = ef.replace_stem(net.double().eval())
-    expected = ef.EdgeFilterAttribution(model).explain(images, [0, 3])
+    expected = ef.EdgeFilterAttribution(model, calibrate=False).explain(images, [0, 3])
     for response in (expected.response, expected.response.flatten(1, 2)):
         for layer in (model[0], model[0].filters):
             got = Explanation.from_responses(
@@ -381,3 +381,96 @@ def test_from_responses_refuses_other_layers_and_targets(model):
         Explanation.from_responses(ONES, model[0], target=[1, 2, 3])
     with pytest.raises(ValueError, match="output, pixel and filter_labels must fit the 2 images"):
         Explanation.from_responses(ONES, model[0], output=torch.zeros(3))
+
+
+# --- what was measured beside the scores ----------------------------------------------------------------------
+
+
+def measured(**changes):
+    """An explanation of one image by hand: red is contradicted by its effect, sobel_y is not."""
+    response = torch.tensor([[5.5, 0.0], [1.0, 1.0], [0.0, 0.5]]).reshape(1, 3, 2, 1, 1)
+    fields = {
+        "base": torch.tensor([1.0]),
+        "effects": torch.tensor([[-1.0, 2.0, 0.04]]),
+        "errors": torch.tensor([[0.5, 0.0, 0.0]]),
+        "interactions": torch.ones(1, 3, 3),
+        "filter_effects": torch.tensor([[6.0, 0.1]]),
+    }
+    return Explanation(response, None, torch.tensor([9.0]), (2,), COLORS, FILTERS, **(fields | changes))
+
+
+def test_doubts_name_what_an_effect_contradicts():
+    assert measured().doubts() == [
+        {
+            "red": "scores +5.5, but silenced alone the output rises by 1",
+            "blue": "scores +0.5, but silenced alone the output falls by 0.04",
+            "sobel_y": "scores +1.5, but silenced alone the output falls by 0.1",
+        }
+    ]
+    assert measured(effects=None, filter_effects=None).doubts() == [{}]
+    assert measured(effects=torch.tensor([[5.0, 2.0, 0.05]]), filter_effects=None).doubts() == [{}]
+
+
+def test_summary_says_it_in_words():
+    text = measured(against=(None,)).summary(class_names=["a", "b", "cherry"])
+    assert text.splitlines() == [
+        "Output cherry is 9.00; 1.00 of it is there without the image.",
+        "Colors: red +5.50 ± 0.50, green +2.00, blue +0.50.",
+        "Filters: sobel_x +6.50, sobel_y +1.50.",
+        "Careful: red scores +5.5, but silenced alone the output rises by 1.",
+        "Careful: blue scores +0.5, but silenced alone the output falls by 0.04.",
+        "Careful: sobel_y scores +1.5, but silenced alone the output falls by 0.1.",
+    ]
+    assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
+    assert (
+        measured(against=(1,))
+        .summary(class_names=["a", "b", "cherry"])
+        .startswith("Output cherry minus b is")
+    )
+
+
+def test_what_was_measured_is_saved_and_cut(tmp_path):
+    before = measured(against=((1, 2),), about={"composite": "zplus", "bank": "sobel"})
+    after = Explanation.load(before.save(tmp_path / "e.safetensors"))
+    for name in ("effects", "errors", "interactions", "filter_effects", "base"):
+        assert torch.equal(getattr(after, name), getattr(before, name))
+        assert torch.equal(getattr(after[0], name), getattr(before, name))
+    assert (after.against, after.about) == (before.against, before.about)
+    assert after.to_dict()["doubts"] == before.doubts()
+    assert measured(errors=None).to_dict()["errors"] is None
+
+
+def test_shares_scale_what_was_measured():
+    shares = measured().normalized()
+    assert_close(shares.effects, measured().effects / 8)
+    assert_close(shares.color.sum(1), torch.ones(1))
+    assert shares.doubts()[0].keys() == measured().doubts()[0].keys()
+
+
+def test_the_difference_of_two_explanations():
+    one, other = measured(), measured(base=torch.tensor([0.25]), errors=torch.tensor([[0.0, 0.0, 2.0]]))
+    found = one - other
+    assert not found.response.any()
+    assert not found.output.any()
+    assert found.base.tolist() == [0.75]
+    assert found.errors.tolist() == [[0.5, 0.0, 2.0]]
+    assert found.against == other.target
+    assert (one - measured(effects=None)).effects is None
+    with pytest.raises(ValueError, match="must be of outputs, not of comparisons"):
+        one - found
+    with pytest.raises(ValueError, match="of the same images, colors and filters to be subtracted"):
+        one - Explanation(torch.ones(1, 3, 1, 1, 1), None, torch.ones(1), (0,), COLORS, ("sobel_x",))
+    with pytest.raises(TypeError):
+        one - 3
+
+
+def test_against_is_the_difference_of_two(small_net, generator):
+    """Colors and effects are linear in the output; filters are nearly so, for their evidence is another."""
+    images = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
+    attr = ef.EdgeFilterAttribution(small_net)
+    found, expected = attr.explain(images, 1, against=3), attr.explain(images, 1) - attr.explain(images, 3)
+    for name in ("color", "effects", "interactions", "output", "base"):
+        assert_close(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-10)
+    assert found.against == expected.against == (3, 3)
+    relevance = ef.EdgeFilterAttribution(small_net, calibrate=False)
+    assert relevance.explain(images, 1).effects is None

@@ -62,21 +62,40 @@ def outside(response, wired):
     return float(response.abs().amax((0, 3, 4))[~wired].max())
 
 
-@pytest.mark.parametrize("calibrate", [True, False])
 @pytest.mark.parametrize("against", [None, "rest"])
 @pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
 @pytest.mark.parametrize("composite", [None, *ef.composite_names()])
 def test_cells_that_the_output_does_not_read_get_exactly_nothing(
-    composite, name, stride, padding, against, calibrate, generator
+    composite, name, stride, padding, against, generator
 ):
     net, wired = wired_network(name, stride, padding)
     images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64)
-    attr = ef.EdgeFilterAttribution(net, composite, calibrate=calibrate)
-    explanation = attr.explain(images, [0, 0, 0], against=against)
+    explanation = ef.EdgeFilterAttribution(net, composite, calibrate=False).explain(
+        images, [0, 0, 0], against=against
+    )
     read = wired[0] if against is None else wired.any(0)
     assert outside(explanation.response, read) == 0
     assert torch.count_nonzero(explanation.color[:, [0, 2]]) == 0
     assert torch.count_nonzero(explanation.pixel[:, [0, 2]]) == 0
+    assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
+
+
+@pytest.mark.parametrize("against", [None, "rest"])
+@pytest.mark.parametrize("calibrate", [True, ("color", "order")])
+@pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_games_give_exactly_nothing_to_cells_that_are_not_read(
+    dtype, name, stride, padding, calibrate, against, generator
+):
+    net, wired = wired_network(name, stride, padding)
+    images = torch.randn(3, COLORS, 9, 9, generator=generator, dtype=torch.float64).to(dtype)
+    attr = ef.EdgeFilterAttribution(net.to(dtype), calibrate=calibrate)
+    explanation = attr.explain(images, [0, 0, 0], against=against)
+    read = wired[0] if against is None else wired.any(0)
+    assert outside(explanation.response, read) == 0
+    for scores in (explanation.color, explanation.pixel, explanation.effects):
+        assert torch.count_nonzero(scores[:, [0, 2]]) == 0
+    assert torch.count_nonzero(explanation.interactions) == 0
     assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
 
 

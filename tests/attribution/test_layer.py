@@ -33,16 +33,18 @@ def inner():
 
 
 @pytest.mark.parametrize("composite", ef.composite_names())
-@pytest.mark.parametrize("start", ["target", "contrast"])
-def test_it_gives_the_responses_and_the_pixels_of_the_other(model, images, composite, start):
-    """The same numbers as EdgeFilterAttribution, shaped as the layer's output and input."""
-    pixels = ef.EdgeFilterAttribution(model, composite, start=start)
-    layer = ef.LayerEdgeFilterAttribution(model, model[0], composite, start=start)
-    found = layer.attribute(images, [0, 3])
+@pytest.mark.parametrize("against", [None, "rest", 2])
+def test_it_gives_the_responses_and_the_pixels_of_the_other(model, images, composite, against):
+    """The same numbers as EdgeFilterAttribution without games, shaped as the layer's output and input."""
+    pixels = ef.EdgeFilterAttribution(model, composite, calibrate=False)
+    layer = ef.LayerEdgeFilterAttribution(model, model[0], composite)
+    found = layer.attribute(images, [0, 3], against=against)
     assert found.shape == model[0].filters(images).shape
-    assert torch.equal(found, pixels.attribute(images, [0, 3], score="response").flatten(1, 2))
-    at_input = layer.attribute(images, [0, 3], attribute_to_layer_input=True)
-    assert torch.equal(at_input, pixels.attribute(images, [0, 3]))
+    assert torch.equal(
+        found, pixels.attribute(images, [0, 3], against=against, score="response").flatten(1, 2)
+    )
+    at_input = layer.attribute(images, [0, 3], attribute_to_layer_input=True, against=against)
+    assert torch.equal(at_input, pixels.attribute(images, [0, 3], against=against))
     for result in (found, at_input):
         assert result.is_contiguous()
         assert not result.requires_grad
@@ -103,11 +105,11 @@ def test_an_inner_convolution_is_seen_as_its_replaced_one(small_net, images):
 
 
 def test_the_layer_may_be_exchanged_between_calls(inner, images):
-    """As TCAV does; the composite and the start stay."""
-    attr = ef.LayerEdgeFilterAttribution(inner, inner[0], "zplus", start="contrast")
+    """As TCAV does; the composite stays."""
+    attr = ef.LayerEdgeFilterAttribution(inner, inner[0], "zplus")
     for index in (2, 0, 2):
         attr.layer = inner[index]
-        expected = ef.LayerEdgeFilterAttribution(inner, inner[index], "zplus", start="contrast")
+        expected = ef.LayerEdgeFilterAttribution(inner, inner[index], "zplus")
         assert torch.equal(attr.attribute(images, 1), expected.attribute(images, 1))
 
 
@@ -132,7 +134,7 @@ def test_scores_are_sums_of_the_layer(model, images):
     """Through ``Explanation.from_responses``."""
     relevance = ef.LayerEdgeFilterAttribution(model).attribute(images, 1)
     scores = ef.Explanation.from_responses(relevance, model[0], images)
-    expected = ef.EdgeFilterAttribution(model).explain(images, 1)
+    expected = ef.EdgeFilterAttribution(model, calibrate=False).explain(images, 1)
     for name in ("color", "edge", "color_edge", "response"):
         assert torch.equal(getattr(scores, name), getattr(expected, name))
     assert_close(scores.pixel, expected.pixel, rtol=0, atol=1e-12)

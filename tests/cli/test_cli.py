@@ -112,7 +112,7 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     classifier = load_classifier(MODEL, weights)
-    attribution = ef.EdgeFilterAttribution(classifier.model)
+    attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order"))
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3)
     check = ef.causal_check(attribution, inputs, explanation)
@@ -122,6 +122,38 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert list(found["causal_drop"]["color"]) == ["red", "green", "blue"]
     assert len(found["predictions"]) == 3
     assert found["versions"]["edgefilter"] == ef.__version__
+
+
+@pytest.mark.parametrize("games", ["none", "color", "color+order"])
+@pytest.mark.parametrize("against", ["rest", "class 1", "1"])
+def test_a_class_is_explained_against_others(run, photo, small_classifier, games, against):
+    """With the games that are chosen; the tables say what the numbers are, and drops are those of the difference."""
+    from edgefilter.cli.options import CALIBRATIONS
+
+    classifier, other = small_classifier(), "rest" if against == "rest" else 1
+    options = ("--target", "3", "--against", against, "--calibrate", games)
+    result = run("explain", photo, "--json", "n.json", "--out", "p.png", *options)
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("n.json").read_text(encoding="utf-8"))
+    attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=CALIBRATIONS[games])
+    inputs = classifier.preprocess(read_photo(photo))
+    explanation = attribution.explain(inputs, 3, against=other)
+    assert {key: found[key] for key in explanation.to_dict()} == json.loads(json.dumps(explanation.to_dict()))
+    without = attribution.silence(inputs, 3, against=other, colors=["red"])
+    drop = float(explanation.output - without)
+    assert found["causal_drop"]["color"]["red"] == pytest.approx(drop, rel=1e-3, abs=1e-6)
+    words = "the mean of the others" if other == "rest" else "class 1 (1)"
+    assert f"Explained: class 3 (3) against {words}, logits differ by" in result.stdout
+    assert "the difference of logits from" in result.stdout
+
+
+def test_a_class_is_not_compared_with_itself_or_with_none(run, photo, small_classifier):
+    small_classifier()
+    result = run("explain", photo, "--target", "3", "--against", "3")
+    assert result.exit_code == 1
+    assert "against must be another output than target" in result.stderr
+    assert refused(run("explain", photo, "--against", "99"), "against must be between 0 and")
+    assert run("explain", photo, "--calibrate", "colour").exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["digits", "fruits"])
@@ -261,7 +293,7 @@ def test_network_without_a_stem_is_not_blamed_on_the_bank(run, photo, weights, m
     def fail(*_, **__):
         raise ValueError("no stem here")
 
-    monkeypatch.setattr(ef.EdgeFilterAttribution, "_propagator", fail)
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "propagator", fail)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "sobel")
     assert refused(result, "Error: no stem here")
 

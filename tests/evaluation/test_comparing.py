@@ -311,7 +311,7 @@ def test_text_shows_both_tables_and_the_better_direction(everything):
         "\N{PLUS-MINUS SIGN}",
     ):
         assert word in text
-    assert repr(everything) == "Comparison(9 methods, 3 images, 0 failures)"
+    assert repr(everything) == "Comparison(10 methods, 3 images, 0 failures)"
 
 
 def test_figure_holds_one_row_per_image(everything):

@@ -16,7 +16,7 @@ from zennit.core import Composite
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.groups import all_groups
-from edgefilter.lrp.composites import as_composite
+from edgefilter.lrp.composites import DEFAULT, as_composite
 from edgefilter.stems.finding import bank_of_model
 from edgefilter.stems.layers import EdgeFilterBank2d, as_bank
 
@@ -314,6 +314,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             base=result.base,
             left_out=result.left_out,
             against=per_image(as_against(against), len(result.response)),
+            about=self._about(result.bank),
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
         )
@@ -353,6 +354,18 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         """Propagate once and note what each step receives and hands on; for :func:`edgefilter.check`."""
         question = self.question(inputs, target, None, None, predict=True)
         return self.propagator(question.images)(question, down_to="inputs", watched=True)
+
+    def _about(self, bank: FilterBank) -> dict[str, str]:
+        """Return how the scores are made."""
+        from edgefilter import __version__
+
+        composite = DEFAULT if self.composite is None else self.composite
+        return {
+            "composite": composite if isinstance(composite, str) else type(composite).__name__,
+            "calibrate": ", ".join(map(str, as_games(self.calibrate))) or "none",
+            "bank": bank.name,
+            "version": __version__,
+        }
 
     def _warn_of_colors(self, stacklevel: int) -> None:
         """Warn of rules whose relevance of both signs cancels when it is summed by color."""

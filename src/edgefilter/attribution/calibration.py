@@ -25,6 +25,9 @@ Calibrate = bool | Literal["color"] | tuple[str, Groups]
 MOST_GROUPS = 6  # 64 runs
 
 SEED = 0
+ROUNDING = (
+    2 / 3
+)  # power of the precision: what two runs of one model differ by, 2.4e-5 of the sizes in float32
 PAIRS = (
     3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
 )
@@ -67,12 +70,15 @@ class Calibrated(NamedTuple):
     response : Tensor, shape (N, C, K, H', W')
     base : Tensor, shape (N,)
     colors : ColorGame
+    swing : Tensor, shape (N,)
+        By how much the values of the game differ from that of nothing at most.
     """
 
     shares: list[Tensor]
     response: Tensor
     base: Tensor
     colors: ColorGame
+    swing: Tensor
 
 
 def calibrated(
@@ -91,21 +97,37 @@ def calibrated(
     """
     response = by_color(reads, relevance)
     by_rules = response.sum((3, 4)).cpu().double()
-    game = _color_game(runs)
-    colors = game.shapley()
-    pairs = measured(by_rules, runs.path_gradient(), _evidence(game, runs), game)
+    game, path = _color_game(runs), runs.path_gradient()
+    sizes = path.pairs.abs()
+    scale = game.values.abs().amax(1) + sizes.sum((1, 2))
+    rounding = scale * torch.finfo(runs.weights.dtype).eps ** ROUNDING
+    idle = (sizes.sum(2) == 0) & game.idle(rounding)
+    colors = _worth(game, idle)
+    pairs = measured(by_rules, path.pairs, _evidence(game, runs), colors)
     if len(games) > 1:
         bank = reads[0].bank
         groups = _membership(bank.names, as_groups(bank, games[1]))
-        pairs = to_margins(pairs, colors, _group_game(groups, game, runs).shapley(), groups)
-    shares, response = to_places(relevance, reads, pairs)
+        played = _group_game(groups, game, runs)
+        unread = (sizes.sum(1) @ groups.T == 0) & played.idle(rounding)
+        filters = _worth(played, unread)
+        pairs = to_margins(pairs, colors, filters, groups)
+    shares, response = to_places(relevance, reads, pairs, path.places)
+    swing = (game.values - game.none[:, None]).abs().amax(1)
+    return Calibrated(shares, response, game.none, _color_scores(game, idle, response), swing)
+
+
+def _worth(game: Game, idle: Tensor) -> Tensor:
+    """Return the Shapley values, shape (N, P), exactly nothing for idle players."""
+    busy = game.shapley().masked_fill(idle, 0)
+    return corrected(busy, game.all - game.none).masked_fill(idle, 0)
+
+
+def _color_scores(game: Game, idle: Tensor, like: Tensor) -> ColorGame:
     together = game.interactions()
-    found = ColorGame(
-        game.effects().to(response),
-        game.errors().to(response),
-        None if together is None else together.to(response),
-    )
-    return Calibrated(shares, response, game.none, found)
+    if together is not None:
+        together = together.masked_fill(idle[:, :, None] | idle[:, None], 0).to(like)
+    effects, errors = (values.masked_fill(idle, 0).to(like) for values in (game.effects(), game.errors()))
+    return ColorGame(effects, errors, together)
 
 
 def _color_game(runs: PartialRuns) -> Game:
@@ -207,7 +229,7 @@ def corrected(values: Tensor, totals: Tensor) -> Tensor:
     return values + (totals - values.sum(-1))[..., None] * share
 
 
-def measured(relevance: Tensor, gradient: Tensor, evidence: tuple[Tensor, Tensor], game: Game) -> Tensor:
+def measured(relevance: Tensor, gradient: Tensor, evidence: tuple[Tensor, Tensor], worth: Tensor) -> Tensor:
     """Return scores by pair: two divisions, each weighed by how well it foretells values that were measured.
 
     Parameters
@@ -216,8 +238,8 @@ def measured(relevance: Tensor, gradient: Tensor, evidence: tuple[Tensor, Tensor
         What each pair of color and filter gets by the rules, and by responses times gradient on the way from none to all.
     evidence : (Tensor, Tensor), shapes (S, C, K) and (N, S)
         Sets of pairs, 1 for those that are present, and the output with them minus the output with none.
-    game : Game
-        Of the colors.
+    worth : Tensor, shape (N, C)
+        The Shapley values of the colors.
 
     Returns
     -------
@@ -225,12 +247,13 @@ def measured(relevance: Tensor, gradient: Tensor, evidence: tuple[Tensor, Tensor
         Each color's add up to its Shapley value.
     """
     sets, truth = evidence
-    totals, worth = game.all - game.none, game.shapley()
+    totals = worth.sum(1)
     pairs, errors = [], []
-    for division in (relevance, gradient):
+    for division, other in ((relevance, gradient), (gradient, relevance)):
         guess = corrected(division.flatten(1), totals).view_as(division)
         errors.append((truth - torch.einsum("nck,sck->ns", guess, sets)).square().mean(1))
-        pairs.append(corrected(division, worth))
+        blank = (division == 0).all(2, keepdim=True)  # what says nothing of a color leaves it to the other
+        pairs.append(corrected(torch.where(blank, other, division), worth))
     wrong = errors[0] + errors[1]  # inverse errors: the weight of one is the share of the other's error
     weight = torch.where(wrong > 0, errors[1] / torch.where(wrong > 0, wrong, 1), 0.5)[:, None, None]
     return weight * pairs[0] + (1 - weight) * pairs[1]
@@ -254,10 +277,13 @@ def to_margins(pairs: Tensor, colors: Tensor, filters: Tensor, groups: Tensor) -
         ``T + |T| (a_c + b_g)``, the nearest table in ``sum (T' - T)^2 / |T|``.
     """
     size = pairs.abs()
-    lone = (size.sum(2, keepdim=True) == 0) | (
-        (size.sum(1, keepdim=True) @ groups.T == 0).to(size) @ groups > 0
+    empty = (
+        (size.sum(2) == 0) & (colors != 0),
+        ((size.sum(1) @ groups.T == 0) & (filters != 0)).to(size) @ groups > 0,
     )
-    size = torch.where(lone, 1, size)  # equal parts, where there are none to be in proportion to
+    size = torch.where(
+        empty[0][:, :, None] | empty[1][:, None], 1, size
+    )  # equal parts, if there are none to go by
     table = size @ groups.T
     lacking = torch.cat([colors - pairs.sum(2), filters - (pairs @ groups.T).sum(1)], 1)
     system = torch.cat(

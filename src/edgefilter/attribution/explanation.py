@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from edgefilter._checks import closest
-from edgefilter._files import read_tagged, write_tagged
-from edgefilter.banks.groups import Groups, all_groups
-from edgefilter.errors import UnknownNameError
+from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
 
-from .grouping import GroupScores, chosen_groups, group_scores
-from .scores import SCORES, color_names, per_image, scores
+from .differences import difference
+from .listing import as_dataframe, as_dict
+from .scores import color_names, per_image
+from .storing import store, stored
+from .summary import doubtful, summarized
+from .views import PARTS, ScoreViews
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,15 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Explanation"]
 
-TENSORS = ("response", "pixel", "output", "base")
-FORMAT = "edgefilter explanation 1"
-
 # Attributions without a negative one that add up to more than so many times the output look like absolute values.
 EXCESS = 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(ScoreViews):
     """Relevance of a batch of predictions, as one tensor with many views.
 
     Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
@@ -50,7 +47,7 @@ class Explanation:
     pixel : Tensor, shape (N, C, H, W), or None
         Relevance of each color of each pixel.
     output : Tensor, shape (N,)
-        The explained output: the logit of the target, or its margin for ``start="contrast"``; NaN where unknown.
+        The explained output: that of the target, minus what it is compared with; NaN where unknown.
     target : tuple
         What was explained, one entry per image: an index, a tuple of them, or None.
     colors, filters : tuple of str
@@ -58,12 +55,25 @@ class Explanation:
     filter_labels : tuple of str
         The filters' names as words, such as ``edge_x`` for ``dx1_dy0``.
     base : Tensor, shape (N,), optional
-        What of the explained output no score carries: the constant of the model's last affine map. Default: 0.
+        What of the explained output no score carries: the output without any response, or for relevance alone the constant of the
+        model's last affine map. Default: 0.
     left_out : str, default: ""
         Name of the monotone function at the model's end (``"sigmoid"``, ``"softmax"``, ...) whose argument is explained
         in place of its value.
     groups : dict of str to dict, optional
         The groups of the filters by kind, as ``bank.groups(kind)`` has them. Default: unknown.
+    against : tuple, optional
+        What the targets were compared with, one entry per image: None, ``"rest"``, an index or a tuple of them.
+    effects : Tensor, shape (N, C), optional
+        What the output loses when a color is silenced, negative where it rises. Default: not measured.
+    errors : Tensor, shape (N, C), optional
+        Standard errors of the color scores; 0 where they are exact. Default: not measured.
+    interactions : Tensor, shape (N, C, C), optional
+        By how much two colors are worth more together than apart (Shapley interaction index); 0 on the diagonal.
+    filter_effects : Tensor, shape (N, K), optional
+        What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`. Default: not measured.
+    about : dict of str to str, optional
+        How it was made: ``composite``, ``calibrate``, ``bank``, ``version``.
 
     Notes
     -----
@@ -77,46 +87,6 @@ class Explanation:
     >>> explanation.color, explanation.edge, explanation.delta
     (tensor([[32., 32., 32.]]), tensor([[48., 48.]]), tensor([-4.]))
     """
-
-    response: Tensor
-    pixel: Tensor | None
-    output: Tensor
-    target: tuple[Any, ...]
-    colors: tuple[str, ...]
-    filters: tuple[str, ...]
-    filter_labels: tuple[str, ...] = ()
-    base: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0))
-    left_out: str = ""
-    against: tuple[Any, ...] = ()
-    effects: Tensor | None = None
-    errors: Tensor | None = None
-    interactions: Tensor | None = None
-    groups: dict[str, Groups] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.filter_labels:
-            object.__setattr__(self, "filter_labels", self.filters)
-        if self.base.shape != self.output.shape and not len(self.base):
-            object.__setattr__(self, "base", torch.zeros_like(self.output))
-        if self.base.shape != self.output.shape:
-            raise ValueError(
-                f"base must have the shape of output, {tuple(self.output.shape)}; got {tuple(self.base.shape)}. Pass one number "
-                "per image, or leave it out."
-            )
-        images, names = len(self.target), (len(self.colors), len(self.filters))
-        if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
-            raise ValueError(
-                f"response must have shape ({images}, {names[0]}, {names[1]}, height, width), as there are targets, "
-                f"colors and filters; got {tuple(self.response.shape)}. Reshape it, or correct the names."
-            )
-        pixels_fit = self.pixel is None or (
-            self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, names[0])
-        )
-        if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
-            raise ValueError(
-                f"output, pixel and filter_labels must fit the {images} images, {names[0]} colors and {names[1]} "
-                f"filters of response; got {self._shapes()}. Pass one output per image and one label per filter."
-            )
 
     @classmethod
     def from_responses(
@@ -203,150 +173,38 @@ class Explanation:
             )
         return found
 
-    def __len__(self) -> int:
-        return len(self.response)
-
-    def __getitem__(self, index: SupportsIndex | slice) -> Explanation:
-        """Return the explanation of one image (still a batch, of one) or of some."""
-        if not isinstance(index, slice):
-            index = operator.index(index)
-            if not -len(self) <= index < len(self):
-                raise IndexError(
-                    f"index must be below {len(self)}, the number of images; got {index}. Count from 0."
-                )
-            index = slice(index, index + 1 or None)
-        pixel = None if self.pixel is None else self.pixel[index]
-        return dataclasses.replace(
-            self,
-            response=self.response[index],
-            pixel=pixel,
-            output=self.output[index],
-            base=self.base[index],
-            target=self.target[index],
-        )
-
-    def _shapes(self) -> str:
-        pixel = None if self.pixel is None else tuple(self.pixel.shape)
-        return f"{tuple(self.output.shape)}, {pixel} and {len(self.filter_labels)} labels"
-
-    def __repr__(self) -> str:
-        return f"Explanation({len(self)} images, {len(self.colors)} colors, {len(self.filters)} filters)"
-
-    @property
-    def color(self) -> Tensor:
-        """Score by color channel, shape (N, C)."""
-        return scores(self.response, "color")
-
-    @property
-    def edge(self) -> Tensor:
-        """Score by edge filter, shape (N, K)."""
-        return scores(self.response, "edge")
-
-    @property
-    def color_edge(self) -> Tensor:
-        """Score by color channel and edge filter, shape (N, C, K)."""
-        return scores(self.response, "color_edge")
-
-    @property
-    def total(self) -> Tensor:
-        """Sum of all relevance, shape (N,)."""
-        return self.response.sum((1, 2, 3, 4))
-
-    @property
-    def delta(self) -> Tensor:
-        """Base plus total relevance minus explained output, shape (N,): 0 if relevance is conserved, NaN if unknown."""
-        return self.base + self.total - self.output
-
-    @property
-    def conserved_share(self) -> Tensor:
-        """Total relevance divided by what the scores should add up to, shape (N,): 1 if relevance is conserved."""
-        return self.total / (self.output - self.base)
-
-    def edge_map(self, name: str) -> Tensor:
-        """Return where a filter's relevance lies: shape (N, H', W'), summed over the colors.
+    def summary(self, image: int = 0, class_names: Sequence[str] | None = None) -> str:
+        """Say in plain words what one image's output came from, and which scores to be careful with.
 
         Parameters
         ----------
-        name : str
-            One of ``filters`` or ``filter_labels``.
-
-        Raises
-        ------
-        KeyError
-            If there is no such filter.
-        """
-        return self.response[:, :, self._filter_index(name)].sum(1)
-
-    def color_map(self, name: str) -> Tensor:
-        """Return where a color's relevance lies at the stem: shape (N, H', W'), summed over the filters."""
-        if name not in self.colors:
-            raise UnknownNameError(
-                f"unknown color {name!r}{closest(name, self.colors)} The colors are {', '.join(self.colors)}."
-            )
-        return self.response[:, self.colors.index(name)].sum(1)
-
-    def group(self, kind: str | Mapping[str, Iterable[str]]) -> GroupScores:
-        """Return the scores of groups of filters: the sums of their filters' scores.
-
-        Parameters
-        ----------
-        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
-            The groups of the bank, as in :meth:`edgefilter.FilterBank.groups`, or ``{name: [filters]}``, a partition of
-            your own.
-
-        Returns
-        -------
-        scores : GroupScores
-            ``.names``, ``.filters`` (those of each group), ``.edge`` (N, G), ``.color_edge`` (N, C, G), and ``.notes``
-            on groups whose filters are multiples of others.
-
-        Raises
-        ------
-        TypeError, KeyError, ValueError
-            If there is no such kind, the explanation does not know the groups of its bank, or your groups are no
-            partition of the filters.
+        image : int, default: 0
+        class_names : sequence of str, optional
+            To name the target by.
 
         Examples
         --------
         >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
-        >>> explanation = Explanation(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x", "sobel_y"))
-        >>> explanation.group({"edges": ["sobel_x", "sobel_y"]}).edge
-        tensor([[4.]])
+        >>> print(Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"),
+        ...                   base=torch.tensor([0.5])).summary())
+        Output 0 is 4.50; 0.50 of it is there without the image.
+        Colors: gray +4.00.
+        Filters: sobel_y +3.00, sobel_x +1.00.
         """
-        groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
-        return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
+        return summarized(self[image], class_names)
 
-    def top(self, k: int = 3, score: str = "edge") -> list[list[tuple[str, float]]]:
-        """Return the names with the largest scores, for each image, largest first.
+    def doubts(self) -> list[dict[str, str]]:
+        """Return for each image the colors and filters whose score should not be believed, and why.
 
-        Parameters
-        ----------
-        k : int, default: 3
-            How many; all if there are fewer.
-        score : {"edge", "color", "color_edge"}, default: "edge"
-            ``"color_edge"`` gives names such as ``"red sobel_x"``.
-
-        Examples
-        --------
-        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
-        >>> Explanation(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x", "sobel_y")).top(1)
-        [[('sobel_y', 3.0)]]
+        Those whose silencing has an effect of the other sign, or of less than a tenth of the score, as far as effects were measured.
         """
-        if score not in SCORES:
-            raise UnknownNameError(
-                f"unknown score {score!r}{closest(score, SCORES)} top() takes {', '.join(SCORES)}."
-            )
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
-        names = {
-            "color": list(self.colors),
-            "edge": list(self.filters),
-            "color_edge": [f"{color} {name}" for color in self.colors for name in self.filters],
-        }[score]
-        values = scores(self.response, score).flatten(1)
-        best = values.sort(dim=1, descending=True, stable=True)
-        pairs = zip(best.indices[:, :k].tolist(), best.values[:, :k].tolist(), strict=True)
-        return [[(names[i], v) for i, v in zip(*pair, strict=True)] for pair in pairs]
+        return [doubtful(self[image]) for image in range(len(self))]
+
+    def __sub__(self, other: Explanation) -> Explanation:
+        """Return what speaks for this output rather than for another of the same images, score by score."""
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        return difference(self, other)
 
     def normalized(self) -> Explanation:
         """Return the explanation in shares of each image's total relevance, so that every score sums to 1.
@@ -356,32 +214,18 @@ class Explanation:
         """
         total = self.total
         scale = torch.where(total == 0, torch.ones_like(total), total)
-        return dataclasses.replace(
-            self,
-            response=self.response / scale[:, None, None, None, None],
-            pixel=None if self.pixel is None else self.pixel / scale[:, None, None, None],
-            output=self.output / scale,
-            base=self.base / scale,
-        )
+        known = {name: part for name in PARTS if (part := getattr(self, name)) is not None}
+        parts: dict[str, Any] = {
+            name: part / scale.reshape(-1, *[1] * (part.dim() - 1)) for name, part in known.items()
+        }
+        return dataclasses.replace(self, **parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores and names as plain numbers and lists, ready for JSON; the maps stay out.
 
         An unknown output and its delta are None.
         """
-        return {
-            "target": list(self.target),
-            "output": [None if math.isnan(value) else value for value in self.output.tolist()],
-            "base": self.base.tolist(),
-            "left_out": self.left_out,
-            "delta": [None if math.isnan(value) else value for value in self.delta.tolist()],
-            "colors": list(self.colors),
-            "filters": list(self.filters),
-            "filter_labels": list(self.filter_labels),
-            "color": self.color.tolist(),
-            "edge": self.edge.tolist(),
-            "color_edge": self.color_edge.tolist(),
-        }
+        return as_dict(self, self.doubts())
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per image, color and filter.
@@ -391,18 +235,7 @@ class Explanation:
         table : pandas.DataFrame
             Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``relevance``.
         """
-        import pandas as pd
-
-        rows = [
-            (image, self.target[image], float(self.output[image]), color, name, value)
-            for image, table in enumerate(self.color_edge.tolist())
-            for color, row in zip(self.colors, table, strict=True)
-            for name, value in zip(self.filters, row, strict=True)
-        ]
-        table: pd.DataFrame = pd.DataFrame(
-            rows, columns=["image", "target", "output", "color", "filter", "relevance"]
-        )
-        return table
+        return as_dataframe(self)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write tensors and names to one safetensors file.
@@ -424,15 +257,7 @@ class Explanation:
         FileNotFoundError
             If its folder is not there.
         """
-        tensors = {name: getattr(self, name) for name in TENSORS}
-        tensors = {
-            name: t.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, t in tensors.items()
-            if t is not None
-        }
-        names = {name: list(getattr(self, name)) for name in ("target", "colors", "filters", "filter_labels")}
-        names["left_out"] = [self.left_out]
-        return write_tagged(path, tensors, FORMAT, overwrite=overwrite, names=names, groups=self.groups)
+        return store(self, path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -445,17 +270,7 @@ class Explanation:
         ValueError
             If it is not an explanation.
         """
-        tensors, about = read_tagged(path, FORMAT, cls.__name__)
-        names: dict[str, Any] = {name: tuple(value) for name, value in about["names"].items()}
-        names["target"] = tuple(tuple(t) if isinstance(t, list) else t for t in names["target"])
-        names["left_out"] = names.get("left_out", ("",))[0]
-        if "base" in tensors:  # files of old have none, nor groups
-            names["base"] = tensors["base"]
-        names["groups"] = {
-            kind: {name: tuple(filters) for name, filters in groups.items()}
-            for kind, groups in about.get("groups", {}).items()
-        }
-        return cls(tensors["response"], tensors.get("pixel"), tensors["output"], **names)
+        return cls(**stored(path))
 
     def plot(
         self,
@@ -492,12 +307,3 @@ class Explanation:
         """Say whether no value has a sign and the values of every image are together more than its output."""
         excess = self.total > EXCESS * self.output.abs()
         return len(self) > 0 and bool(excess.all()) and bool((self.response >= 0).all())
-
-    def _filter_index(self, name: str) -> int:
-        for names in (self.filters, self.filter_labels):
-            if name in names:
-                return names.index(name)
-        known = (*self.filters, *self.filter_labels)
-        raise UnknownNameError(
-            f"unknown filter {name!r}{closest(name, known)} The explanation's .filters lists all {len(self.filters)}."
-        )

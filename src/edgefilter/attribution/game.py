@@ -112,6 +112,18 @@ class Game:
         """
         return self._exact() if self.is_exact else self._fitted(torch.ones(self._pairs, dtype=torch.float64))
 
+    def idle(self, tolerance: Tensor) -> Tensor:
+        """Return the players who change nothing but by rounding, shape (N, P), bool.
+
+        Parameters
+        ----------
+        tolerance : Tensor, shape (N,)
+            What rounding is, in units of the explained output. All sets are looked at; where sets were drawn, each player alone and all without each.
+        """
+        gains = [self._gains(player) for player in range(self.players)]
+        most = torch.stack([gain.abs().amax(1) for gain in gains], 1)
+        return most <= tolerance[:, None]
+
     def errors(self) -> Tensor:
         """Return the standard errors of the Shapley values, shape (N, P): 0 if exact, else by the jackknife over drawn pairs."""
         if self.is_exact:
@@ -161,11 +173,18 @@ class Game:
         place, sizes = torch.arange(len(self.sets)), self.sets.sum(1)
         found = []
         for player in range(self.players):
-            without = place[~self.sets[:, player]]
-            weight = self._weights(self.players)[sizes[without]]
-            gain = self.values[:, without | (1 << player)] - self.values[:, without]
-            found.append((gain * weight).sum(1))
+            weight = self._weights(self.players)[sizes[place[~self.sets[:, player]]]]
+            found.append((self._gains(player) * weight).sum(1))
         return torch.stack(found, 1)
+
+    def _gains(self, player: int) -> Tensor:
+        """Return by how much the value grows when a player joins each set that was played without and with it."""
+        if self.is_exact:
+            without = torch.arange(len(self.sets))[~self.sets[:, player]]
+            return self.values[:, without | (1 << player)] - self.values[:, without]
+        alone = torch.arange(self.players) == player
+        first = self.values[:, self._place(alone)] - self.none
+        return torch.stack([first, self.all - self.values[:, self._place(~alone)]], 1)
 
     def _fitted(self, pairs: Tensor) -> Tensor:
         """Return the best additive game, with some weights of the drawn pairs."""

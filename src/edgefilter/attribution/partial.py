@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,22 @@ from edgefilter.lrp.site import Site
 
 from .arguments import check_output
 
-__all__ = ["PartialRuns"]
+__all__ = ["PartialRuns", "Path"]
+
+
+class Path(NamedTuple):
+    """The gradient on the straight way from none of the responses to all.
+
+    Attributes
+    ----------
+    pairs : Tensor, shape (N, C, K), float64, on the CPU
+        Responses times gradient, averaged over the way and summed over places.
+    places : Tensor, shape (N, H', W'), bool
+        Where the gradient of the stem's output is not zero.
+    """
+
+    pairs: Tensor
+    places: Tensor
 
 
 class PartialRuns:
@@ -81,17 +96,13 @@ class PartialRuns:
                 found.append(self._explained(values, len(some)).cpu().double())
         return torch.cat(found).reshape(len(keeps), self.count).T
 
-    def path_gradient(self, nodes: int = 2) -> Tensor:
-        """Return responses times gradient, averaged on the straight way from none to all and summed over places.
+    def path_gradient(self, nodes: int = 2) -> Path:
+        """Return the gradient on the straight way from none to all.
 
         Parameters
         ----------
         nodes : int, default: 2
             Of the Gauss-Legendre quadrature.
-
-        Returns
-        -------
-        pairs : Tensor, shape (N, C, K), float64, on the CPU
         """
         with torch.no_grad():
             ends = [
@@ -116,7 +127,8 @@ class PartialRuns:
                 if gradient is not None:
                     part.add_(gradient, alpha=weight / 2)
         pairs = [site.by_pair(part) for site, part in zip(self.sites, total, strict=True)]
-        return torch.stack(pairs).sum(0).cpu().double()
+        places = torch.stack([(part != 0).any(1) for part in total]).any(0)
+        return Path(torch.stack(pairs).sum(0).cpu().double(), places)
 
     def nothing(self) -> Tensor:
         """Return the explained output without any response, shape (N,), float64, on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -27,14 +28,22 @@ class Estimate(NamedTuple):
 def drawn_orders(players: int, pairs: int, seed: int) -> Tensor:
     """Return drawn orders of the players, each followed by its reverse, shape (2 * pairs, players).
 
+    A drawn order is taken in all its rotations, so that each player comes in at each place, before another one is drawn. For games with
+    random values this makes the squared error 1.4 to 4 times smaller than independent orders do
+    (``tests/attribution/test_game.py``), and the standard errors too large rather than too small.
+
     Examples
     --------
-    >>> drawn_orders(3, 1, seed=0).tolist()
-    [[2, 0, 1], [1, 0, 2]]
+    >>> drawn_orders(3, 2, seed=0).tolist()
+    [[2, 0, 1], [1, 0, 2], [1, 2, 0], [0, 2, 1]]
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(pairs, players, generator=generator).argsort(1)
-    return torch.stack([drawn, drawn.flip(1)], 1).flatten(0, 1)
+    drawn: list[Tensor] = []
+    while len(drawn) < pairs:
+        order, turns = (torch.rand(players, generator=generator).argsort() for _ in range(2))
+        drawn += [order.roll(int(turn)) for turn in turns]
+    orders = torch.stack(drawn[:pairs])
+    return torch.stack([orders, orders.flip(1)], 1).flatten(0, 1)
 
 
 def sets_before(orders: Tensor) -> Tensor:
@@ -71,5 +80,7 @@ def estimated(orders: Tensor, values: Tensor, precision: float) -> Estimate:
     by_player = gains.gather(2, orders.argsort(1).expand(len(values), -1, -1))
     draws = torch.unflatten(by_player, 1, (-1, 2)).mean(2)
     rounding = precision * values.abs().amax((1, 2))[:, None]
+    if draws.shape[1] == 1:
+        return Estimate(draws.mean(1), torch.full_like(draws[:, 0], math.nan))
     errors = (draws.var(1) / draws.shape[1] + rounding**2).sqrt()
     return Estimate(draws.mean(1), errors)

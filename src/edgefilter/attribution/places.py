@@ -35,7 +35,7 @@ def by_color(reads: Sequence[Read], found: Sequence[Tensor]) -> Tensor:
 
 
 def to_places(
-    relevance: Sequence[Tensor], reads: Sequence[Read], pairs: Tensor
+    relevance: Sequence[Tensor], reads: Sequence[Read], pairs: Tensor, seen: Tensor
 ) -> tuple[list[Tensor], Tensor]:
     """Correct the relevance at the places of each pair to the score of the pair.
 
@@ -45,30 +45,35 @@ def to_places(
         At the responses as they were read.
     reads : sequence of Read
     pairs : Tensor, shape (N, C, K)
+    seen : Tensor, shape (N, H', W'), bool
+        The places that share the score of a pair without relevance; all, where there are none.
 
     Returns
     -------
     shares : list of Tensors
         Shaped as the relevance.
     response : Tensor, shape (N, C, K, H', W')
-        Each pair's places add up to its score: ``v + (score - sum v) |v| / sum |v|``, or equal parts where all are zero.
+        Each pair's places add up to its score: ``v + (score - sum v) |v| / sum |v|``, or equal parts at the places that are seen where all are zero.
     """
     each = [
         torch.unflatten(part.detach(), 1, (len(read.colors), -1))
         for part, read in zip(relevance, reads, strict=True)
     ]
-    sums, sizes, places = (torch.zeros_like(pairs) for _ in range(3))
+    weights = (seen | ~seen.any(2, keepdim=True).any(1, keepdim=True))[:, None, None].to(each[0])
+    sums, sizes, shared = (torch.zeros_like(pairs) for _ in range(3))
     for part, read in zip(each, reads, strict=True):
         sums += _of_pairs(read, part)
         sizes += _of_pairs(read, part.abs())
-        places += _of_pairs(read, torch.ones_like(part[:1]))
+        shared += _of_pairs(read, weights.expand(-1, *part.shape[1:3], -1, -1))
     lacking = pairs - sums
-    factor = torch.where(sizes > 0, lacking / torch.where(sizes > 0, sizes, 1), 0)
-    equal = torch.where(sizes > 0, 0, lacking / places.clamp(min=1))
+    least = torch.finfo(each[0].dtype).tiny  # with less, the factor is no number of this kind
+    solid = sizes > lacking.abs() * least
+    factor = torch.where(solid, lacking / torch.where(solid, sizes, 1), 0)
+    equal = torch.where(solid, 0, lacking / torch.where(shared > 0, shared, 1))
     shares, response = [], []
     for part, read in zip(each, reads, strict=True):
         gain, more = (_of_channels(read, table).to(part) for table in (factor, equal))
-        shares.append((part + part.abs() * gain + more).flatten(1, 2))
+        shares.append((part + part.abs() * gain + more * weights).flatten(1, 2))
         if read.is_direct:
             response.append(torch.unflatten(shares[-1], 1, (len(read.colors), -1)))
             continue
@@ -76,7 +81,7 @@ def to_places(
         response.append(
             torch.einsum("pc,npk...->nck...", colors, part)
             + torch.einsum("pc,npk...->nck...", colors, part.abs()) * factor[..., None, None].to(part)
-            + (equal * read.colors.sum(0)[:, None])[..., None, None].to(part)
+            + (equal * read.colors.cpu().sum(0)[:, None])[..., None, None].to(part) * weights
         )
     return shares, torch.stack(response).sum(0) if len(response) > 1 else response[0]
 

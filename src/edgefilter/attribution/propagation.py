@@ -152,27 +152,26 @@ class Propagator:
 def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
     """Hand the explained output back."""
     run, reads, leaves = forward.run, forward.reads, forward.leaves
-    responses = [read.response for read in reads]
-    place = run.place_of(reads[0].inputs)
+    responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
     flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
     start = forward.weights * (forward.output.detach() - forward.constant)
-    if games:
-        parts = _handed_back(run, forward.output, start if flows else None, list(responses))
+    carried, colors = sum_per_image(start.double().abs()), None
+    if games and flows:
+        parts = _handed_back(run, forward.output, start, list(responses))
         scores = calibrated(parts, reads, forward.partial_runs(size), games)
-        response, base = scores.response, scores.base
-        found = _handed_down(responses, scores.shares if flows else None, below)
+        response, base, colors = scores.response, scores.base, scores.colors
+        carried = torch.maximum(carried, scores.swing.to(carried))
+        found = _handed_down(responses, scores.shares, below)
     else:
-        scores, base = None, sum_per_image(forward.weights * forward.constant)
+        base = sum_per_image(forward.weights * forward.constant)
         places = responses + below
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
+    found = _together(found) if down_to == "bank input" else found
     pixels = tuple(part.detach().contiguous() for part in found)
-    if down_to == "bank input":
-        one_size = len({part.shape for part in pixels}) == 1
-        pixels = (sum(pixels[1:], start=pixels[0]),) if one_size else pixels[:1]
-    _warn_of_explosion([response, *pixels], start)
+    _warn_of_explosion([response, *pixels], carried)
     return Propagation(
         explained=forward.explained,
         base=base.to(forward.explained),
@@ -184,16 +183,20 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         axis=reads[0].axis,
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
-        colors=None if scores is None else scores.colors,
+        colors=colors,
     )
 
 
-def _handed_down(
-    responses: list[Tensor], shares: Sequence[Tensor] | None, below: list[Tensor]
-) -> list[Tensor]:
+def _together(inputs: list[Tensor]) -> list[Tensor]:
+    """Return relevance at the inputs of several banks as that of one."""
+    one_size = len({part.shape for part in inputs}) == 1
+    return [sum(inputs[1:], start=inputs[0])] if one_size else inputs[:1]
+
+
+def _handed_down(responses: list[Tensor], shares: Sequence[Tensor], below: list[Tensor]) -> list[Tensor]:
     """Return relevance between the image and the stem, from that at the responses."""
     found: Sequence[Tensor | None] = [None] * len(below)
-    if shares is not None and below:
+    if below:
         found = torch.autograd.grad(responses, below, shares, allow_unused=True)
     pairs = zip(found, below, strict=True)
     return [torch.zeros_like(given) if part is None else part for part, given in pairs]
@@ -275,9 +278,9 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
         )
 
 
-def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
+def _warn_of_explosion(relevance: Sequence[Tensor], carried: Tensor) -> None:
     """Warn where shares of opposite sign have grown so large that little of their sum is left."""
-    limit = EXPLOSION * sum_per_image(start.double().abs())
+    limit = EXPLOSION * carried
     for part in relevance:
         places = tuple(range(1, part.dim()))
         most = torch.maximum(part.amax(places), -part.amin(places)).double() * part[0].numel()
@@ -285,7 +288,7 @@ def _warn_of_explosion(relevance: Sequence[Tensor], start: Tensor) -> None:
             continue
         total = sum_per_image(part.double().abs())
         if not (total <= limit).all():
-            worst = int((total / limit).nan_to_num(torch.inf, torch.inf).argmax())
+            worst = int((total / limit).nan_to_num(0, torch.inf).argmax())
             warnings.warn(
                 f"relevance must stay of the size of the explained output; got a total of {float(total[worst]):.3g} for "
                 f"an output of {float(limit[worst] / EXPLOSION):.3g}, image {worst}: shares of opposite sign cancel, and "

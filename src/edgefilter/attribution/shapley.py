@@ -266,7 +266,7 @@ class _Played:
         found[:, sizes == sets.shape[1]] = self.runs.every[:, None]
         others = ((sizes > 0) & (sizes < sets.shape[1])).nonzero()[:, 0]
         steps = torch.split(others, self.runs.sets)
-        for some in tqdm(steps, self.label, disable=self.label is None):
+        for some in tqdm(steps if len(others) else [], self.label, disable=self.label is None):
             keeps = torch.einsum("sp,pck->sck", sets[some].double(), self.players)
             found[:, some] = self.runs.outputs(list(keeps))
         return found

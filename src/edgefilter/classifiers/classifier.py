@@ -61,8 +61,14 @@ class Classifier:
         picture = picture.expand(3, -1, -1)  # gray
         return picture.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
-    def class_index(self, target: str) -> int:
+    def class_index(self, target: str, *, argument: str = "target") -> int:
         """Return the index of a class that is given by its index or its name, as one types it.
+
+        Parameters
+        ----------
+        target : str
+        argument : str, default: "target"
+            What messages call it.
 
         Raises
         ------
@@ -82,8 +88,8 @@ class Classifier:
         if target.removeprefix("-").isdecimal():
             if not 0 <= int(target) < count:
                 raise ValueError(
-                    f"target must be between 0 and {count - 1}, as {self.name} has {count} classes; got {target}. "
-                    "Pass a class name, or leave it out for the predicted class."
+                    f"{argument} must be between 0 and {count - 1}, as {self.name} has {count} classes; got {target}. "
+                    "Pass a class name, or leave it out."
                 )
             return int(target)
         found = [i for i, name in enumerate(self.class_names) if _plain(name) == _plain(target)]
@@ -91,7 +97,7 @@ class Classifier:
             return found[0]
         if found:
             raise UnknownNameError(
-                f"target must name one class; got {target!r}, the name of classes {', '.join(map(str, found))}. "
+                f"{argument} must name one class; got {target!r}, the name of classes {', '.join(map(str, found))}. "
                 "Pass the index."
             )
         raise UnknownNameError(

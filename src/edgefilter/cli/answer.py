@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -27,6 +26,7 @@ __all__ = [
     "conserved",
     "explained_class",
     "find_answer",
+    "margin",
 ]
 
 MOST_SILENCED = 64  # filters; each takes one run of the network
@@ -55,23 +55,29 @@ def find_answer(
     attribution: EdgeFilterAttribution,
     inputs: torch.Tensor,
     index: int | None,
+    against: int | Literal["rest"] | None,
     rows: int,
 ) -> Answer:
-    """Explain a class, the predicted one if none is given, and silence its parts."""
+    """Explain a class, the predicted one if none is given, against another or by itself, and silence its parts."""
     with torch.no_grad():
         logits = attribution.model(inputs)[0].cpu()
-    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index)
+    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index, against)
     if len(logits) == 1:
         logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
     drops = _drops(attribution, inputs, explanation, rows)
     return Answer(classifier, logits, explanation, drops, _bank_of(attribution, inputs), inputs)
 
 
-def _explained(attribution: EdgeFilterAttribution, inputs: torch.Tensor, index: int) -> Explanation:
+def _explained(
+    attribution: EdgeFilterAttribution,
+    inputs: torch.Tensor,
+    index: int,
+    against: int | Literal["rest"] | None,
+) -> Explanation:
     """Explain a class; if the bank is to blame for a failure, say what to type instead."""
     bank = attribution.bank
     try:
-        return attribution.explain(inputs, index)
+        return attribution.explain(inputs, index, against=against)
     except ValueError as cause:
         if bank is None:
             raise
@@ -99,18 +105,23 @@ def _drops(
     attribution: EdgeFilterAttribution, inputs: torch.Tensor, explanation: Explanation, rows: int
 ) -> dict[str, dict[str, float]]:
     """Silence each color and each filter, but of a large bank only the filters that are shown."""
-    if len(explanation.filters) > MOST_SILENCED:
-        best = descending(explanation.edge[0])[:rows]
-        explanation = dataclasses.replace(
-            explanation,
-            response=explanation.response[:, :, best],
-            filters=tuple(explanation.filters[place] for place in best),
-            filter_labels=tuple(explanation.filter_labels[place] for place in best),
-        )
-    check = causal_check(attribution, inputs, explanation)
+    filters = list(explanation.filters)
+    if len(filters) <= MOST_SILENCED:
+        check = causal_check(attribution, inputs, explanation)
+        color, edge = check.color[0].tolist(), check.edge[0].tolist()
+    else:
+        filters = [filters[place] for place in descending(explanation.edge[0])[:rows]]
+        against = next(iter(explanation.against), None)
+
+        def drop(**parts: Any) -> float:
+            rest = attribution.silence(inputs, explanation.target[0], against=against, **parts)
+            return float(explanation.output[0] - rest[0])
+
+        color = [drop(colors=[name]) for name in explanation.colors]
+        edge = [drop(filters=[name]) for name in filters]
     return {
-        "color": dict(zip(explanation.colors, check.color[0].tolist(), strict=True)),
-        "edge": dict(zip(explanation.filters, check.edge[0].tolist(), strict=True)),
+        "color": dict(zip(explanation.colors, color, strict=True)),
+        "edge": dict(zip(filters, edge, strict=True)),
     }
 
 
@@ -118,6 +129,16 @@ def explained_class(answer: Answer) -> tuple[int, float]:
     """Return the index of the explained class, and its probability."""
     target: int = answer.explanation.target[0]
     return target, float(_probabilities(answer)[target])
+
+
+def margin(answer: Answer) -> str | None:
+    """Return what the explained class is compared with, in words; None if with nothing."""
+    other = next(iter(answer.explanation.against), None)
+    if other is None:
+        return None
+    return (
+        "the mean of the others" if other == "rest" else f"{answer.classifier.class_names[other]} ({other})"
+    )
 
 
 def _probabilities(answer: Answer) -> torch.Tensor:

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from edgefilter.banks.bank import FilterBank
+    from edgefilter.classifiers.classifier import Classifier
 
 __all__ = [
     "COMPLETE",
@@ -32,6 +33,7 @@ __all__ = [
     "check_new",
     "check_outputs",
     "check_picture",
+    "chosen_against",
     "chosen_bank",
     "shown_photo",
     "split_names",
@@ -94,6 +96,13 @@ def chosen_bank(name: str) -> FilterBank:
     if name not in known:
         raise UnknownNameError(f"unknown bank {name!r}{closest(name, known)} edgefilter kernels lists all.")
     return get_bank(name)
+
+
+def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["rest"] | None:
+    """Return what the explained class is compared with."""
+    if given is None:
+        return None
+    return "rest" if given == "rest" else classifier.class_index(given, argument="against")
 
 
 def torch_device(name: str) -> torch.device:

@@ -8,12 +8,22 @@ from typing import Annotated
 
 import typer
 
-from .checks import FAILURE, USAGE, check_folder, shown_photo, split_names, stage, torch_device
+from .checks import (
+    FAILURE,
+    USAGE,
+    check_folder,
+    chosen_against,
+    shown_photo,
+    split_names,
+    stage,
+    torch_device,
+)
 from .options import (
     COMPARISON_FILES,
     DEMO,
     METHODS,
     METRICS,
+    Against,
     Bits,
     Device,
     Force,
@@ -44,6 +54,7 @@ def compare(
     weights: Weights = None,
     bits: Bits = None,
     target: Target = None,
+    against: Against = None,
     methods: Methods = None,
     metrics: Metrics = None,
     out: Folder = Path("comparison"),
@@ -68,11 +79,14 @@ def compare(
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
+        other = chosen_against(classifier, against)
     with stage(FAILURE):
         inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
         bar = not quiet and sys.stderr.isatty()
         network = classifier.model.to(place)
-        found = compare_methods(network, inputs, index, chosen, wanted, seed=seed, progress=bar)
+        found = compare_methods(
+            network, inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
+        )
         paths = found.save(out, overwrite=force)
         if found.maps:
             pictures = [classifier.to_picture(image[None]) for image in inputs]

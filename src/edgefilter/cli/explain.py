@@ -17,16 +17,20 @@ from .checks import (
     check_new,
     check_outputs,
     check_picture,
+    chosen_against,
     chosen_bank,
     shown_photo,
     stage,
     torch_device,
 )
 from .options import (
+    CALIBRATIONS,
     COMPOSITE,
     DEMO,
+    Against,
     Bank,
     Bits,
+    Calibration,
     Device,
     Force,
     Network,
@@ -47,6 +51,14 @@ __all__ = ["explain"]
 
 Score = Annotated[
     list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
+]
+
+Calibrate = Annotated[
+    Calibration,
+    typer.Option(
+        help="What the scores are measured by: color, the exact game of the colors; color+order, that of groups of filters as "
+        "well; none, relevance alone, which is quicker."
+    ),
 ]
 
 Out = Annotated[
@@ -72,9 +84,11 @@ def explain(
     weights: Weights = None,
     bits: Bits = None,
     target: Target = None,
+    against: Against = None,
     top: Top = None,
     score: Score = None,
     composite: Rules = COMPOSITE,
+    calibrate: Calibrate = Calibration.color_order,
     bank: Bank = COMPLETE,
     out: Out = None,
     json_out: Numbers = None,
@@ -99,11 +113,14 @@ def explain(
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
+        other = chosen_against(classifier, against)
         files = _files(image, index, out, json_out, force)
     with spinner.status("Explaining ..."), stage(FAILURE if chosen is None else USAGE):
         inputs = classifier.preprocess(photo).to(place)
-        attribution = EdgeFilterAttribution(classifier.model.to(place), composite, bank=chosen)
-        answer = find_answer(classifier, attribution, inputs, index, top or ROWS)
+        games: Any = CALIBRATIONS[calibrate.value]
+        network = classifier.model.to(place)
+        attribution = EdgeFilterAttribution(network, composite, bank=chosen, calibrate=games)
+        answer = find_answer(classifier, attribution, inputs, index, other, top or ROWS)
     with stage(FAILURE):
         if files.picture:
             with spinner.status("Drawing ..."):
@@ -131,12 +148,15 @@ def _files(
 
 
 def _draw(answer: Answer, out: Path, top: int) -> None:
-    from .answer import conserved, explained_class
+    from .answer import conserved, explained_class, margin
 
     best, probability = explained_class(answer)
     name, output = answer.classifier.class_names[best], float(answer.explanation.output[0])
+    other = margin(answer)
     share = conserved(answer.explanation)
     title = f"{name}: logit {output:.2f}, probability {probability:.1%}"
+    if other is not None:
+        title = f"{name} against {other}: logits differ by {output:.2f}"
     title += "" if share is None else f", relevance {share:.1%} conserved"
     picture = answer.classifier.to_picture(answer.inputs)
     figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "CALIBRATIONS",
     "COMPARISON_FILES",
     "COMPOSITE",
     "COMPOSITES",
@@ -19,8 +20,10 @@ __all__ = [
     "METHODS",
     "METRICS",
     "PROFILE_FILES",
+    "Against",
     "Bank",
     "Bits",
+    "Calibration",
     "Device",
     "Force",
     "Network",
@@ -50,6 +53,7 @@ COMPOSITES = (
 )
 METHODS = (
     "edgefilter",
+    "edgefilter_relevance",
     "integrated_gradients",
     "grad_cam",
     "saliency",
@@ -69,6 +73,7 @@ METRICS = (
     "time",
     "parts",
 )
+CALIBRATIONS = {"none": False, "color": "color", "color+order": ("color", "order")}
 COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.png")
 PROFILE_FILES = ("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "profile.json")
 
@@ -82,6 +87,14 @@ class ScoreTable(str, Enum):
     all = "all"
 
 
+class Calibration(str, Enum):
+    """What scores are measured by."""
+
+    none = "none"
+    color = "color"
+    color_order = "color+order"
+
+
 Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
 Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
 Weights = Annotated[
@@ -91,6 +104,13 @@ Weights = Annotated[
 Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
 Target = Annotated[
     str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        help="The class that it is compared with, by index or name, or rest: the mean of all others. Default: none, the "
+        "output itself."
+    ),
 ]
 Top = Annotated[
     int | None, typer.Option(min=1, help="Rows in the tables and maps in the picture. Default: 12 and 3.")

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from edgefilter.plots.words import spaced
 
-from .answer import Answer, Files, best_classes, conserved, explained_class
+from .answer import Answer, Files, best_classes, conserved, explained_class, margin
 from .options import ScoreTable
 from .printing import descending, new_table
 
@@ -29,7 +29,12 @@ def print_answer(
         predictions.add_row(row["name"], f"{row['probability']:.1%}", f"{row['logit']:.2f}")
     console.print(predictions)
     name = answer.classifier.class_names[index]
-    console.print(f"\nExplained: {name} ({index}), logit {explanation.output.item():.2f}")
+    other, value = margin(answer), f"{explanation.output.item():.2f}"
+    console.print(
+        f"\nExplained: {name} ({index}), logit {value}"
+        if other is None
+        else f"\nExplained: {name} ({index}) against {other}, logits differ by {value}"
+    )
     for score in (ScoreTable.color, ScoreTable.edge, ScoreTable.color_edge):
         if wanted & {score, ScoreTable.all}:
             console.print()
@@ -82,6 +87,7 @@ def _amount(value: float, total: float) -> tuple[str, str]:
 
 def _sentences(answer: Answer) -> Iterator[str]:
     explanation, output = answer.explanation, float(answer.explanation.output[0])
+    explained = "logit" if margin(answer) is None else "difference of logits"
     place, color = descending(explanation.edge[0])[0], explanation.colors[descending(explanation.color[0])[0]]
     name, label = explanation.filters[place], spaced(explanation.filter_labels[place])
     parts = (
@@ -90,8 +96,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
     )
     for what, drop in parts:
         verb = "lowers" if drop >= 0 else "raises"
-        yield f"Silencing the top {what}, {verb} the logit from {output:.2f} to {output - drop:.2f}."
+        yield f"Silencing the top {what}, {verb} the {explained} from {output:.2f} to {output - drop:.2f}."
     share = conserved(explanation)
     base = float(explanation.base[0])
     rest = f" without its base, {base:.2f}, which every image has" if base else ""
-    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the logit{rest}."
+    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the {explained}{rest}."

@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from edgefilter.stems.layers import EdgeFilterConv2d
 from edgefilter.stems.replacing import fold_stem
 
 from .comparison import PART_COLUMNS, Comparison
+from .margin import Margin
 from .measuring import ProgressBar, Work
 from .methods import BATCH, METHODS, PARTS, Explain, Method
 from .metrics import METRICS
@@ -32,6 +33,7 @@ def compare(
     methods: Sequence[str] | Mapping[str, Explain | str] | None = None,
     metrics: Sequence[str] | None = None,
     *,
+    against: int | Literal["rest"] | None = None,
     steps: int = 12,
     samples: int = 10,
     seed: int = 0,
@@ -49,12 +51,15 @@ def compare(
     targets : int, sequence of int or Tensor, optional
         What is explained: one class for all images or one for each. Default: the predicted ones.
     methods : sequence of str, or dict, optional
-        Names from ``METHODS``: edgefilter, integrated_gradients, grad_cam, saliency, input_x_gradient,
+        Names from ``METHODS``: edgefilter, edgefilter_relevance (without calibration), integrated_gradients, grad_cam, saliency, input_x_gradient,
         guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random. Or a dict, in
         which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
         ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours. Default: all of ours.
     metrics : sequence of str, optional
         Names from ``METRICS``, see Notes. Default: all.
+    against : int or "rest", optional
+        A class that the explained ones are compared with, or the mean of all others. All methods then explain the
+        margin, and the metrics measure it. Default: the outputs themselves.
     steps : int, default: 12
         Steps in which pixel flipping takes an image away; the nearest number that Quantus allows.
     samples : int, default: 10
@@ -103,10 +108,11 @@ def compare(
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples, seed)
     plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
-    indices = _targets(plain, images, targets)
+    indices, classes = _targets(plain, images, targets)
+    network, plain = _margins(model, plain, indices, classes, against)
     measured = [name for name in wanted if METRICS[name].measure is not None]
     total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
-    work = Work(images, indices, plain, model, steps, samples, seed, ProgressBar(total, progress))
+    work = Work(images, indices, plain, network, steps, samples, seed, ProgressBar(total, progress))
     with warnings.catch_warnings(), work.bar:
         warnings.simplefilter("ignore")  # of Captum and Quantus, on hooks and settings
         maps = work.pixels(chosen, wanted)
@@ -128,6 +134,7 @@ def compare(
             "steps": steps,
             "samples": samples,
             "seed": seed,
+            "against": against,
             "versions": versions(),
         },
     )
@@ -211,7 +218,32 @@ def _checked(model: nn.Module, inputs: Any, steps: int, samples: int, seed: int)
     return inputs.detach()
 
 
-def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
+def _margins(
+    model: nn.Module,
+    plain: nn.Module,
+    targets: list[int],
+    classes: int,
+    against: int | Literal["rest"] | None,
+) -> tuple[nn.Module, nn.Module]:
+    """Return the networks that are compared: themselves, or their margins."""
+    if against is None:
+        return model, plain
+    whole = isinstance(against, int) and not isinstance(against, bool) and 0 <= against < classes
+    if classes < 2 or (against != "rest" and not whole):
+        raise ValueError(
+            f"against must be None, 'rest', or one of {classes} classes, of which there are two or more; got {against!r}. Leave it "
+            "out to explain the outputs themselves."
+        )
+    if against in targets:
+        raise ValueError(
+            f"against must be another class than targets; got {against!r}, the target of image {targets.index(int(against))}. "
+            "Pass targets, or another class."
+        )
+    return Margin(model, against), Margin(plain, against)
+
+
+def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int], int]:
+    """Return the class to explain of each image, and how many classes there are."""
     with torch.no_grad():
         outputs = torch.cat([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
     if outputs.dim() != 2:
@@ -219,7 +251,7 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
             f"model must return outputs of shape (batch, classes); got {tuple(outputs.shape)}. Pass a classifier."
         )
     if targets is None:
-        return [int(index) for index in outputs.argmax(1)]
+        return [int(index) for index in outputs.argmax(1)], outputs.shape[1]
     try:
         given = torch.as_tensor(targets).reshape(-1).tolist()
     except (TypeError, ValueError, RuntimeError):
@@ -231,4 +263,4 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> list[int]:
             f"targets must be one class, or one for each of the {len(images)} images, from 0 to {outputs.shape[1] - 1}; "
             f"got {targets!r}. Leave it out for the predicted classes."
         )
-    return [int(index) for index in given]
+    return [int(index) for index in given], outputs.shape[1]

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.causal import causal_check
 from edgefilter.stems.finding import has_bank
 from edgefilter.stems.replacing import replace_stem
 
 from .comparison import Failure
-from .methods import Method, batches, part_scores
+from .margin import Margin
+from .methods import OURS, Method, batches, ours, part_scores
 from .metrics import METRICS, Case
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class Work:
     @functools.cached_property
     def banked(self) -> nn.Module:
         """The network with a filter bank as a layer."""
+        if isinstance(self.model, Margin):
+            inside = self.model.model
+            return self.model if has_bank(inside) else Margin(replace_stem(inside), self.model.against)
         return self.model if has_bank(self.model) else replace_stem(self.model)
 
     def pixels(self, methods: list[Method], metrics: list[str]) -> dict[str, Tensor]:
@@ -95,7 +98,7 @@ class Work:
         maps: dict[str, Tensor] = {}
         for method in methods:
             with self.cell("pixel", method.name, ""):
-                method.built = method.build(self.plain if method.name != "edgefilter" else self.model)
+                method.built = method.build(self.model if method.name in OURS else self.plain)
                 maps[method.name] = method.run(self.images, self.targets)
         able = [method for method in methods if method.name in maps]
         for name in metrics:
@@ -118,8 +121,9 @@ class Work:
         """Compare scores of colors and filters with what silencing each of them costs."""
         able: dict[str, Callable[[Tensor, Any], Any]] = {}
         with self.cell("parts", "", ""):
-            attribution = EdgeFilterAttribution(self.banked)
-            drops = causal_check(attribution, self.images, attribution.explain(self.images, self.targets))
+            mine = ours(self.banked)
+            explanation = mine.explain(self.images, self.targets)
+            drops = causal_check(mine.attribution, self.images, explanation)
             able.update(part_scores(self.banked))
         for name, score in able.items():
             with self.cell("parts", name, ""):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,20 @@ from edgefilter.attribution.explanation import Explanation
 from edgefilter.banks.catalogue import get_kernel
 from edgefilter.stems.finding import bank_path
 
-__all__ = ["BATCH", "METHODS", "PARTS", "Explain", "Method", "attributions", "batches", "part_scores"]
+from .margin import Margin
+
+__all__ = [
+    "BATCH",
+    "METHODS",
+    "OURS",
+    "PARTS",
+    "Explain",
+    "Method",
+    "attributions",
+    "batches",
+    "ours",
+    "part_scores",
+]
 
 PATH_STEPS = 20  # gradients of a path method
 WINDOWS = 7  # of Occlusion, along each side
@@ -115,9 +128,34 @@ def _by_position(function: Explain) -> Explain:
     return (lambda inputs, targets: function(inputs, target=targets)) if named else function  # type: ignore[call-arg]
 
 
+class Ours(NamedTuple):
+    """Our attribution of a network, and what its outputs are compared with."""
+
+    attribution: EdgeFilterAttribution
+    against: int | Literal["rest"] | None
+
+    def attribute(self, inputs: Tensor, targets: Any) -> Tensor:
+        """Return the scores of the pixels."""
+        return self.attribution.attribute(inputs, targets, against=self.against)  # type: ignore[no-any-return]
+
+    def explain(self, inputs: Tensor, targets: Any) -> Explanation:
+        """Return all scores."""
+        return self.attribution.explain(inputs, targets, against=self.against)
+
+
+def ours(model: nn.Module, *, calibrate: bool = True) -> Ours:
+    """Return our attribution of a network; inside a margin, of the network in it."""
+    if isinstance(model, Margin):
+        return Ours(EdgeFilterAttribution(model.model, calibrate=calibrate), model.against)
+    return Ours(EdgeFilterAttribution(model, calibrate=calibrate), None)
+
+
 def _edgefilter(model: nn.Module) -> Built:
-    attribution = EdgeFilterAttribution(model)
-    return Built(lambda inputs, targets: attribution.attribute(inputs, targets), True)
+    return Built(ours(model).attribute, True)
+
+
+def _edgefilter_relevance(model: nn.Module) -> Built:
+    return Built(ours(model, calibrate=False).attribute, True)
 
 
 def _integrated_gradients(model: nn.Module) -> Built:
@@ -212,6 +250,7 @@ def _random(_: nn.Module) -> Built:
 
 METHODS: dict[str, Callable[[nn.Module], Built]] = {
     "edgefilter": _edgefilter,
+    "edgefilter_relevance": _edgefilter_relevance,
     "integrated_gradients": _integrated_gradients,
     "grad_cam": _grad_cam,
     "saliency": _saliency,
@@ -223,10 +262,12 @@ METHODS: dict[str, Callable[[nn.Module], Built]] = {
 }
 
 
+OURS = ("edgefilter", "edgefilter_relevance")
+
+
 def part_scores(model: nn.Module) -> dict[str, Callable[[Tensor, Any], Explanation]]:
     """Return the ways to score colors and filters, each as a function of images and targets."""
     layer: Any = model.get_submodule(bank_path(model))
-    attribution = EdgeFilterAttribution(model)
 
     def from_captum(method: Any) -> Callable[[Tensor, Any], Explanation]:
         def explain(inputs: Tensor, targets: Any) -> Explanation:
@@ -247,7 +288,8 @@ def part_scores(model: nn.Module) -> dict[str, Callable[[Tensor, Any], Explanati
         return Explanation.from_responses(torch.rand(*shape[:2], 1, 1).to(inputs), layer)
 
     return {
-        "edgefilter": attribution.explain,
+        "edgefilter": ours(model).explain,
+        "edgefilter_relevance": ours(model, calibrate=False).explain,
         "layer_conductance": from_captum(LayerConductance(model, layer)),
         "layer_integrated_gradients": from_captum(LayerIntegratedGradients(model, layer)),
         "response_energy": energy,
@@ -255,4 +297,4 @@ def part_scores(model: nn.Module) -> dict[str, Callable[[Tensor, Any], Explanati
     }
 
 
-PARTS = ("edgefilter", "layer_conductance", "layer_integrated_gradients", "response_energy", "random")
+PARTS = (*OURS, "layer_conductance", "layer_integrated_gradients", "response_energy", "random")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 
 from edgefilter._checks import closest
 from edgefilter.attribution.attribution import EdgeFilterAttribution
+from edgefilter.attribution.calibration import Calibrate, as_games
 from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
@@ -34,6 +35,7 @@ def profile_folder(
     *,
     composite: str | None = None,
     bank: FilterBank | None = None,
+    calibrate: Calibrate = True,
     by: Literal["label", "predicted"] = "label",
     target: Literal["label", "predicted"] | None = None,
     limit: int | None = None,
@@ -62,6 +64,9 @@ def profile_folder(
         The relevance rules. Default: those of :class:`~edgefilter.EdgeFilterAttribution`.
     bank : FilterBank, optional
         The filters to express the stem with. Default: a complete bank, or the network's own filters.
+    calibrate : bool, str or tuple, default: True
+        What the scores are measured by, as in :class:`~edgefilter.EdgeFilterAttribution`: by the game of the colors. False takes
+        relevance alone, in one forward and one backward pass a photo.
     by : {"label", "predicted"}, default: "label"
         Whether a photo counts in the class of its folder, or in the class that the network predicts.
     target : {"label", "predicted"}, optional
@@ -121,12 +126,13 @@ def profile_folder(
     outputs = outputs_of(photos.classes, classifier, target)
     check_place(Path(out), photos.folder)
     model = on_device(classifier.model, device)
-    attribution = EdgeFilterAttribution(model, composite, bank=bank)
+    attribution = EdgeFilterAttribution(model, composite, bank=bank, calibrate=calibrate)
     settings = {
         "photos": photos.fingerprint,
         "model": classifier.name,
         "weights": fingerprint_of(model, bank),
         "composite": composite or DEFAULT,
+        "calibrate": _noted(calibrate),
         "by": by,
         "target": "predicted" if outputs is None else "label",
         "limit": limit,
@@ -137,6 +143,14 @@ def profile_folder(
     run.begin(Path(out), overwrite)
     run.go(batch_size, workers, save_every, progress)
     return run.end()
+
+
+def _noted(calibrate: Calibrate) -> list[Any]:
+    """Return what scores are calibrated by as JSON gives it back."""
+    return [
+        {name: list(members) for name, members in game.items()} if isinstance(game, Mapping) else game
+        for game in as_games(calibrate)
+    ]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,58 @@
+"""The difference of two explanations of the same images."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeVar
+
+from torch import Tensor
+
+from .views import ScoreViews
+
+__all__ = ["difference"]
+
+Views = TypeVar("Views", bound=ScoreViews)
+
+
+def difference(one: Views, other: Views) -> Views:
+    """Return what speaks for one output rather than for another.
+
+    Everything is subtracted; standard errors are added as if they were independent. The targets are those of the first, compared with
+    those of the second.
+
+    Raises
+    ------
+    ValueError
+        If the two are not of the same stem and size, or one of them is a comparison already.
+    """
+    same = (one.colors, one.filters, one.response.shape) == (
+        other.colors,
+        other.filters,
+        other.response.shape,
+    )
+    if not same:
+        raise ValueError(
+            f"explanations must be of the same images, colors and filters to be subtracted; got {one!r} with responses "
+            f"{tuple(one.response.shape)} and {other!r} with {tuple(other.response.shape)}. Explain both with one attribution."
+        )
+    if any(against is not None for against in (*one.against, *other.against)):
+        raise ValueError(
+            f"explanations must be of outputs, not of comparisons, to be subtracted; got against={one.against!r} and "
+            f"{other.against!r}. Explain with against=None."
+        )
+    return dataclasses.replace(
+        one,
+        response=one.response - other.response,
+        pixel=_minus(one.pixel, other.pixel),
+        output=one.output - other.output,
+        base=one.base - other.base,
+        effects=_minus(one.effects, other.effects),
+        interactions=_minus(one.interactions, other.interactions),
+        filter_effects=_minus(one.filter_effects, other.filter_effects),
+        errors=None if one.errors is None or other.errors is None else one.errors.hypot(other.errors),
+        against=other.target,
+    )
+
+
+def _minus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return None if one is None or other is None else one - other

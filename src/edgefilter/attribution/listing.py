@@ -1,0 +1,62 @@
+"""The scores of an explanation as lists, dictionaries and tables."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .views import ScoreViews
+
+__all__ = ["as_dataframe", "as_dict"]
+
+
+def as_dict(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, Any]:
+    """Return the scores and names as plain numbers and lists, ready for JSON."""
+    return {
+        "target": list(explanation.target),
+        "against": list(explanation.against),
+        "output": _numbers(explanation.output),
+        "base": _numbers(explanation.base),
+        "left_out": explanation.left_out,
+        "delta": _numbers(explanation.delta),
+        "colors": list(explanation.colors),
+        "filters": list(explanation.filters),
+        "filter_labels": list(explanation.filter_labels),
+        "color": explanation.color.tolist(),
+        "edge": explanation.edge.tolist(),
+        "color_edge": explanation.color_edge.tolist(),
+        "effects": _known(explanation.effects),
+        "errors": _known(explanation.errors),
+        "interactions": _known(explanation.interactions),
+        "filter_effects": _known(explanation.filter_effects),
+        "doubts": doubts,
+        "about": dict(explanation.about),
+    }
+
+
+def as_dataframe(explanation: ScoreViews) -> pd.DataFrame:
+    """Return one row per image, color and filter."""
+    import pandas as pd
+
+    rows = [
+        (image, explanation.target[image], float(explanation.output[image]), color, name, value)
+        for image, table in enumerate(explanation.color_edge.tolist())
+        for color, row in zip(explanation.colors, table, strict=True)
+        for name, value in zip(explanation.filters, row, strict=True)
+    ]
+    heads = ["image", "target", "output", "color", "filter", "relevance"]
+    found: pd.DataFrame = pd.DataFrame(rows, columns=heads)
+    return found
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]
+
+
+def _known(values: Tensor | None) -> list[Any] | None:
+    return None if values is None else values.tolist()

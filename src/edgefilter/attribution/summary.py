@@ -1,0 +1,72 @@
+"""An explanation in plain words, and which of its scores should not be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .views import ScoreViews
+
+__all__ = ["doubtful", "summarized"]
+
+MANY = 12  # filters: the groups speak in place of more
+NAMED = 4
+DOUBT = 0.1  # of a score: an effect of less contradicts it
+
+
+def doubtful(explanation: ScoreViews) -> dict[str, str]:
+    """Return the colors and filters of one image whose effect contradicts the score, and how."""
+    measured = (
+        (explanation.colors, explanation.color, explanation.effects),
+        (explanation.filters, explanation.edge, explanation.filter_effects),
+    )
+    found = {}
+    for names, scores, effects in measured:
+        for name, score, effect in zip(names, _of(scores), _of(effects), strict=False):
+            if score * effect < 0 or abs(effect) < DOUBT * abs(score):
+                moves = "rises" if effect < 0 else "falls"
+                found[name] = (
+                    f"scores {score:+.3g}, but silenced alone the output {moves} by {abs(effect):.3g}"
+                )
+    return found
+
+
+def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
+    """Say in a few lines what the output of one image came from."""
+    target, against = (_named(which[0], class_names) for which in (explanation.target, explanation.against))
+    what = f"Output {target}" if explanation.against[0] is None else f"Output {target} minus {against}"
+    lines = [
+        f"{what} is {float(explanation.output[0]):.2f}; {float(explanation.base[0]):.2f} of it is there without the image."
+    ]
+    errors = _of(explanation.errors)
+    lines.append(f"Colors: {_listed(explanation.colors, _of(explanation.color), errors)}.")
+    if len(explanation.filters) > MANY and "order" in explanation.groups:
+        groups = explanation.group("order")
+        lines.append(f"Filters by order: {_listed(groups.names, _of(groups.edge))}.")
+    top = explanation.top(NAMED, by="size")[0]
+    lines.append(f"Filters: {_listed(*zip(*top, strict=True))}.")
+    lines += [f"Careful: {name} {why}." for name, why in doubtful(explanation).items()]
+    if explanation.left_out:
+        lines.append(f"Explained before the final {explanation.left_out}.")
+    return "\n".join(lines)
+
+
+def _of(values: Tensor | None) -> list[float]:
+    found: list[float] = [] if values is None else values[0].tolist()
+    return found
+
+
+def _named(which: Any, class_names: Sequence[str] | None) -> str:
+    if isinstance(which, int) and class_names is not None:
+        return class_names[which]
+    return {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
+
+
+def _listed(names: Iterable[str], values: Sequence[float], errors: Sequence[float] = ()) -> str:
+    """Return names with their scores, the largest in size first."""
+    spread = [f" ± {error:.2f}" if error else "" for error in errors] or [""] * len(values)
+    rows = sorted(zip(names, values, spread, strict=True), key=lambda row: -abs(row[1]))
+    return ", ".join(f"{name} {value:+.2f}{error}" for name, value, error in rows)
