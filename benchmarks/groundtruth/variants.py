@@ -32,7 +32,7 @@ class Ingredients(NamedTuple):
         question = relevance.question((images,), targets, None, None)
         with relevance.propagator(question.images).run(question) as forward:
             runs = forward.partial_runs(len(images))
-            gradients = {nodes: runs.path_gradient(nodes) for nodes in (1, 2, 8)}
+            gradients = {nodes: runs.path_gradient(nodes).pairs for nodes in (1, 2, 8)}
         bank, games = filters_of(network).bank, []
         for level in ("color", kind):
             each = parts(bank, images.shape[1], level)
@@ -55,7 +55,8 @@ class Ingredients(NamedTuple):
 
     def calibrated(self, nodes: int = 2, *, both: bool = False) -> Tensor:
         """Return pairs as the default does, with so many gradients, or with the evidence of both games."""
-        return measured(self.relevance, self.gradients[nodes], self.evidence(both=both), self.colors)
+        worth = self.colors.shapley()
+        return measured(self.relevance, self.gradients[nodes], self.evidence(both=both), worth)
 
     def with_groups(self, pairs: Tensor) -> Tensor:
         """Return pairs that add up to the values of colors and groups."""
