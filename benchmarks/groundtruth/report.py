@@ -281,9 +281,9 @@ def numbers(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write all numbers, the tables and the figure."""
+    """Write all numbers, the short tables, the page of all tables, and the figure."""
     (folder / "results.json").write_text(json.dumps(numbers(results), indent=1), encoding="utf-8")
-    (folder / "table.md").write_text(short_table(results) + "\n", encoding="utf-8")
-    (folder / "known.md").write_text(known_table(results, list(SHOWN), KNOWN) + "\n", encoding="utf-8")
-    (folder / "details.md").write_text(details(results), encoding="utf-8")
-    figure(results, folder / "figure.png")
+    short = f"{short_table(results)}\n\n{known_table(results, list(SHOWN), KNOWN)}\n"
+    (folder / "groundtruth.md").write_text(short, encoding="utf-8")
+    (folder / "groundtruth_details.md").write_text(details(results), encoding="utf-8")
+    figure(results, folder / "groundtruth.png")

@@ -484,7 +484,7 @@ def test_tables_and_figure_say_what_the_jobs_said(tmp_path, generator):
         "cost": {methods.DEFAULT: 2.04},
     }
     report.write(results, tmp_path)
-    text = (tmp_path / "details.md").read_text(encoding="utf-8")
+    text = (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8")
     assert "on 1 of them" in text
     assert "- gratings/plain/2: 0.40" in text
     assert "- gratings plain 3: no" in text
@@ -495,9 +495,9 @@ def test_tables_and_figure_say_what_the_jobs_said(tmp_path, generator):
     assert found["pearson"][0] == pytest.approx((3**0.5 / 2 - 1) / 2)
     assert found["error"][0] == pytest.approx((0.5 + 2) / 2)
     assert photos.agreement("another", "edge") is None
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert (tmp_path / "groundtruth.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["photos"]
-    assert "| filters, photos |" in (tmp_path / "table.md").read_text(encoding="utf-8")
+    assert "| filters, photos |" in (tmp_path / "groundtruth.md").read_text(encoding="utf-8")
 
 
 def test_filter_hits_count_only_where_the_reference_names_the_filter(generator):
@@ -539,9 +539,9 @@ def test_a_job_runs_again_only_when_its_settings_change(tmp_path):
 def test_everything_runs_and_resumes(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "groundtruth" / "run.py"), "--quick", "--out", str(tmp_path)]
     subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=1500)
-    written = (tmp_path / "details.md").read_text(encoding="utf-8")
+    written = (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8")
     for name in methods.methods():
         assert f"| {name} |" in written
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert (tmp_path / "groundtruth.png").stat().st_size > 10_000
     subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=120)
-    assert (tmp_path / "details.md").read_text(encoding="utf-8") == written
+    assert (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8") == written
