@@ -309,6 +309,9 @@ def test_summands_share_as_their_stack_does(steady):
     shares = ConservingNorm().shared((first, second), relevance, steady=steady)
     assert_close(torch.stack(shares, -1), expected, rtol=1e-12, atol=1e-12)
     assert_close(sum(shares), relevance, rtol=1e-9, atol=1e-9)
+    out = torch.empty_like(first), torch.empty_like(second)
+    ConservingNorm().shared((first, second), relevance, steady=steady, out=out)
+    assert_close(out, shares, rtol=0, atol=0)
     if not steady:
         own = stack.clamp(min=0)
         lively = own.sum(-1) > 0

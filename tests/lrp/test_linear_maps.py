@@ -332,3 +332,39 @@ def test_what_is_not_a_number_is_neither_zero_nor_surely_positive():
     values = torch.tensor([1.0, float("nan")])
     assert reaches_below_zero(values)
     assert not is_zero(values)
+
+
+@pytest.mark.parametrize("rows", [linear_maps.ROWS - 1, linear_maps.ROWS, 3 * linear_maps.ROWS])
+@pytest.mark.parametrize("kind", ["linear", "pointwise"])
+def test_products_in_single_precision_are_those_in_double(kind, rows, generator):
+    """Few rows and many take different operators; forward and back are the same matrix."""
+    module = nn.Linear(7, 5) if kind == "linear" else nn.Conv2d(7, 5, 1)
+    inputs, outputs = (torch.randn(rows, size, generator=generator) for size in (7, 5))
+    with torch.no_grad():
+        weight, bias = (
+            part.copy_(torch.randn(part.shape, generator=generator)) for part in module.parameters()
+        )
+    matrix = weight.flatten(1).double()
+    expected = inputs.double() @ matrix.t() + bias.double(), outputs.double() @ matrix
+    if kind == "pointwise":
+        inputs, outputs = (rows[None, None].permute(0, 3, 1, 2) for rows in (inputs, outputs))
+    layer = linear_map(module)
+    got = layer.run(inputs), layer.backward(outputs, layer.weight, inputs)
+    for one, other in zip(got, expected, strict=True):
+        flat = one if kind == "linear" else one.permute(0, 2, 3, 1)[0, 0]
+        assert_close(flat.double(), other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "size"), [(2, 9), (16, 2)])
+def test_layouts_do_not_change_a_convolution(channels, size, generator):
+    """The smaller one of values and weight changes its layout; the results keep the layout of the values."""
+    layer = linear_map(nn.Conv2d(channels, channels, 3, padding=1).double())
+    inputs = torch.randn(2, channels, size, size, generator=generator, dtype=F64)
+    last = inputs.contiguous(memory_format=torch.channels_last)
+    for got, expected in (
+        (layer.run(last), layer.run(inputs)),
+        (layer.backward(last, layer.weight, last), layer.backward(inputs, layer.weight, inputs)),
+    ):
+        assert got.is_contiguous(memory_format=torch.channels_last)
+        assert expected.is_contiguous()
+        assert_close(got, expected, rtol=0, atol=1e-12)

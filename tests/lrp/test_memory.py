@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 from zennit.composites import EpsilonPlus
 
 from edgefilter import EdgeFilterAttribution, UnsupportedModelError, get_composite, replace_stem
+from edgefilter.lrp.engine import Engine
+from edgefilter.lrp.stem import Stem
 
 
 class Small(nn.Module):
@@ -111,6 +114,19 @@ def test_a_refused_call_leaves_no_tensors(images):
     call()
     gc.collect()
     assert tensors() == before
+
+
+def test_responses_take_memory_only_while_their_rule_reads_them(model, images):
+    """They are the largest of all tensors; what the rule makes then are the responses of the bank."""
+    run = Engine(model, get_composite("epsilon_plus"), Stem())
+    run((images.requires_grad_(),), ())
+    (read,) = run.stem.reads
+    assert read.response.untyped_storage().nbytes() == images.element_size()
+    weight = torch.from_numpy(read.bank.weight.copy())[:, None].repeat(3, 1, 1, 1)
+    expected = torch.nn.functional.conv2d(images, weight, stride=2, groups=3)
+    assert_close(run.known(read.response).late.made(), expected.detach(), rtol=0, atol=1e-12)
+    assert read.response.shape == expected.shape
+    run.close()
 
 
 def test_an_output_that_a_hook_keeps_does_not_keep_the_run(model, images):

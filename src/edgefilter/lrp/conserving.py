@@ -288,13 +288,20 @@ class ConservingNorm(Rule):
         ratio, rest = _divide(relevance, total, least, signs=True, spare=False)
         return _equally(layer.pull(ratio, None, inputs), layer, (inputs.abs(),), rest)
 
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
+    def shared(
+        self,
+        inputs: tuple[Tensor, ...],
+        relevance: Tensor,
+        *,
+        steady: bool,
+        out: Sequence[Tensor | None] = (None, None),
+    ) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
         parts = inputs if steady else tuple(positive(values) for values in inputs)
         total = sum(parts[1:], start=parts[0])
         dead = _dead(parts, total)
         ratio = torch.div(relevance, total, out=total)
-        shares = tuple(values * ratio for values in parts)
+        shares = tuple(torch.mul(values, ratio, out=into) for values, into in zip(parts, out, strict=True))
         if dead is not None:
             _share_by_size(shares, inputs, relevance, dead)
         return shares

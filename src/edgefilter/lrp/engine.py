@@ -22,7 +22,7 @@ from .standins import Passing, of_function
 from .stem import Stem
 from .steps import NO_RULE, Refused, Step, node
 from .surroundings import autocasts, eager, random_states
-from .values import Recipe, Value, replaced, tensors_in
+from .values import Late, Recipe, Value, replaced, tensors_in
 
 __all__ = ["Engine"]
 
@@ -98,7 +98,7 @@ class Engine(TorchFunctionMode):
     def release(self) -> None:
         """Let go of what the end and the stem were found with, before the relevance goes back."""
         for value in self._values:
-            value.linear = value.recipe = value.squashes = value.parts = None
+            value.late = value.linear = value.recipe = value.squashes = value.parts = None
         self._now, self._overwritten, self._foreign = {}, {}, {}
         self.stem.release()
 
@@ -194,7 +194,7 @@ class Engine(TorchFunctionMode):
         known = [found for given in inputs if (found := self.value(given)) is not None]
         if any(value is given for given in inputs):
             value = value.view_as(value)
-        kept = () if isinstance(hook, Pass) else tuple(given.detach() for given in inputs)
+        kept = () if isinstance(hook, Pass) else tuple(map(self._kept, inputs))
         step = kind(self.modules.name, module, hook, kept, Value(self))
         if isinstance(hook, Pass):
             module.__dict__.pop("function", None)  # it holds the call's arguments
@@ -209,6 +209,10 @@ class Engine(TorchFunctionMode):
         for found in known:
             found.readers.append(made if reader is None else reader)
         return result
+
+    def _kept(self, given: Tensor) -> Tensor | Late:
+        known = self.value(given)
+        return given.detach() if known is None or known.late is None else known.late
 
     def passing(
         self,

@@ -15,12 +15,14 @@ __all__ = ["in_pieces", "shared_in_pieces"]
 # Values of a tensor that a rule handles at once. ResNet-18 takes 1.97 gradient passes with all values at once.
 SAMPLES = 2**20
 SHARED = 2**16
-ROWS = 2**17
+ROWS = 2**20
 FEWEST = 256  # rows of a matrix product, so that its weights are read seldom
 
 
-def in_pieces(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
-    """Return the relevance of the inputs of a layer by a rule that can treat its samples one by one."""
+def in_pieces(
+    rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor, *, spare: bool = False
+) -> Tensor:
+    """Return the relevance of the inputs of a layer, some at a time if the rule can; spare inputs may be overwritten."""
     if (
         not rule.separable
         or len(inputs) != len(relevance)
@@ -31,7 +33,7 @@ def in_pieces(rule: Rule, layer: LinearMap, inputs: Tensor, relevance: Tensor) -
     if rows is not None:
         matrix, given, handed = rows
         size = max(FEWEST, ROWS // max(given.shape[1], handed.shape[1]))
-        result = torch.empty_like(given)
+        result = given if spare else torch.empty_like(given)
         parts = zip(
             torch.split(given, size), torch.split(handed, size), torch.split(result, size), strict=True
         )
@@ -56,13 +58,12 @@ def shared_in_pieces(
     shape = [relevance.shape[axis] for axis in (0, 2, 3, 1)] if last else relevance.shape
     flat = [(values.permute(0, 2, 3, 1) if last else values).reshape(-1) for values in (*inputs, relevance)]
     found = [torch.empty_like(flat[-1]) for _ in inputs]
-    for *given, handed, into in zip(
+    for *given, handed, out in zip(
         *(torch.split(values, SHARED) for values in flat),
         zip(*(torch.split(part, SHARED) for part in found), strict=True),
         strict=True,
     ):
-        for part, share in zip(into, rule.shared(tuple(given), handed, steady=steady), strict=True):
-            part.copy_(share)
+        rule.shared(tuple(given), handed, steady=steady, out=out)
     return tuple(part.view(shape).permute(0, 3, 1, 2) if last else part.view(shape) for part in found)
 
 

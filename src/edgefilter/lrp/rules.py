@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,7 +34,14 @@ class Rule(Hook):  # type: ignore[misc]
         """
         raise NotImplementedError
 
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
+    def shared(
+        self,
+        inputs: tuple[Tensor, ...],
+        relevance: Tensor,
+        *,
+        steady: bool,
+        out: Sequence[Tensor | None] = (None, None),
+    ) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum.
 
         Parameters
@@ -44,6 +52,8 @@ class Rule(Hook):  # type: ignore[misc]
         steady : bool
             Whether the relevance of the sum is proportional to its value. It is not if a normalization with a shift
             reads the sum: signed shares would blow it up where the summands cancel.
+        out : sequence of Tensors, optional
+            Where the shares are written. Default: new tensors.
         """
         raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
 
@@ -110,10 +120,17 @@ class Norm(Epsilon):
     stabilizer : float
     """
 
-    def shared(self, inputs: tuple[Tensor, ...], relevance: Tensor, *, steady: bool) -> tuple[Tensor, ...]:
+    def shared(
+        self,
+        inputs: tuple[Tensor, ...],
+        relevance: Tensor,
+        *,
+        steady: bool,
+        out: Sequence[Tensor | None] = (None, None),
+    ) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
         ratio = relevance / self._stable(sum(inputs[1:], start=inputs[0]))
-        return tuple(given * ratio for given in inputs)
+        return tuple(torch.mul(given, ratio, out=into) for given, into in zip(inputs, out, strict=True))
 
 
 class _Blind(_Stabilized):

@@ -20,6 +20,7 @@ from .run import Run
 from .site import Site, site
 from .standins import Average, FilterBankConv2d, Passing, layer_like, of_function
 from .steps import Step
+from .values import Late
 
 __all__ = ["Read", "Stem"]
 
@@ -168,15 +169,15 @@ class Stem:
             )
         )
         mixing = expressed(wide, bank, name)
+        with torch.no_grad():
+            value = module.forward(inputs.detach())
         apart = self._apart(run, inputs)
         self.sites.append(site(run, _wide(module, wide, padding), apart, bank, mixing))
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
             filters = _bank_layer(bank, inputs, module, padding)
-            self._shared[key] = self._filtered(run, filters, apart, bank, name)
+            self._shared[key] = self._filtered(run, filters, apart, bank, name, value)
         parts = self._shared[key]
-        with torch.no_grad():
-            value = module.forward(inputs.detach())
         return mixed(run, module, mixing, parts, owner, value)
 
     def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
@@ -201,16 +202,27 @@ class Stem:
             self._taken[id(inputs)] = apart(run, inputs)
         return self._taken[id(inputs)]
 
-    def _filtered(self, run: Run, filters: Any, apart: Apart, bank: FilterBank, name: str) -> Tensor:
-        """Return the responses, color by color where colors are mixed before the bank."""
+    def _filtered(
+        self, run: Run, filters: Any, apart: Apart, bank: FilterBank, name: str, mix: Tensor | None = None
+    ) -> Tensor:
+        """Return the responses, color by color where colors are mixed before the bank.
+
+        If their mix is known, nothing but its rule reads them, and they are made there.
+        """
         inputs, shares = apart.inputs, apart.colors
         filters.__dict__["present"] = present(run, inputs)
         hook = run.modules.hook(filters)
+        unseen = ~(shares != 0).any(1)
+        hides = apart.alone is None and run.conserves and bool(unseen.any())
         made = []
         for given in apart.alone or [inputs]:
-            with torch.no_grad():
-                value = filters.forward(given.detach())
+            if mix is None or apart.alone is not None or hides:
+                late, value = None, Late(filters, given.detach()).made()
+            else:
+                late = Late(filters, given.detach())
+                value = mix.new_zeros(()).expand(*mix.shape[:-3], filters.out_channels, *mix.shape[-2:])
             made.append(run.step(Step, filters, (given,), value, hook=hook, reader=True, from_image=False))
+            run.known(made[-1]).late = late
             run.steps[-1].name = name
         if apart.alone is not None:
             response = _side_by_side(run, filters, apart, made)
@@ -218,8 +230,7 @@ class Stem:
         else:
             (response,) = made
         self.reads.append(Read(name, bank, inputs, response, shares, apart.axis))
-        unseen = ~(shares != 0).any(1)
-        if apart.alone is not None or not (run.conserves and bool(unseen.any())):
+        if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them
             value = torch.unflatten(response.detach(), 1, (len(shares), -1)).clone()

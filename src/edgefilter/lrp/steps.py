@@ -14,7 +14,7 @@ from .linear_maps import linear_map
 from .pieces import in_pieces, shared_in_pieces
 from .rules import Pass, Rule
 from .standins import with_gain
-from .values import Value
+from .values import Late, Value
 
 __all__ = ["NO_RULE", "Bilinear", "Refused", "Softmax", "Step", "Summing", "node"]
 
@@ -37,7 +37,7 @@ class Step:
         Stands for the call; rules run it.
     hook : Hook or None
         The rule; None for the gradient.
-    inputs : Tensor
+    inputs : tuple of Tensor or Late
         Detached.
     value : Value
         Of the result.
@@ -57,7 +57,7 @@ class Step:
     watched = False
 
     def __init__(
-        self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Tensor, ...], value: Value
+        self, name: str, module: nn.Module, hook: Hook | None, inputs: tuple[Any, ...], value: Value
     ) -> None:
         self.name, self.module, self.hook = name, module, hook
         self.kind = _kind(module)
@@ -93,6 +93,8 @@ class Step:
     def hand_back(self, relevance: Tensor) -> tuple[Tensor, ...]:
         """Return the relevance of the inputs by the rule."""
         (inputs,) = self.inputs
+        spare = isinstance(inputs, Late)
+        inputs = inputs.made() if spare else inputs
         module = with_gain(self.module)
         module.__dict__["steady"] = self.value.is_steady()
         if not isinstance(self.hook, Rule):
@@ -101,7 +103,7 @@ class Step:
         layer.suit(inputs)
         if not self.keeps_bias:
             layer.bias = None
-        return (in_pieces(self.hook, layer, inputs, relevance),)
+        return (in_pieces(self.hook, layer, inputs, relevance, spare=spare),)
 
     def forget(self) -> None:
         """Let go of all tensors."""

@@ -6,13 +6,14 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from edgefilter.stems.reading import tensors_in
 
 from .calls import NumberedCall
 
-__all__ = ["Linear", "Recipe", "Value", "replaced", "tensors_in"]
+__all__ = ["Late", "Linear", "Recipe", "Value", "replaced", "tensors_in"]
 
 
 class Recipe(NamedTuple):
@@ -31,6 +32,18 @@ class Linear(NamedTuple):
     inputs: Tensor
     axis: int  # of the output channels
     owner: nn.Module | None
+
+
+class Late(NamedTuple):
+    """A tensor that is made when a rule reads it, for it would take much memory until then."""
+
+    module: nn.Module
+    inputs: Tensor
+
+    def made(self) -> Tensor:
+        """Return the tensor, new."""
+        with torch.no_grad():
+            return self.module.forward(self.inputs)  # type: ignore[no-any-return]
 
 
 class Value:
@@ -57,6 +70,8 @@ class Value:
         The step that gave it.
     parts : Tensor or None
         The responses of a bank by color, where it is their sum.
+    late : Late or None
+        What makes the tensor, if it only holds the place.
     viewed : bool
         Whether another tensor shares its memory.
     """
@@ -65,6 +80,7 @@ class Value:
         "call",
         "from_image",
         "gate",
+        "late",
         "linear",
         "parts",
         "readers",
@@ -83,6 +99,7 @@ class Value:
         self.squashes: tuple[Tensor, str] | None = None
         self.step: Any = None
         self.parts: Tensor | None = None
+        self.late: Late | None = None
         self.viewed = False
         self.readers: list[bool | Value] = []
 
@@ -105,7 +122,7 @@ class Value:
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        self.run = self.linear = self.recipe = self.squashes = self.step = self.parts = None
+        self.run = self.late = self.linear = self.recipe = self.squashes = self.step = self.parts = None
         self.readers = []
 
 
