@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 
 from .jobs import Settings
 from .measures import NAMED
-from .methods import BOTH, DEFAULT
+from .methods import BOTH, DEFAULT, methods
 from .tables import (
     METRICS,
     NOTHING,
@@ -61,6 +61,11 @@ def is_captum(name: str) -> bool:
     return name.startswith("Captum")
 
 
+def is_whole(family: Family) -> bool:
+    """Return whether it is no single architecture on gratings."""
+    return family.by_image or family.title == "gratings, all"
+
+
 def cell(value: Estimate | None, digits: int = 2) -> str:
     """Return a mean with half of its interval."""
     if value is None:
@@ -95,9 +100,7 @@ def short_table(results: dict[str, Any]) -> str:
         "ceiling",
     ]
     rows = []
-    for family in families(results):
-        if family.title.startswith("gratings, ") and family.title != "gratings, all":
-            continue
+    for family in filter(is_whole, families(results)):
         for level in family.levels():
             captums = best(family, level, filter(is_captum, family.names()))
             if family.agreement(DEFAULT, level) is None:
@@ -191,14 +194,10 @@ def summary(results: dict[str, Any]) -> str:
 def details(results: dict[str, Any]) -> str:
     """Return the page of all tables."""
     every = families(results)
-    names = list(
-        dict.fromkeys(
-            name
-            for found in results.values()
-            for kind in ("methods", "places")
-            for name in found.get(kind, ())
-        )
-    )
+    said = {
+        name for found in results.values() for kind in ("methods", "places") for name in found.get(kind, ())
+    }
+    names = [name for name in methods() if name in said]
     orders = Settings().orders
     agreement = (
         "## Against Shapley values\n\nEach cell: Pearson correlation, rank correlation, relative error (sum of sizes); mean "
@@ -217,19 +216,18 @@ def details(results: dict[str, Any]) -> str:
     parts.append(
         "## Against leave-one-out\n\nThe same, against the loss of the output when a part is silenced."
     )
-    for family in every:
+    for family in filter(is_whole, every):
         parts += [f"### {family.title}: silencing", full_table(family, "effects")]
     parts += [
         "## Other calibrations",
-        variants_table([family for family in every if family.names("variants")]),
+        variants_table([family for family in filter(is_whole, every) if family.names("variants")]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def figure(results: dict[str, Any], path: Path) -> None:
     """Draw Pearson (dots) and rank correlation (rings) with the Shapley values: a panel for each network."""
-    chosen = [f for f in families(results) if f.by_image or f.title == "gratings, all"]
-    panels = [(family, finest(family)) for family in chosen]
+    panels = [(family, finest(family)) for family in filter(is_whole, families(results))]
     sheet, axes = plt.subplots(
         1, len(panels), figsize=(3 + 2.2 * len(panels), 3.4), sharey=True, squeeze=False
     )
@@ -247,12 +245,16 @@ def figure(results: dict[str, Any], path: Path) -> None:
         axis.set_title(f"{WORDS[level]}\n{family.title.removesuffix(', all')}", fontsize=9)
         axis.set_xlim(-0.3, 1.03)
         axis.axvline(0, color="black", linewidth=0.6)
+        ceiling = family.ceiling(level)
+        if ceiling is not None:
+            axis.axvline(ceiling["pearson"][0], color="black", linestyle="--", linewidth=1)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=8)
     axes[0][0].set_yticks(range(len(SHOWN)), SHOWN)
     axes[0][0].invert_yaxis()
     sheet.supxlabel(
-        "correlation with the Shapley values: Pearson (filled), rank (open); bars: 95 % intervals", fontsize=9
+        "correlation with the Shapley values: Pearson (filled), rank (open); bars: 95 % intervals; dashed: one half of the reference against the other",
+        fontsize=9,
     )
     sheet.tight_layout()
     sheet.savefig(path, dpi=130)
