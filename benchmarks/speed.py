@@ -207,14 +207,16 @@ def ours(composite: str | Composite, *, bank: ef.FilterBank | None = None) -> Ca
 
     def prepare(case: Case) -> Run:
         model = case.model if bank is None else ef.replace_stem(case.model, bank, init="project")
-        attribution = ef.EdgeFilterAttribution(model, composite)
+        attribution = ef.EdgeFilterAttribution(model, composite, calibrate=False)
         return lambda: attribution.explain(case.images, case.target)
 
     return prepare
 
 
 def ours_anew(case: Case) -> Run:
-    return lambda: ef.EdgeFilterAttribution(case.model, "epsilon_plus").explain(case.images, case.target)
+    return lambda: ef.EdgeFilterAttribution(case.model, "epsilon_plus", calibrate=False).explain(
+        case.images, case.target
+    )
 
 
 def canonizer(name: str) -> Canonizer:
@@ -481,7 +483,7 @@ def held_by(model: str, batch: int, size: int) -> dict[str, float]:
     """Return the MiB of the network's parameters and of the tensors that a call leaves besides its result."""
     warnings.simplefilter("ignore")
     case = case_of(model, batch, size)
-    attribution = ef.EdgeFilterAttribution(case.model, "epsilon_plus")
+    attribution = ef.EdgeFilterAttribution(case.model, "epsilon_plus", calibrate=False)
     before = storages()
     attribution.explain(case.images, case.target)
     after = storages()

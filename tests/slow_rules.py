@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import torch
 
+FLOOR = 0.005  # of the shares in hidden linear layers
+SUM_FLOOR = 0.1  # of those in sums of signals
+
 
 class Slow:
     """A value of a network and how its relevance goes to the values it was made of: one sample, dense matrices, loops.
@@ -51,6 +54,27 @@ def by_epsilon(weights, values, relevance):
     return share_out([z, z.abs(), weights**2], relevance)
 
 
+def by_bounded(weights, values, relevance, biases=None, floor=FLOOR):
+    """Each contribution as it is, and what the bias and the floor add to it by its size."""
+    result = torch.zeros_like(values)
+    for row, part in enumerate(relevance.flatten()):
+        z = weights[row] * values
+        size, bias = z.abs().sum(), 0.0 if biases is None else float(biases[row])
+        if size == 0:
+            result += weights[row] ** 2 / (weights[row] ** 2).sum() * part
+            continue
+        sign = -1.0 if float(z.sum()) + bias < 0 else 1.0
+        shares = z + z.abs() / size * (bias + floor * sign * size)
+        result += shares / (z.sum() + bias + floor * sign * size) * part
+    return result
+
+
+def by_floored_sum(weights, values, relevance, floor=SUM_FLOOR):
+    z = weights * values
+    signs = torch.where(z.sum(1, keepdim=True) < 0, -1.0, 1.0).to(z)
+    return share_out([z + floor * signs * z.abs(), weights], relevance)
+
+
 def by_zplus(weights, values, relevance):
     z = weights * values
     return share_out([z.clamp(min=0), z.abs(), weights**2], relevance)
@@ -76,20 +100,23 @@ def by_positive(weights, values, relevance):
     return share_out([weights * values.clamp(min=0), weights * values.abs(), weights], relevance)
 
 
-COMPOSITES = {
-    "epsilon_plus": (by_zplus, by_epsilon),
-    "zplus": (by_zplus, by_zplus),
-    "epsilon_alpha2_beta1": (by_alpha2_beta1, by_epsilon),
+COMPOSITES = {  # the rules of convolutions, of hidden linear layers, of the last one
+    "epsilon_plus": (by_zplus, by_bounded, by_epsilon),
+    "zplus": (by_zplus, by_zplus, by_zplus),
+    "epsilon_alpha2_beta1": (by_alpha2_beta1, by_bounded, by_epsilon),
 }
 
 
 def spread(rule, function, source):
-    """Apply an affine function; the rule gets its matrix, without the bias."""
-    matrix = torch.autograd.functional.jacobian(function, torch.zeros_like(source.value))
+    """Apply an affine function; the rule gets its matrix, and the bias if it asks for one."""
+    nothing = torch.zeros_like(source.value)
+    matrix = torch.autograd.functional.jacobian(function, nothing)
     matrix = matrix.reshape(-1, source.value.numel()).detach()
+    bias = {"biases": function(nothing).detach().flatten()} if rule is by_bounded else {}
 
     def hand(relevance):
-        return [rule(matrix, source.value.flatten(), relevance.flatten()).reshape(source.value.shape)]
+        shares = rule(matrix, source.value.flatten(), relevance.flatten(), **bias)
+        return [shares.reshape(source.value.shape)]
 
     return Slow(function(source.value), [source], hand)
 

@@ -88,7 +88,7 @@ SIGNATURES = {
     "EdgeFilterShapley": "(model, players='color', *, bank=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', against=(), effects=None, errors=None, interactions=None, groups=<factory>)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -108,7 +108,7 @@ SIGNATURES = {
     "Explanation.edge_map": "(self, name)",
     "Explanation.color_map": "(self, name)",
     "Explanation.group": "(self, kind)",
-    "Explanation.top": "(self, k=3, score='edge')",
+    "Explanation.top": "(self, k=3, score='edge', by='value')",
     "Explanation.normalized": "(self)",
     "Explanation.to_dict": "(self)",
     "Explanation.to_dataframe": "(self)",
@@ -131,6 +131,7 @@ ATTRIBUTES = {
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
         *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out", "groups"),
+        *("against", "effects", "errors", "interactions"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],
     "LayerEdgeFilterAttribution": ["layer", "multiplies_by_inputs"],

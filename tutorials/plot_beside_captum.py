@@ -31,7 +31,7 @@ print(tuple(pixels.shape), tuple(gradients.shape))
 
 # %%
 # The convergence delta means what it means in Captum: how far the sum of the attributions is from the output. Captum's methods leave the output of
-# their baseline aside; ours leaves aside the base, the constant of the last layer.
+# their baseline aside; ours leaves aside the base, the output with no color present.
 
 pixels, delta = attr.attribute(image, target=target, return_convergence_delta=True)
 base = attr.explain(image, target).base

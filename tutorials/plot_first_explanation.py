@@ -23,7 +23,7 @@ name = classifier.class_names[explanation.target[0]]
 print(f"{name}, logit {explanation.output.item():.2f}")
 
 # %%
-# Red speaks for the class, blue against it, and white is zero. The bars add up to the logit without its base (the bias of the last layer, which is
+# Red speaks for the class, blue against it, and white is zero. The bars add up to the logit without its base (the logit with no color present, which is
 # the same for every image), and so do the maps.
 
 figure = explanation.plot(classifier.to_picture(image), bank=ef.complete_bank(3))
@@ -38,7 +38,7 @@ print(f"delta     {explanation.delta.item():.1e}")
 
 # %%
 # Is it so? Silence a color, or a filter, and look at what the logit loses. The order of the drops should be about that of the scores;
-# if it is not, trust the intervention more than the score. Color scores are far more even than the drops.
+# a drop says what is lost while all others stay, a color's score what it brings on average, whichever came before.
 
 check = ef.causal_check(attr, image, explanation)
 rows = zip(explanation.colors, explanation.color[0], check.color[0], strict=True)
@@ -50,7 +50,8 @@ score, drop = explanation.edge[0, best], check.edge[0, best]
 print(f"{explanation.filter_labels[best]:6} score {score:.2f}, drop when silenced {drop:.2f}")
 
 # %%
-# The same for another class: what speaks for "coffee mug" in this photo?
+# Why this and not that? What speaks for "coffee mug" in this photo, compared with the class that was predicted?
 
-mug = attr.explain(image, target=classifier.class_index("coffee mug"))
-figure = mug.plot(classifier.to_picture(image), bank=ef.complete_bank(3), title="coffee mug")
+mug = attr.explain(image, target=classifier.class_index("coffee mug"), against=explanation.target[0])
+title = f"coffee mug against {name}"
+figure = mug.plot(classifier.to_picture(image), bank=ef.complete_bank(3), title=title)

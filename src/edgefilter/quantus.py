@@ -261,8 +261,8 @@ def filter_level(
     Notes
     -----
     To have scores made anew from the responses (``MaxSensitivity``, ``MPRT``), pass ``explain_func=explain`` with
-    ``explain_func_kwargs={"score": "color"}``, or ``"pixel"`` for ``"response"``: to ``level.model`` the features are
-    its colors.
+    ``explain_func_kwargs={"score": "color", "calibrate": False}``, or ``"pixel"`` for ``"response"``: to ``level.model``
+    the features are its colors. The scores are the same if ``calibrate`` is False here as well.
 
     Examples
     --------

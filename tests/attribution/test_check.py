@@ -61,9 +61,9 @@ def test_operations_come_in_the_order_of_execution_with_their_rules():
         ("stem.mixing", "Conv2d", "ConservingAlphaBeta"),
         ("", "ReLU", "Pass"),
         ("conv", "Conv2d", "ConservingAlphaBeta"),
-        ("", "Sum", "ConservingNorm"),
+        ("", "Sum", "BoundedNorm"),
         ("", "ReLU", "Pass"),
-        ("pool", "AveragePool", "ConservingNorm"),
+        ("pool", "AveragePool", "BoundedNorm"),
         ("head", "Linear", "ConservingEpsilon"),
     ]
 

@@ -34,6 +34,8 @@ from groundtruth import (  # noqa: E402
 )
 from pages import write  # noqa: E402
 
+sys.path.remove(str(BENCHMARKS))  # where other names, such as coverage, are those of installed packages
+
 COLORS, WIRED = 3, 1
 LAYERS = [("robinson", 1, 1), ("kirsch", 2, 0), ("edges", 3, 2), ("complete", 2, 1)]
 

@@ -134,7 +134,7 @@ def test_the_model_gets_no_more_images_than_allowed(net, images, size):
     handle = net.register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
     ef.EdgeFilterShapley(net, "edge").attribute(images, 1, internal_batch_size=size)
     handle.remove()
-    assert max(seen) <= (size or 16)
+    assert max(seen) <= (size or 32)
     assert len(set(seen)) <= 3
 
 

@@ -130,7 +130,7 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
     """With the games that are chosen; the tables say what the numbers are, and drops are those of the difference."""
     from edgefilter.cli.options import CALIBRATIONS
 
-    classifier, other = small_classifier(), "rest" if against == "rest" else 1
+    classifier, other = small_classifier(outputs=5), "rest" if against == "rest" else 1
     options = ("--target", "3", "--against", against, "--calibrate", games)
     result = run("explain", photo, "--json", "n.json", "--out", "p.png", *options)
     assert result.exit_code == 0, result.output
@@ -148,7 +148,7 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
 
 
 def test_a_class_is_not_compared_with_itself_or_with_none(run, photo, small_classifier):
-    small_classifier()
+    small_classifier(outputs=5)
     result = run("explain", photo, "--target", "3", "--against", "3")
     assert result.exit_code == 1
     assert "against must be another output than target" in result.stderr

@@ -385,3 +385,34 @@ def test_odd_arguments_are_refused_before_any_work(options, error, message):
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5)).eval()
     with pytest.raises(error, match=message):
         ef.compare(net, torch.rand(2, 3, 8, 8), progress=False, **options)
+
+
+@pytest.mark.parametrize("against", [2, "rest"])
+def test_margins_are_explained_and_measured(net, images, against):
+    """Ours by its own argument, Captum's through a network of margins; drops are those of the margins."""
+    found = quick(
+        net,
+        images,
+        [0, 1, 3],
+        ["edgefilter", "edgefilter_relevance", "input_x_gradient"],
+        ["parts"],
+        against=against,
+    )
+    assert found.failures == ()
+    assert found.settings["against"] == against
+    for name, calibrate in (("edgefilter", True), ("edgefilter_relevance", False)):
+        attr = ef.EdgeFilterAttribution(net, calibrate=calibrate)
+        assert_close(found.maps[name], attr.attribute(images, [0, 1, 3], against=against), rtol=0, atol=1e-6)
+    leaf = images.clone().requires_grad_()
+    output = net(leaf)
+    chosen = output[range(3), [0, 1, 3]]
+    other = (output.sum(1) - chosen) / 3 if against == "rest" else output[:, 2]
+    (gradient,) = torch.autograd.grad((chosen - other).sum(), leaf)
+    assert_close(found.maps["input_x_gradient"], gradient * images, rtol=0, atol=1e-6)
+    assert found.parts.loc["edgefilter", "color"] > found.parts.loc["random", "color"]
+
+
+@pytest.mark.parametrize("against", [0, 4, -1, True, "others", 1.0])
+def test_what_cannot_be_compared_is_refused(net, images, against):
+    with pytest.raises(ValueError, match="against must be"):
+        quick(net, images, [0, 0, 0], against=against)

@@ -14,7 +14,7 @@ from slow_rules import (
     COMPOSITES,
     Slow,
     add,
-    by_norm,
+    by_floored_sum,
     by_positive,
     by_wsquare,
     moving,
@@ -41,11 +41,13 @@ class Construct(nn.Module):
 
     def relevances(self, image, target, composite):
         """Return output, base, pixels and responses of one image; the stem was replaced."""
-        conv, linear = COMPOSITES[composite]
+        conv, linear, last = COMPOSITES[composite]
         pixels = Slow(image)
         responses = spread(by_wsquare, self.stem.filters, pixels)
         features = passing(torch.relu, spread(conv, self.stem.mixing, responses))
-        output = spread(linear, self.head, spread(by_norm, self.pooling, self.slow(features, conv, linear)))
+        output = spread(
+            last, self.head, spread(by_floored_sum, self.pooling, self.slow(features, conv, linear))
+        )
         base = self.head.bias.detach()
         start = F.one_hot(torch.tensor([target]), output.value.shape[1]) * (output.value - base)
         return output.value, base[target], *output.relevances(start, [pixels, responses])
@@ -68,7 +70,7 @@ class Residual(Construct):
 
     def slow(self, x, conv, linear):
         inner = spread(conv, self.second, passing(torch.relu, spread(conv, self.first, x)))
-        return passing(torch.relu, add(by_norm, x, inner))
+        return passing(torch.relu, add(by_floored_sum, x, inner))
 
 
 class Dense(Construct):
@@ -100,7 +102,7 @@ class Inception(Construct):
         return torch.cat([branch(x).relu() for branch, x in zip(self.branches, inputs, strict=True)], 1)
 
     def slow(self, x, conv, linear):
-        inputs = (x, x, moving(self.largest, x), spread(by_norm, self.average, x))
+        inputs = (x, x, moving(self.largest, x), spread(by_floored_sum, self.average, x))
         parts = [
             passing(torch.relu, spread(conv, branch, x))
             for branch, x in zip(self.branches, inputs, strict=True)
@@ -155,7 +157,7 @@ class InvertedBottleneck(Construct):
     def slow(self, x, conv, linear):
         inner = passing(self.relu6, passing(lambda v: 3 * v, spread(conv, self.expand, x)))
         inner = spread(conv, self.project, passing(self.relu6, spread(conv, self.deep, inner)))
-        return add(by_norm, x, inner)
+        return add(by_floored_sum, x, inner)
 
 
 class AttentionBlock(Construct):
@@ -217,12 +219,30 @@ class AttnLRPBlock(AttentionBlock):
         return moving(lambda v: v.transpose(0, 1).reshape(1, 9, 4), product(softmax(logits), values))
 
 
+class Hidden(Construct):
+    """Linear layers between convolutions and head: two with an activation, the first merged with its BatchNorm."""
+
+    def build(self):
+        self.first = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8))
+        self.second, self.third = nn.Linear(8, 5), nn.Linear(5, 4)
+
+    def middle(self, x):
+        h = self.first(x.flatten(1)).relu()
+        return self.third(self.second(h).tanh())[..., None, None]
+
+    def slow(self, x, conv, linear):
+        h = passing(torch.relu, spread(linear, self.first, moving(lambda v: v.flatten(1), x)))
+        h = spread(linear, self.third, passing(torch.tanh, spread(linear, self.second, h)))
+        return moving(lambda v: v[..., None, None], h)
+
+
 CASES = [
     *((kind, "epsilon_plus") for kind in (
         Residual, Dense, Inception, SqueezeExcitation, Shuffle, InvertedBottleneck, AttentionBlock, AttnLRPBlock,
+        Hidden,
     )),
-    *((kind, "zplus") for kind in (Residual, SqueezeExcitation, AttentionBlock)),
-    *((kind, "epsilon_alpha2_beta1") for kind in (Dense, InvertedBottleneck, AttnLRPBlock)),
+    *((kind, "zplus") for kind in (Residual, SqueezeExcitation, AttentionBlock, Hidden)),
+    *((kind, "epsilon_alpha2_beta1") for kind in (Dense, InvertedBottleneck, AttnLRPBlock, Hidden)),
 ]  # fmt: skip
 
 

@@ -81,7 +81,6 @@ def test_a_small_transformer_of_torchvision_agrees_with_the_oracle_and_conserves
 
 
 @pytest.mark.extended
-@pytest.mark.filterwarnings("ignore:relevance must stay:UserWarning")  # epsilon explodes, as the oracle does
 @pytest.mark.parametrize("name", models.list_models(module=torchvision.models))
 def test_every_torchvision_classifier_agrees_with_the_oracle_and_conserves(name):
     """In float64; the two giants in float32, where rounding alone moves the map by 4 % of the maximum."""
@@ -105,7 +104,6 @@ def test_a_timm_network_agrees_with_the_oracle_and_conserves(name):
 
 
 @pytest.mark.extended
-@pytest.mark.filterwarnings("ignore:relevance must stay:UserWarning")
 @pytest.mark.parametrize("name", TIMM)
 def test_more_timm_networks_agree_with_the_oracle_and_conserve(name):
     assert_right(*timm_network(name))

@@ -12,6 +12,8 @@ import edgefilter as ef
 from small_models import pictures, seeded
 
 TOLERANCE = {"rtol": 0, "atol": 1e-9}
+FLOOR = 0.005  # of the shares in hidden linear layers
+SUM_FLOOR = 0.1  # of those in sums of signals
 
 
 # Rules: contributions (outputs, inputs), squared weights and relevance of the outputs to relevance of the inputs
@@ -38,6 +40,20 @@ def zplus(matrix, values, relevance):
 def epsilon(matrix, values, relevance):
     contributions = matrix * values
     return shares([contributions, np.abs(contributions), matrix**2], relevance)
+
+
+def bounded(matrix, values, relevance, bias):
+    """Plain shares of output and bias; the bias and the floor hand theirs on by size."""
+    contributions = matrix * values
+    sizes = np.abs(contributions)
+    output, size = contributions.sum(1) + bias, sizes.sum(1)
+    floor = np.where(output < 0, -FLOOR, FLOOR) * size
+    alive = size > 0
+    extra = np.divide(bias + floor, size, out=np.zeros_like(size), where=alive)
+    divisor = np.where(alive, output + floor, 1)
+    ratio = np.where(alive, relevance, 0) / divisor
+    result = ratio @ contributions + (ratio * extra) @ sizes
+    return result + shares([matrix**2], np.where(alive, 0, relevance))
 
 
 def wsquare(matrix, values, relevance):
@@ -75,14 +91,14 @@ def alpha_beta(alpha, beta):
     return rule
 
 
-# composite: the rule of the bank, of convolutions, of linear layers
+# composite: the rule of the bank, of convolutions, of hidden linear layers, of the last one
 RULES = {
-    "epsilon_plus": (wsquare, zplus, epsilon),
-    "epsilon_plus_flat": (None, zplus, epsilon),
-    "epsilon_gamma_box": (box, gamma, epsilon),
-    "epsilon_alpha2_beta1": (wsquare, alpha_beta(2, 1), epsilon),
-    "epsilon_alpha15_beta05": (wsquare, alpha_beta(1.5, 0.5), epsilon),
-    "zplus": (wsquare, zplus, zplus),
+    "epsilon_plus": (wsquare, zplus, bounded, epsilon),
+    "epsilon_plus_flat": (None, zplus, bounded, epsilon),
+    "epsilon_gamma_box": (box, gamma, bounded, epsilon),
+    "epsilon_alpha2_beta1": (wsquare, alpha_beta(2, 1), bounded, epsilon),
+    "epsilon_alpha15_beta05": (wsquare, alpha_beta(1.5, 0.5), bounded, epsilon),
+    "zplus": (wsquare, zplus, zplus, zplus),
 }
 
 
@@ -115,7 +131,8 @@ class Tape:
         matrix, values = matrix_of(function, shape), self.value.flatten().numpy()
         with torch.no_grad():
             self.value = function(self.value[None])[0] + (0 if bias is None else bias)
-        self.steps.append(lambda r: rule(matrix, values, r))
+        given = () if rule is not bounded else (bias.numpy(),)
+        self.steps.append(lambda r: rule(matrix, values, r, *given))
 
     def convolution(self, weight, bias, rule, **options):
         shift = None if bias is None else bias.detach().view(-1, 1, 1)
@@ -145,12 +162,11 @@ class Tape:
 
 
 def added(shortcut, branch, relevance):
-    """Share the relevance of a sum of two by value."""
+    """Share the relevance of a sum of two by value, with a floor."""
     parts = np.stack([shortcut, branch], 1)
-    total, size = parts.sum(1, keepdims=True), np.abs(parts).sum(1, keepdims=True)
-    equal = np.full_like(parts, 0.5)
-    by_size = np.divide(np.abs(parts), size, out=equal, where=size > 0)
-    share = np.divide(parts, total, out=by_size, where=np.abs(total) > 1e-14 * size)
+    parts = parts + SUM_FLOOR * np.where(parts.sum(1) < 0, -1, 1)[:, None] * np.abs(parts)
+    total = parts.sum(1, keepdims=True)
+    share = np.divide(parts, total, out=np.full_like(parts, 0.5), where=total != 0)
     return (share * relevance[:, None]).T
 
 
@@ -182,7 +198,7 @@ class Small(nn.Module):
 
 def slow(net, image, target, composite):
     """Return base, relevance at the responses (C, K, H', W') and at the pixels of one image."""
-    bank_rule, conv_rule, linear_rule = RULES[composite]
+    bank_rule, conv_rule, linear_rule, last_rule = RULES[composite]
     bank = torch.from_numpy(np.array(ef.complete_bank(3).weight))
     options = {"stride": net.stem.stride, "padding": net.stem.padding}
     filters = bank[:, None].repeat(3, 1, 1, 1)
@@ -228,7 +244,7 @@ def slow(net, image, target, composite):
     last = tape.value.numpy()
     row = net.fc.weight.detach().numpy()[target]
     base = net.fc.bias[target].item()
-    relevance = linear_rule(row[None], last, np.array([row @ last]))
+    relevance = last_rule(row[None], last, np.array([row @ last]))
     response = tape.back(relevance)
     return base, response.reshape(3, len(bank), *shape[1:]), front(response).reshape(image.shape)
 

@@ -116,6 +116,22 @@ def test_profile_equals_a_loop_over_the_photos(photos, classifier, tmp_path):
     assert found.profile.class_names == ("cat", "great_dane", "owl")
 
 
+@pytest.mark.parametrize(
+    "calibrate", [True, False, ("color", {"all": list(ef.complete_bank(3).names)})], ids=str
+)
+def test_scores_are_measured_as_chosen(photos, classifier, tmp_path, calibrate):
+    """By the game of the colors by default; the settings say so, and a run goes on with the same ones only."""
+    found = profiled(photos, classifier, tmp_path / "out", calibrate=calibrate)
+    attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=calibrate)
+    inputs = torch.cat([preprocess(read_photo(path)) for path in sorted((photos / "owl").iterdir())])
+    scores = attribution.explain(inputs, 2).color_edge
+    shares = scores / scores.abs().sum((1, 2), keepdim=True)
+    assert_close(found.profile.compute()["color_edge_mean"][2], shares.mean(0))
+    written = json.loads((tmp_path / "out" / "profile.json").read_text(encoding="utf-8"))
+    assert written["calibrate"] == found.settings["calibrate"]
+    assert len(written["calibrate"]) == (0 if calibrate is False else 1 if calibrate is True else 2)
+
+
 def test_results_are_written(photos, classifier, tmp_path):
     found = profiled(photos, classifier, tmp_path / "new" / "out")
     out = tmp_path / "new" / "out"

@@ -26,7 +26,7 @@ __all__ = [
     "whole_batch",
 ]
 
-RUNS = 16  # images that the model may get at a time where fewer are explained: all sets of the colors of one image
+RUNS = 8  # images that the model may get at a time where fewer are explained
 
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 Against = Target | Literal["rest"]

@@ -47,9 +47,9 @@ CANCELLING_COLORS = ("epsilon", "epsilon_gamma", "epsilon_gamma_box")
 class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     """Explain a classifier by color channel, by edge filter and by pixel.
 
-    Relevance starts at the explained output, is handed back by the rules of a composite (layer-wise relevance
-    propagation) to the responses of the filter bank, where it is summed to scores, and on to the pixels: one forward
-    and one backward pass give all scores.
+    Color scores are measured: exact Shapley values, from runs of the model with some colors silenced. Relevance, which is
+    handed back from the output by the rules of a composite (layer-wise relevance propagation), and a gradient divide them
+    among filters, places and pixels. With ``calibrate=False``, relevance is all: one forward and one backward pass.
 
     Parameters
     ----------
@@ -78,8 +78,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     Notes
     -----
     A monotone function at the very end of the model (sigmoid, softmax, log-softmax, softplus, tanh, log, exp) is left out: the logit
-    before it is explained. What the last affine map adds to the output, whatever the image, is the ``base`` and in no score.
-    Under a Zennit composite of your own biases keep the share that its rules give them.
+    before it is explained. The ``base``, the output with no color present, is in no score; what reaches the output past the
+    bank, such as further inputs, is part of it. Of relevance alone the base is what the last affine map adds to the output, and
+    under a Zennit composite of your own biases keep the share that its rules give them.
 
     References
     ----------

@@ -91,8 +91,8 @@ class PartialRuns:
         found = []
         with torch.no_grad():
             for start in range(0, len(keeps), self.sets):
-                some = keeps[start : start + self.sets]
-                values = {site.call: torch.cat([site.value(keep) for keep in some]) for site in self.sites}
+                some = torch.stack(list(keeps[start : start + self.sets]))
+                values = {site.call: site.values(some) for site in self.sites}
                 found.append(self._explained(values, len(some)).cpu().double())
         return torch.cat(found).reshape(len(keeps), self.count).T
 
@@ -104,36 +104,41 @@ class PartialRuns:
         nodes : int, default: 2
             Of the Gauss-Legendre quadrature.
         """
+        none_and_all = torch.tensor([0.0, 1.0])[:, None, None].expand(-1, self.colors, 1)
         with torch.no_grad():
-            ends = [
-                [site.value(self.sites[0].colors.new_full((self.colors, 1), end)) for site in self.sites]
-                for end in (0.0, 1.0)
-            ]
-        total = [torch.zeros_like(end) for end in ends[0]]
-        for place, weight in zip(*np.polynomial.legendre.leggauss(nodes), strict=True):
-            with torch.enable_grad():
-                leaves = [
-                    none.lerp(every, (place + 1) / 2).requires_grad_()
-                    for none, every in zip(*ends, strict=True)
-                ]
-                values = {
-                    site.call: leaf.clone() for site, leaf in zip(self.sites, leaves, strict=True)
-                }  # the model may change it in place
-                explained = self._explained(values, 1)
-                if not explained.requires_grad:
-                    continue
-                found = torch.autograd.grad(explained.sum(), leaves, allow_unused=True)
-            for part, gradient in zip(total, found, strict=True):
-                if gradient is not None:
+            ends = [site.values(none_and_all).chunk(2) for site in self.sites]
+        total = [torch.zeros_like(none) for none, _ in ends]
+        points, weights = np.polynomial.legendre.leggauss(nodes)
+        for start in range(0, nodes, self.sets):
+            some = torch.from_numpy(points[start : start + self.sets] / 2 + 0.5)
+            for part, gradients in zip(total, self._gradients(ends, some.tolist()), strict=True):
+                for weight, gradient in zip(weights[start:], gradients, strict=False):
                     part.add_(gradient, alpha=weight / 2)
         pairs = [site.by_pair(part) for site, part in zip(self.sites, total, strict=True)]
         places = torch.stack([(part != 0).any(1) for part in total]).any(0)
         return Path(torch.stack(pairs).sum(0).cpu().double(), places)
 
+    def _gradients(self, ends: list[tuple[Tensor, ...]], places: list[float]) -> list[tuple[Tensor, ...]]:
+        """Return for each site the gradients at some places of the way, one after another."""
+        with torch.enable_grad():
+            leaves = [
+                torch.cat([none.lerp(every, place) for place in places]).requires_grad_()
+                for none, every in ends
+            ]
+            copies = [leaf.clone() for leaf in leaves]  # the model may change them in place
+            values = dict(zip((site.call for site in self.sites), copies, strict=True))
+            explained = self._explained(values, len(places)).sum()
+        found: list[Any] = [None] * len(leaves)
+        if explained.requires_grad:
+            found = list(torch.autograd.grad(explained, leaves, allow_unused=True))
+        return [
+            (torch.zeros_like(leaf) if gradient is None else gradient).chunk(len(places))
+            for leaf, gradient in zip(leaves, found, strict=True)
+        ]
+
     def nothing(self) -> Tensor:
         """Return the explained output without any response, shape (N,), float64, on the CPU."""
-        none = self.sites[0].colors.new_zeros(self.colors, 1)
-        return self.outputs([none])[:, 0]
+        return self.outputs([self.sites[0].colors.new_zeros(self.colors, 1)])[:, 0]
 
     def _explained(self, values: dict[NumberedCall, Tensor], sets: int) -> Tensor:
         images = tuple(image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images)

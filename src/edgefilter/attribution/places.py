@@ -73,7 +73,8 @@ def to_places(
     shares, response = [], []
     for part, read in zip(each, reads, strict=True):
         gain, more = (_of_channels(read, table).to(part) for table in (factor, equal))
-        shares.append((part + part.abs() * gain + more * weights).flatten(1, 2))
+        share = part.abs().mul_(gain).add_(part)
+        shares.append((share.add_(more * weights) if bool(more.any()) else share).flatten(1, 2))
         if read.is_direct:
             response.append(torch.unflatten(shares[-1], 1, (len(read.colors), -1)))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -29,7 +30,9 @@ from .scores import per_image
 
 __all__ = ["Propagation", "Propagator", "joined", "own_modes", "plain"]
 
-EXPLOSION = 1e6
+# Times the explained output. On 20 photos and 5 networks it is never reached for the class on top or the tenth, and in 12 of 100 cases for
+# the one halfway down, whose output is near its base.
+LARGE = 20.0
 
 
 class Propagation(NamedTuple):
@@ -156,7 +159,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
     start = forward.weights * (forward.output.detach() - forward.constant)
-    carried, colors = sum_per_image(start.double().abs()), None
+    carried, colors = sum_per_image(start.double()).abs(), None
     if games and flows:
         parts = _handed_back(run, forward.output, start, list(responses))
         scores = calibrated(parts, reads, forward.partial_runs(size), games)
@@ -171,7 +174,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
     found = _together(found) if down_to == "bank input" else found
     pixels = tuple(part.detach().contiguous() for part in found)
-    _warn_of_explosion([response, *pixels], carried)
+    _warn_of_size([response, *pixels], start, carried)
     return Propagation(
         explained=forward.explained,
         base=base.to(forward.explained),
@@ -209,8 +212,13 @@ def _handed_back(run: Engine, output: Tensor, start: Tensor | None, places: list
     places.clear()
     run.release()
     found: Sequence[Tensor | None] = [None] * len(shapes)
+    factor = 1.0 if start is None else _near_one(start)
     if start is not None:
-        found = torch.autograd.grad(output, edges, start, allow_unused=True)
+        found = torch.autograd.grad(output, edges, start * factor, allow_unused=True)
+    if factor != 1:
+        found = [None if part is None else part / factor for part in found]
+        for step in run.steps:
+            step.received, step.handed_on = step.received / factor, step.handed_on / factor
     pairs = zip(found, shapes, strict=True)
     return [output.new_zeros(shape) if part is None else part for part, shape in pairs]
 
@@ -269,8 +277,11 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
     """Refuse if the run does not compute what the model computes."""
     precision = torch.finfo(expected.dtype)
     exponent = {64: 0.4, 32: 1 / 3}.get(precision.bits, 0.2)  # rounding grows with depth
-    worst = float((expected - got).detach().abs().max()) if expected.numel() else 0.0
-    if not worst <= precision.eps**exponent * max(float(expected.abs().max()), 1e-3):
+    alike = torch.where(
+        expected.isfinite() | got.isfinite(), expected - got, 0
+    )  # neither is a number: no difference
+    worst = float(alike.detach().abs().max()) if expected.numel() else 0.0
+    if not worst <= precision.eps**exponent * max(float(expected.nan_to_num().abs().max()), 1e-3):
         raise UnsupportedModelError(
             f"the explained run must give the model's output; got a difference of {worst:.2g}. Either its output "
             "changes with each call (random numbers), or it overwrites tensors that share memory with others: use functions that "
@@ -278,22 +289,51 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
         )
 
 
-def _warn_of_explosion(relevance: Sequence[Tensor], carried: Tensor) -> None:
-    """Warn where shares of opposite sign have grown so large that little of their sum is left."""
-    limit = EXPLOSION * carried
+def _warn_of_size(relevance: Sequence[Tensor], start: Tensor, carried: Tensor) -> None:
+    """Warn of an output that is no number, of an overflow, and of shares that cancel so far that noise turns them."""
+    explained = sum_per_image(start.double())
+    if not bool(explained.isfinite().all()):
+        worst = int((~explained.isfinite()).nonzero()[0])
+        _warn(
+            f"the model's output must be finite to be shared; got {float(explained[worst])} for image {worst}, and scores that "
+            "mean nothing. Look for weights or values in the model that are not finite.",
+        )
+        return
     for part in relevance:
-        places = tuple(range(1, part.dim()))
-        most = torch.maximum(part.amax(places), -part.amin(places)).double() * part[0].numel()
-        if (most <= limit).all():
-            continue
-        total = sum_per_image(part.double().abs())
-        if not (total <= limit).all():
-            worst = int((total / limit).nan_to_num(0, torch.inf).argmax())
-            warnings.warn(
-                f"relevance must stay of the size of the explained output; got a total of {float(total[worst]):.3g} for "
-                f"an output of {float(limit[worst] / EXPLOSION):.3g}, image {worst}: shares of opposite sign cancel, and "
-                "rounding is all that is left of their sum. Compare with another composite, for example 'zplus'.",
-                UserWarning,
-                stacklevel=8,
+        total = _sizes(part)
+        ratio = torch.where(total > 0, total / carried, 0)
+        worst = int(ratio.nan_to_num(torch.inf, torch.inf).argmax())
+        if not bool(total.isfinite().all()):
+            _warn(
+                f"relevance must fit into {part.dtype}; got {float(total[worst])} in total for an output of "
+                f"{float(carried[worst]):.3g}, image {worst}. Explain the model in a wider type, such as model.double().",
             )
             return
+        if float(ratio[worst]) > LARGE:
+            _warn(
+                f"relevance should stay of the size of the explained output; got sizes that add up to {float(total[worst]):.3g} "
+                f"for {float(explained[worst]):.3g} (without its base), image {worst}: shares of opposite sign nearly cancel, so "
+                "that a little noise can change the map. Compare with composite 'zplus', or explain the difference from another "
+                "class.",
+            )
+            return
+
+
+def _sizes(values: Tensor) -> Tensor:
+    """Return the sum of the sizes of each image's values, float64."""
+    rows = values.reshape(len(values), -1)
+    total = torch.linalg.vector_norm(rows, 1, 1).double()
+    return total if bool(total.isfinite().all()) else rows.double().abs().sum(1)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=9)
+
+
+def _near_one(start: Tensor) -> float:
+    """Return a power of 2 that brings relevance near 1 if it is so large or small that rules might leave its type's range."""
+    largest = float(start.abs().amax()) if start.numel() else 0.0
+    small = torch.finfo(start.dtype).eps
+    if not 0 < largest < math.inf or small <= largest <= 1 / small:
+        return 1.0
+    return 2.0 ** -math.frexp(largest)[1]

@@ -178,7 +178,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         seed : int, default: 0
             Of the draws. They are the same for each image.
         internal_batch_size : int, optional
-            How many images the model may get at a time. Default: all, or as many sets of a smaller batch as that gives 16.
+            How many images the model may get at a time. Default: all, or as many sets of a smaller batch as that gives 32.
         show_progress : bool, default: False
 
         Returns

@@ -14,12 +14,11 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 
+from .bounded import BoundedEpsilon, BoundedNorm
 from .conserving import (
     ConservingAlphaBeta,
     ConservingBox,
-    ConservingEpsilon,
     ConservingGamma,
-    ConservingNorm,
 )
 from .rules import Epsilon, Flat, Norm, Pass, WSquare
 from .standins import Affine, FilterBankConv2d, FullyConnected, TokenLinear
@@ -28,7 +27,7 @@ __all__ = ["DEFAULT", "NamedComposite", "as_composite", "composite_names", "get_
 
 DEFAULT = "epsilon_plus"
 STABILIZER = 1e-12
-EPSILON = 1e-15  # so small that it only guards divisions by zero
+EPSILON = 0.0  # only divisions by zero are guarded
 ATTENTIONS = ("constant", "attnlrp")
 
 
@@ -69,13 +68,13 @@ def _alpha15_beta05() -> Hook:
 
 
 RECIPES = {
-    "epsilon_plus": _Recipe(_wsquare, _zplus, ConservingEpsilon),
-    "epsilon_plus_flat": _Recipe(_flat, _zplus, ConservingEpsilon),
-    "epsilon_gamma": _Recipe(_wsquare, _gamma, ConservingEpsilon),
-    "epsilon_gamma_box": _Recipe(ConservingBox, _gamma, ConservingEpsilon),
-    "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, ConservingEpsilon),
-    "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, ConservingEpsilon),
-    "epsilon_alpha15_beta05": _Recipe(_wsquare, _alpha15_beta05, ConservingEpsilon),
+    "epsilon_plus": _Recipe(_wsquare, _zplus, BoundedEpsilon),
+    "epsilon_plus_flat": _Recipe(_flat, _zplus, BoundedEpsilon),
+    "epsilon_gamma": _Recipe(_wsquare, _gamma, BoundedEpsilon),
+    "epsilon_gamma_box": _Recipe(ConservingBox, _gamma, BoundedEpsilon),
+    "epsilon_alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, BoundedEpsilon),
+    "epsilon_alpha2_beta1_flat": _Recipe(_flat, _alpha2_beta1, BoundedEpsilon),
+    "epsilon_alpha15_beta05": _Recipe(_wsquare, _alpha15_beta05, BoundedEpsilon),
     "zplus": _Recipe(_wsquare, _zplus, _zplus),
     "alpha15_beta05": _Recipe(_wsquare, _alpha15_beta05, _alpha15_beta05),
     "alpha2_beta1": _Recipe(_wsquare, _alpha2_beta1, _alpha2_beta1),
@@ -123,8 +122,8 @@ def get_composite(
     Parameters
     ----------
     name : str
-        One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon on
-        linear layers, the w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support
+        One of :func:`composite_names`. ``epsilon_plus`` (default): z+ on convolutions, epsilon with a floor on hidden
+        linear layers and without one on the last, the w-square rule from the filter bank to the pixels. ``..._flat``: pixels of a filter's support
         share equally. ``epsilon_gamma``: gamma 0.25 on convolutions. ``epsilon_gamma_box``: and the z-box rule on the
         bank. ``epsilon_alpha2_beta1``: alpha 2, beta 1 on convolutions; ``epsilon_alpha15_beta05``: alpha 1.5, beta 0.5,
         the best of one pass at filters. ``zplus``, ``alpha2_beta1`` and ``alpha15_beta05``: on linear layers too.
@@ -140,7 +139,7 @@ def get_composite(
     Returns
     -------
     composite : zennit.core.Composite
-        Norm on sums and average pooling, Pass on activations and BatchNorm, the winner takes all on max pooling.
+        Norm with a floor on sums and average pooling, Pass on activations and BatchNorm, the winner takes all on max pooling.
 
     Raises
     ------
@@ -203,7 +202,7 @@ def _keeping() -> list[tuple[Any, Hook]]:
 
 def _conserving() -> list[tuple[Any, Hook]]:
     """Return the rules of the other operations where biases and shifts get none."""
-    return [((Affine, BatchNorm), Pass()), ((Sum, AvgPool), ConservingNorm())]
+    return [((Affine, BatchNorm), Pass()), ((Sum, AvgPool), BoundedNorm())]
 
 
 @functools.cache

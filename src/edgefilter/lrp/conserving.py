@@ -22,6 +22,10 @@ __all__ = [
     "ConservingEpsilon",
     "ConservingGamma",
     "ConservingNorm",
+    "added_by_weight",
+    "equally",
+    "precision",
+    "tiny",
 ]
 
 Bound = float | Tensor
@@ -64,21 +68,21 @@ def _largest(values: Tensor, *, signs: bool = False) -> Tensor:
     return torch.maximum(most, -values.amin(places, keepdim=True)) if signs else most
 
 
-def _precision(values: Tensor) -> float:
+def precision(values: Tensor) -> float:
     """Return the relative error of a sum: half floats are added up in single precision."""
     dtype = torch.float32 if values.dtype in (torch.float16, torch.bfloat16) else values.dtype
     return torch.finfo(dtype).eps
 
 
-def _tiny(values: Tensor) -> float:
-    """Return the smallest number that is safe to divide by."""
-    tiny: float = torch.finfo(values.dtype).tiny
-    return tiny if values.dtype == torch.float16 else tiny**0.5
+def tiny(values: Tensor) -> float:
+    """Return the smallest number that is safe to divide by: relevance comes in sizes near 1, and must not overflow."""
+    least: float = torch.finfo(values.dtype).tiny
+    return least if values.dtype == torch.float16 else least * 2**10
 
 
 def _least(total: Tensor, *, signs: bool = False) -> Tensor:
     """Return what of each sample's outputs is more than rounding, and large enough to divide by."""
-    return (_precision(total) * _largest(total, signs=signs)).clamp(min=_tiny(total))
+    return (precision(total) * _largest(total, signs=signs)).clamp(min=tiny(total))
 
 
 def _added(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None) -> Tensor:
@@ -89,21 +93,27 @@ def _added(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None
     part = Part(layer, [(inputs.abs(), None if weight is None else weight.abs())])
     total = part.total()
     ratio, rest = _divide(rest, total, _least(total), spare=layer.is_operator)
-    return _added_by_weight(result + part.pull(ratio), layer, inputs, rest)
+    return added_by_weight(result + part.pull(ratio), layer, inputs, rest)
 
 
-def _added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None) -> Tensor:
+def added_by_weight(result: Tensor, layer: LinearMap, inputs: Tensor, rest: Tensor | None) -> Tensor:
     """Add the shares by squared weight; what has no weights either is lost, for it depends on nothing."""
     if rest is None:
         return result
-    weight = None if layer.weight is None else layer.weight.square()
+    weight = None if layer.weight is None else (layer.weight / _scale(layer.weight)).square()
     present: Tensor | None = getattr(layer.module, "present", None)
     ones = torch.ones_like(inputs) if present is None else present.to(inputs).expand_as(inputs)
     part = Part(layer, [(ones, weight)])
     total = part.total()
-    ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=layer.is_operator)
+    ratio, rest = _divide(rest, total, total.new_tensor(tiny(total)), spare=layer.is_operator)
     result = result + part.pull(ratio)
     return result if rest is None or present is None else result + spread_over_present(rest, ones)
+
+
+def _scale(weight: Tensor) -> Tensor:
+    """Return the largest size of the weights, or 1: squares of small ones are zero."""
+    largest = weight.abs().amax() if weight.numel() else weight.new_zeros(())
+    return torch.where(largest > 0, largest, 1)
 
 
 class ConservingEpsilon(Rule):
@@ -265,7 +275,7 @@ class ConservingBox(Rule):
         ratio, rest = _divide(
             relevance, total, _least(total, signs=signs), signs=signs, spare=layer.is_operator
         )
-        return _added_by_weight(part.pull(ratio), layer, inputs, rest)
+        return added_by_weight(part.pull(ratio), layer, inputs, rest)
 
 
 class ConservingNorm(Rule):
@@ -282,11 +292,11 @@ class ConservingNorm(Rule):
         """Return the relevance of the inputs, shaped as they are."""
         if not getattr(layer.module, "steady", True):
             start = torch.zeros_like(inputs)
-            return _equally(start, layer, (positive(inputs), inputs.abs()), relevance)
+            return equally(start, layer, (positive(inputs), inputs.abs()), relevance)
         total, size = layer.forward(inputs, None), layer.forward(inputs.abs(), None)
-        least = (ROUNDING * _precision(inputs) * size).clamp(min=_tiny(inputs))
+        least = (ROUNDING * precision(inputs) * size).clamp(min=tiny(inputs))
         ratio, rest = _divide(relevance, total, least, signs=True, spare=False)
-        return _equally(layer.pull(ratio, None, inputs), layer, (inputs.abs(),), rest)
+        return equally(layer.pull(ratio, None, inputs), layer, (inputs.abs(),), rest)
 
     def shared(
         self,
@@ -309,16 +319,16 @@ class ConservingNorm(Rule):
 
 def _dead(parts: Sequence[Tensor], total: Tensor) -> Tensor | None:
     """Return where a sum is no more than rounding; None if it is more everywhere."""
-    unit, size = ROUNDING * _precision(total), total.abs()
+    unit, size = ROUNDING * precision(total), total.abs()
     ranges = [torch.aminmax(values) for values in parts]
     most = sum(
         (torch.maximum(-low, high) for low, high in ranges[1:]),
         start=torch.maximum(-ranges[0].min, ranges[0].max),
     )
-    if bool(size.amin() > (unit * most).clamp(min=_tiny(total))):
+    if bool(size.amin() > (unit * most).clamp(min=tiny(total))):
         return None
     least = (
-        sum((values.abs() for values in parts[1:]), start=parts[0].abs()).mul_(unit).clamp_(min=_tiny(total))
+        sum((values.abs() for values in parts[1:]), start=parts[0].abs()).mul_(unit).clamp_(min=tiny(total))
     )
     dead = size <= least
     return dead if bool(dead.any()) else None
@@ -330,17 +340,17 @@ def _share_by_size(
     """Write shares by size where a sum is no more than rounding, and equal ones where all summands are zero."""
     sizes = [values[dead].abs() for values in inputs]
     total = sum(sizes[1:], start=sizes[0])
-    empty = total <= _tiny(total)
+    empty = total <= tiny(total)
     for share, size in zip(shares, sizes, strict=True):
         part = torch.where(empty, 1 / len(sizes), size / torch.where(empty, 1, total))
         share[dead] = relevance[dead] * part
 
 
-def _equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Tensor | None) -> Tensor:
+def equally(result: Tensor, layer: LinearMap, sizes: Sequence[Tensor], rest: Tensor | None) -> Tensor:
     """Add shares by the first of the sizes that are not all zero, and equal ones where all are."""
     for size in (*sizes, torch.ones_like(result)):
         if rest is not None:
             total = layer.forward(size, None)
-            ratio, rest = _divide(rest, total, total.new_tensor(_tiny(total)), spare=False)
+            ratio, rest = _divide(rest, total, total.new_tensor(tiny(total)), spare=False)
             result = result + layer.pull(ratio, None, size)
     return result

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .calls import NumberedCall
 from .recipes import oldest_first, remade, sources
-from .rules import Pass
+from .rules import Pass, Rule
 from .run import Run
 from .standins import Affine
 from .steps import Step
@@ -91,6 +91,8 @@ def _made_constant(run: Run, tensor: Tensor, known: dict[int, Tensor | None]) ->
     value = run.value(tensor)
     if value is None:
         return tensor.detach()
+    if value.step is not None and isinstance(value.step.hook, Rule):
+        value.step.hook = value.step.hook.at_end()
     if value.linear is not None:
         value.step.keeps_bias = False
         bias = value.linear.module._parameters.get("bias")

@@ -11,6 +11,8 @@ from zennit.core import Hook
 
 from .linear_maps import LinearMap, linear_map
 
+GUARD = 1e-15  # of the largest output: less than its rounding
+
 __all__ = ["Epsilon", "Flat", "Norm", "Pass", "Rule", "WSquare"]
 
 
@@ -57,6 +59,10 @@ class Rule(Hook):  # type: ignore[misc]
         """
         raise NotImplementedError(f"{type(self).__name__} has no form for a sum of {len(inputs)} tensors")
 
+    def at_end(self) -> Rule:
+        """Return the rule for the last affine map, where relevance is proportional to the output."""
+        return self
+
     def forward(self, module: nn.Module, input: Any, output: Any) -> None:  # noqa: A002
         """Keep the inputs of a module, as Zennit's hooks do."""
         self.stored_tensors["input"] = input
@@ -100,7 +106,7 @@ class Epsilon(_Stabilized):
     Parameters
     ----------
     stabilizer : float
-        Added to the output with its sign.
+        Added to the output with its sign. Of 0, as much as guards against division by zero: 1e-15 of the largest output.
 
     References
     ----------
@@ -109,7 +115,15 @@ class Epsilon(_Stabilized):
 
     def relevance(self, layer: LinearMap, inputs: Tensor, relevance: Tensor) -> Tensor:
         """Return the relevance of the inputs, shaped as they are."""
-        return layer.pull(relevance / self._stable(layer.run(inputs)), layer.weight, inputs)
+        return layer.pull(relevance / self._guarded(layer.run(inputs)), layer.weight, inputs)
+
+    def _guarded(self, total: Tensor) -> Tensor:
+        """Return what to divide by."""
+        if self.stabilizer > 0:
+            return self._stable(total)
+        largest = total.abs().amax(tuple(range(1, total.dim())), keepdim=True)
+        guard = (torch.where(largest == 0, 1, largest) * GUARD).clamp(min=torch.finfo(total.dtype).tiny)
+        return torch.copysign(guard, total).add_(total)
 
 
 class Norm(Epsilon):
@@ -129,7 +143,7 @@ class Norm(Epsilon):
         out: Sequence[Tensor | None] = (None, None),
     ) -> tuple[Tensor, ...]:
         """Return the relevance of the summands of a sum."""
-        ratio = relevance / self._stable(sum(inputs[1:], start=inputs[0]))
+        ratio = relevance / self._guarded(sum(inputs[1:], start=inputs[0]))
         return tuple(torch.mul(given, ratio, out=into) for given, into in zip(inputs, out, strict=True))
 
 

@@ -47,19 +47,24 @@ class Site:
     colors: Tensor
     fixed: Tensor
 
-    def value(self, keep: Tensor, images: slice = slice(None)) -> Tensor:
-        """Return the output with each response multiplied by a factor.
+    def values(self, keeps: Tensor) -> Tensor:
+        """Return the outputs with each response multiplied by a factor, those of one set after those of another.
 
         Parameters
         ----------
-        keep : Tensor, shape (C, K), or (C, 1) for whole colors
+        keeps : Tensor, shape (S, C, K), or (S, C, 1) for whole colors
             0 for what is silenced, 1 for what is there.
-        images : slice
-            Of which images.
+
+        Returns
+        -------
+        values : Tensor, shape (S * N, ...)
         """
-        factors = self.colors @ keep.to(self.colors) + self.fixed[:, None]
-        inputs = self.inputs[images]
-        return self._responses(inputs, factors) if self.mixing is None else self._mixed(inputs, factors)
+        factors = self.colors @ keeps.to(self.colors) + self.fixed[:, None]
+        if keeps.shape[2] > 1:
+            return torch.cat([self._value(self.inputs, some) for some in factors])
+        images = self.inputs.repeat(len(factors), 1, 1, 1)
+        images *= factors.to(images).repeat_interleave(len(self.inputs), 0)[..., None]
+        return self._value(images, torch.ones_like(factors[0]))
 
     def by_pair(self, gradient: Tensor) -> Tensor:
         """Return the sums over places of each response times the gradient, shape (N, C, K).
@@ -74,9 +79,13 @@ class Site:
             one = slice(image, image + 1)
             keep = self.colors.new_ones(self.colors.shape[1], len(self.bank)).requires_grad_()
             with torch.enable_grad():
-                value = self.value(keep, one)
+                value = self._value(self.inputs[one], self.colors @ keep + self.fixed[:, None])
             found.append(torch.autograd.grad(value, keep, gradient[one])[0])
         return torch.stack(found)
+
+    def _value(self, inputs: Tensor, factors: Tensor) -> Tensor:
+        """Return the output for inputs whose channels' responses are multiplied by factors, (parts * channels, K) or of one column."""
+        return self._responses(inputs, factors) if self.mixing is None else self._mixed(inputs, factors)
 
     def _mixed(self, inputs: Tensor, factors: Tensor) -> Tensor:
         weight: Tensor = self.conv._parameters["weight"].detach()

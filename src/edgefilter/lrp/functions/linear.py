@@ -138,7 +138,8 @@ def _as_linear(
         ordered = inputs.permute([left.index(axis) for axis in kept + summed]).flatten(len(kept))
         product = F.linear(ordered, matrix)
         order = kept + new
-        return product.permute([order.index(axis) for axis in result])
+        places = [order.index(axis) for axis in result]
+        return product if places == sorted(places) else product.permute(places)
 
     return call.other(spelled)  # type: ignore[no-any-return]
 
