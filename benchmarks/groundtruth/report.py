@@ -62,8 +62,8 @@ def is_captum(name: str) -> bool:
 
 
 def is_whole(family: Family) -> bool:
-    """Return whether it is no single architecture on gratings."""
-    return family.by_image or family.title == "gratings, all"
+    """Return whether it stands for more than one architecture, or for real images."""
+    return family.by_image or family.title == "gratings"
 
 
 def cell(value: Estimate | None, digits: int = 2) -> str:
@@ -109,7 +109,7 @@ def short_table(results: dict[str, Any]) -> str:
             values = [pair(family.agreement(name, level)) for name in (DEFAULT, BOTH, RELEVANCE, ENERGY)]
             ceiling = family.ceiling(level)
             last = "exact" if ceiling is None else pair(ceiling)
-            title = f"{WORDS[level]}, {family.title.removesuffix(', all')}"
+            title = f"{WORDS[level]}, {family.title}"
             rows.append([title, values[0], values[1], named, *values[2:], last])
     return markdown(heads, rows)
 
@@ -242,7 +242,7 @@ def figure(results: dict[str, Any], path: Path) -> None:
                 axis.errorbar(
                     center, place + shift, xerr=bar, fmt="o", color=color, markerfacecolor=fill, markersize=5
                 )
-        axis.set_title(f"{WORDS[level]}\n{family.title.removesuffix(', all')}", fontsize=9)
+        axis.set_title(f"{WORDS[level]}\n{family.title}", fontsize=9)
         axis.set_xlim(-0.3, 1.03)
         axis.axvline(0, color="black", linewidth=0.6)
         ceiling = family.ceiling(level)

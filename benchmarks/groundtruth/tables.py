@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .jobs import Found, joined
 from .measures import NAMED, agreement, color_metrics, filter_metrics
+from .networks import DEEP
 
 Estimate = tuple[float, float]  # mean, and half of the 95 % interval
 
@@ -77,14 +78,14 @@ class Family(NamedTuple):
 
 
 def families(results: dict[str, Any]) -> list[Family]:
-    """Return the networks on gratings, all and by architecture, and each network on real images."""
+    """Return the networks on gratings, all but shallow ones and by architecture, and each network on real images."""
     groups: dict[str, list[Found]] = {}
     for name, found in sorted(results.items(), key=lambda pair: order_of(pair[0])):
         if "reference" in found:
             groups.setdefault(name.rsplit("/", 1)[0], []).append(found)
     gratings = {name: units for name, units in groups.items() if name.startswith("gratings/")}
-    every = [unit for units in gratings.values() for unit in units]
-    found = [Family("gratings, all", every, by_image=False)] if every else []
+    every = [unit for name, units in gratings.items() if name.split("/")[1] in DEEP for unit in units]
+    found = [Family("gratings", every, by_image=False)] if every else []
     found += [Family(name.replace("/", ", "), units, by_image=False) for name, units in gratings.items()]
     for name, pieces in groups.items():
         if name not in gratings:
