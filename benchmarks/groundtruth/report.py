@@ -250,7 +250,9 @@ def figure(results: dict[str, Any], path: Path) -> None:
             axis.axvline(ceiling["pearson"][0], color="black", linestyle="--", linewidth=1)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=8)
-    axes[0][0].set_yticks(range(len(SHOWN)), SHOWN)
+    axes[0][0].set_yticks(
+        range(len(SHOWN)), [f"{name}, default" if name == DEFAULT else name for name in SHOWN]
+    )
     axes[0][0].invert_yaxis()
     sheet.supxlabel(
         "correlation with the Shapley values: Pearson (filled), rank (open); bars: 95 % intervals; dashed: one half of the reference against the other",
