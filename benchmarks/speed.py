@@ -19,6 +19,8 @@ Contenders::
     gradient            forward and backward to the input; with the edge-filter stem; with the channels last
     ours                explain() of the ordinary network, all scores, with an object that has been called before
     ours, first call    with a new attribution object each time
+    ours, default       explain() as it is by default: with the game of the colors and gradients at two points
+    ours, ...           the same with one gradient or none, and with the game of the orders as well
     ours, Zennit's ...  explain() with Zennit's EpsilonPlus, whose hooks run at the function calls
     Zennit              alone, on the ordinary network with the canonizer for its family, in one open context
     Captum LRP          z+ on convolutions, epsilon on linear layers
@@ -46,6 +48,7 @@ import shlex
 import statistics
 import sys
 import time
+import unittest.mock
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -67,6 +70,8 @@ from zennit.core import Composite
 from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
 import edgefilter as ef
+from edgefilter.attribution.partial import PartialRuns
+from edgefilter.attribution.partial import Path as WayThere
 
 NETWORKS = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0")
 COMPOSITES = ("epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
@@ -213,6 +218,30 @@ def ours(composite: str | Composite, *, bank: ef.FilterBank | None = None) -> Ca
     return prepare
 
 
+def measured(calibrate: Any, nodes: int | None = None) -> Callable[[Case], Run]:
+    """Return explanations that are calibrated; with another number of gradients, 0 for relevance and colors alone."""
+
+    def prepare(case: Case) -> Run:
+        attribution = ef.EdgeFilterAttribution(case.model, calibrate=calibrate)
+        if nodes is None:
+            return lambda: attribution.explain(case.images, case.target)
+        whole = PartialRuns.path_gradient
+
+        def path(runs: PartialRuns) -> WayThere:
+            if nodes:
+                return whole(runs, nodes)
+            zeros = torch.zeros(runs.count, runs.colors, runs.filters, dtype=torch.float64)
+            return WayThere(zeros, torch.ones(runs.count, 1, 1, dtype=torch.bool))
+
+        def run() -> ef.Explanation:
+            with unittest.mock.patch.object(PartialRuns, "path_gradient", path):
+                return attribution.explain(case.images, case.target)
+
+        return run
+
+    return prepare
+
+
 def ours_anew(case: Case) -> Run:
     return lambda: ef.EdgeFilterAttribution(case.model, "epsilon_plus", calibrate=False).explain(
         case.images, case.target
@@ -290,12 +319,19 @@ def occlusion_scale(case: Case) -> float:
     return (windows + 1) / 5
 
 
+MEASURED = {
+    "ours, default": Contender(measured(True)),
+    "ours, default with one gradient": Contender(measured(True, 1)),
+    "ours, default without gradients": Contender(measured(True, 0)),
+    "ours, both games": Contender(measured(("color", "order"))),
+}
 CONTENDERS = {
     "gradient": Contender(plain_gradient),
     "gradient, edge-filter stem": Contender(stem_gradient),
     "gradient, channels last": Contender(channels_last_gradient),
     **{f"ours, {name}": Contender(ours(name)) for name in COMPOSITES},
     "ours, epsilon_plus, first call": Contender(ours_anew),
+    **MEASURED,
     "ours, Zennit's EpsilonPlus": Contender(ours(EpsilonPlus())),
     "Zennit EpsilonPlus": Contender(zennit_plus),
     "Zennit EpsilonGammaBox": Contender(zennit_box),
@@ -370,14 +406,14 @@ def ratios(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """Yield one table: time of an explanation, of a first one and of Zennit's hooks, and peaks of memory."""
     batch, size, threads = arguments.batch[0], arguments.size[0], arguments.threads[0]
     torch.set_num_threads(threads)
-    chosen = {name: CONTENDERS[name] for name in ("gradient", OURS, FIRST, *HOOKS)}
+    chosen = {name: CONTENDERS[name] for name in ("gradient", OURS, FIRST, *HOOKS, *MEASURED)}
     races = [race(case_of(name, batch, size), chosen, arguments) for name in arguments.models]
-    names = ("gradient", OURS, *HOOKS[1:])
+    names = ("gradient", OURS, next(iter(MEASURED)), *HOOKS[1:])
     jobs = [(model, name) for model in arguments.models for name in names]
     peaks = {job: alone(peak_of, *job, batch, size, threads) for job in tqdm(jobs, "peaks", disable=None)}
     rows = [
         ["gradient", *(f"1 = {one.absolute()}" for one in races)],
-        *([name, *(one.cell(name) for one in races)] for name in (OURS, *HOOKS)),
+        *([name, *(one.cell(name) for one in races)] for name in (OURS, *MEASURED, *HOOKS)),
         ["first call with a new object / repeated call", *(one.cell(FIRST, OURS) for one in races)],
         [
             "peak memory: gradient",
