@@ -323,9 +323,9 @@ def _warn_of_size(relevance: Sequence[Tensor], start: Tensor, carried: Tensor) -
 
 def _sizes(values: Tensor) -> Tensor:
     """Return the sum of the sizes of each image's values, float64."""
-    rows = values.reshape(len(values), -1)
-    total = torch.linalg.vector_norm(rows, 1, 1).double()
-    return total if bool(total.isfinite().all()) else rows.double().abs().sum(1)
+    places = tuple(range(1, values.dim()))
+    total = torch.linalg.vector_norm(values, 1, places).double()
+    return total if bool(total.isfinite().all()) else values.double().abs().sum(places)
 
 
 def _warn(text: str) -> None:
