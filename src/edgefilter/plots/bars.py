@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -126,10 +126,10 @@ def _largest(explanation: Explained) -> tuple[list[int], Bars]:
     return order.tolist(), Bars(labels, shown, _unknown(shown), contrary)
 
 
-def _contrary(explanation: Explained, names: Sequence[str], effects: object) -> Array:
+def _contrary(explanation: Explained, names: Sequence[str], effects: Any) -> Array:
     """Return the effects that contradict their scores, and NaN for all others."""
     doubts = explanation.doubts()[0]
-    measured = np.full(len(names), np.nan) if effects is None else as_array(effects[0])  # type: ignore[index]
+    measured = np.full(len(names), np.nan) if effects is None else as_array(effects[0])
     return np.where([name in doubts for name in names], measured, np.nan)
 
 
@@ -148,7 +148,7 @@ def _draw_bars(axes: Axes, bars: Bars, paint: Sequence[str], *, height: float, p
     drawn = axes.barh(rows, bars.values, height=height, color=list(paint))
     for row in np.flatnonzero(errors):
         axes.errorbar(bars.values[row], row, xerr=errors[row], color=INK, elinewidth=0.9, capsize=2.5)
-    for row in np.flatnonzero(~np.isnan(bars.contrary)):
+    for row in np.flatnonzero(~np.isnan(bars.contrary)).tolist():
         drawn[row].set(facecolor="white", edgecolor=paint[row], hatch="/////", linewidth=0.9)
     axes.set_yticks(rows, bars.labels)
     axes.set_ylim(len(bars.values) - 0.4, -0.6)
@@ -157,10 +157,13 @@ def _draw_bars(axes: Axes, bars: Bars, paint: Sequence[str], *, height: float, p
     axes.locator_params(axis="x", nbins=4)
     axes.axvline(0, color=INK, linewidth=0.8)
     doubted = bool((~np.isnan(bars.contrary)).any())
-    label, place = (
-        (f"{UNITS}\n{DOUBTED}", "right") if doubted else (UNITS, "center")
-    )  # the longer one goes left
-    axes.set_xlabel(label, fontsize=SMALL, color=INK, loc=place, multialignment="left")
+    axes.set_xlabel(
+        f"{UNITS}\n{DOUBTED}" if doubted else UNITS,
+        fontsize=SMALL,
+        color=INK,
+        loc="right" if doubted else "center",  # the longer one has room on the left alone
+        multialignment="left",
+    )
     _write_numbers(axes, bars, errors)
     for edge in ("top", "right", "left"):
         axes.spines[edge].set_visible(False)
@@ -186,8 +189,10 @@ def _write_numbers(axes: Axes, bars: Bars, errors: Array) -> None:
     for row, (value, number, mark) in enumerate(zip(bars.values, numbers, marks, strict=True)):
         if not np.isnan(mark):
             shape = "D" if mark == bars.contrary[row] else "<" if mark > bars.contrary[row] else ">"
-            style = {"markersize": 4 if shape == "D" else 6, "markeredgecolor": "white", "clip_on": False}
-            axes.plot(mark, row, shape, color=INK, zorder=3, **style)
+            size = 4 if shape == "D" else 6
+            axes.plot(
+                mark, row, shape, color=INK, markersize=size, markeredgecolor="white", zorder=3, clip_on=False
+            )
         axes.annotate(
             number,
             (max(float(value) + errors[row], 0.0, -np.inf if np.isnan(mark) else mark), row),
