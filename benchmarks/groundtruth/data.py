@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ORIENTATIONS, SHAPES = 4, 4
+ORIENTATIONS = 4
 SIZE, STAMPED_SIZE = 24, 28
 NOISE = 0.05
 
@@ -37,7 +37,7 @@ class Samples:
     color : int or None
         The only color channel that holds the label.
     parts : Tensor, shape (N, 3), optional
-        What each color shows: an orientation in steps of 45 degrees, or a shape; -1 for nothing.
+        The orientation that each color shows, in steps of 45 degrees.
     stamp, decoy : Tensor of bool, shape (N, H, W), optional
         The glyph that decides and the one that does not, each with a margin of one pixel.
     clean : Tensor, optional
@@ -77,23 +77,6 @@ def gratings(count: int, seed: int, color: int) -> Samples:
     inside = (y >= corner[0]) & (y < corner[0] + patch) & (x >= corner[1]) & (x < corner[1] + patch)
     noise = NOISE * torch.randn(count, 3, SIZE, SIZE, generator=generator)
     return Samples(strength * wave * inside + noise, kinds[:, color], color, kinds)
-
-
-def shapes(count: int, seed: int, color: int) -> Samples:
-    """Draw an outlined shape in one channel and a distractor in another; the label is the first one's kind."""
-    generator = torch.Generator().manual_seed(seed)
-    outlines = torch.stack([glyph(name, 2) for name in GLYPHS])
-    kinds = torch.randint(SHAPES, (count, 3), generator=generator)
-    absent = (color + torch.randint(1, 3, (count,), generator=generator)) % 3
-    kinds[torch.arange(count), absent] = -1
-    strength = uniform(generator, (0.3, 1.0), count, 3)
-    images = NOISE * torch.randn(count, 3, SIZE, SIZE, generator=generator)
-    side = outlines.shape[-1]
-    corners = torch.randint(1, SIZE - side, (count, 3, 2), generator=generator)
-    for i, c in (kinds >= 0).nonzero().tolist():
-        top, left = corners[i, c].tolist()
-        images[i, c, top : top + side, left : left + side] += strength[i, c] * outlines[kinds[i, c]]
-    return Samples(images, kinds[:, color], color, kinds)
 
 
 def glyph(name: str, scale: int = 1) -> Tensor:

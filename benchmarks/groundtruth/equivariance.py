@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import edgefilter as ef
 
 from .methods import Explain
+from .reference import filters_of
 
 Turn = Callable[[Tensor], Tensor]
 
@@ -69,16 +70,21 @@ def gap(got: Tensor, expected: Tensor) -> float:
 
 def gaps(explain: Explain, network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, float]:
     """Return how far the scores are from turning with the colors, and from being permuted as the kernels are."""
-    before = explain(network, images, targets)
-    other = colors_turned(network, images.shape[1])
-    after = explain(other, images.roll(1, 1), targets).level("color")
-    found = {"color_gap": gap(after, before.level("color").roll(1, 1))}
-    if before.level("edge") is not None:
-        bank = next(module.bank for module in network.modules() if isinstance(module, ef.EdgeFilterBank2d))
+    bank = filters_of(network).bank
+
+    def said(other: nn.Module, some: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        scores = explain(other, some, targets)
+        return scores.level(bank, "color"), scores.level(bank, "edge")
+
+    color, edge = said(network, images)
+    found = {}
+    if color is not None:
+        turned = said(colors_turned(network, images.shape[1]), images.roll(1, 1))[0]
+        found["color_gap"] = gap(turned, color.roll(1, 1))
+    if edge is not None:
         found["filter_gap"] = 0.0
         for turn, back in TURNS.values():
             order = exchanged(bank, back)
-            said = explain(places_turned(network, turn, order), turn(images).contiguous(), targets)
-            expected = before.level("edge")[:, order]
-            found["filter_gap"] = max(found["filter_gap"], gap(said.level("edge"), expected))
+            after = said(places_turned(network, turn, order), turn(images).contiguous())[1]
+            found["filter_gap"] = max(found["filter_gap"], gap(after, edge[:, order]))
     return found

@@ -1,13 +1,12 @@
-"""One job: train the networks of an architecture and a seed, explain them with every method, and measure."""
+"""The jobs: each trains or loads a network, asks every method and the reference, and leaves a file with what they said."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,36 +16,27 @@ from torch import Tensor, nn
 
 import edgefilter as ef
 
-from .data import Samples
 from .equivariance import gaps
-from .measures import (
-    LEVELS,
-    Case,
-    color_metrics,
-    deletion_area,
-    effects,
-    filter_metrics,
-    mean,
-    orientations,
-    place_metrics,
-    random_area,
-    randomisation_metrics,
-    spearman,
-)
-from .methods import Scores, filters_of, in_pieces, methods
-from .networks import VoidError, constant, redrawn, seed_of, trained
+from .measures import filter_gate, orientations, place_metrics, randomisation_metrics
+from .methods import Scores, methods
+from .networks import POOLED, VoidError, constant, redrawn, seed_of, trained
+from .real import SETS
+from .reference import filters_of, reference
+from .variants import variants
 
-REFERENCE = "silencing each map (reference)"
-PIECE = 60
+PIECE = 50
+LEVELS = ("color", "edge", "color_edge")
 
-Record = dict[str, Any]
+Found = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How much is measured."""
 
-    images: int = 120
+    images: int = 100
+    pair_images: int = 40  # of them, those whose pairs are held against the reference
+    orders: int = 64  # of the players, where not all sets are played
     training: int = 3000
     epochs: int = 10
     redrawn_images: int = 40
@@ -55,133 +45,179 @@ class Settings:
     @classmethod
     def quick(cls) -> Settings:
         """Return settings that show that everything runs."""
-        return cls(images=12, redrawn_images=4, exact_images=2)
+        return cls(images=12, pair_images=4, orders=8, redrawn_images=4, exact_images=2)
 
 
-def networks_job(architecture: str, seed: int, settings: Settings) -> dict[str, Any]:
-    """Return the records of one architecture and seed, and the networks that failed their gate."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    warnings.filterwarnings("ignore", message="Setting forward, backward hooks")
-    records: list[Record] = []
-    void, gates = [], {}
-    for test, measure in MEASURES.items():
-        try:
-            found = trained(
-                test, architecture, seed, settings.images, epochs=settings.epochs, training=settings.training
-            )
-        except VoidError as failure:
-            print(failure, flush=True)
-            void += failure.void
-            continue
-        void += found.void
-        gates[test] = found.gate._asdict()
-        for method, values in measure(found.network, found.samples, seed, settings):
-            records.append({"test": test, "method": method, "values": values})
-    shared = {"architecture": architecture, "seed": seed}
-    return {"records": [{**shared, **record} for record in records], "void": void, "gates": gates}
-
-
-def cell_metrics(losses: dict[str, Tensor], scores: Scores) -> dict[str, float]:
-    """Return the rank correlation with the effects of silencing the pairs of color and filter."""
-    cells = scores.level("color_edge")
-    return {} if cells is None else {"rho": mean(spearman(cells, losses["color_edge"]))}
-
-
-def deletion_metrics(case: Case, random: dict[str, Tensor], scores: Scores) -> dict[str, float]:
-    """Return how much less area is below the deletion curve than in random order, in units of the margin."""
-    found = {}
-    for level in LEVELS:
-        values = scores.level(level)
-        if values is not None:
-            saved = random[level] - deletion_area(case, level, values)
-            found[f"deletion_{level}"] = mean(saved) / mean(case.base)
+def asked(network: nn.Module, images: Tensor, targets: Tensor, levels: dict[str, int], orders: int) -> Found:
+    """Return what the reference, the methods and the variants say about some levels of the first so many images."""
+    bank, found = filters_of(network).bank, {"reference": {}, "methods": {}, "variants": {}}
+    for level, count in levels.items():
+        references = [
+            reference(network, some, goals, level, orders)._asdict()
+            for some, goals in pieces(images[:count], targets[:count])
+        ]
+        found["reference"][level] = joined(references)
+    for kind, each in (
+        ("methods", said(network, images, targets)),
+        ("variants", varied(network, images, targets)),
+    ):
+        for name, scores in each.items():
+            by_level = {level: scores.level(bank, level) for level in levels}
+            found[kind][name] = {
+                level: values[: levels[level]].float()
+                for level, values in by_level.items()
+                if values is not None
+            }
     return found
 
 
-def answers(network: nn.Module, samples: Samples) -> tuple[Case, dict[str, Tensor], dict[str, Scores]]:
-    """Return the split network, the effects of silencing, and what each method says about colors or filters."""
-    case = Case.of(network, samples.images, samples.labels)
-    losses = effects(case)
-    reference = losses["color_edge"].unflatten(1, case.responses.shape[1:3])[..., None, None]
-    said = {REFERENCE: Scores(reference)}
-    for name, method in methods().items():
-        said[name] = in_pieces(method.explain, network, samples.images, samples.labels, PIECE)
-    return case, losses, {name: scores for name, scores in said.items() if scores.level("color") is not None}
+def said(network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Scores]:
+    """Return what every method says; those that refuse the network are left out."""
+    found = {
+        name: _asked(name, method.explain, network, images, targets) for name, method in methods().items()
+    }
+    return {name: scores for name, scores in found.items() if scores is not None}
 
 
-def measure_gratings(network: nn.Module, samples: Samples, seed: int, settings: Settings) -> Any:
-    """Yield for each method what it finds of color and orientation, its ranks, deletion and equivariance."""
-    case, losses, said = answers(network, samples)
-    random = {level: random_area(case, level, seed) for level in LEVELS}
+def _asked(
+    name: str, explain: Callable[..., Scores], network: nn.Module, images: Tensor, targets: Tensor
+) -> Scores | None:
+    try:
+        return in_pieces(explain, network, images, targets)
+    except (RuntimeError, AssertionError, ValueError) as failure:
+        print(f"{name}: {str(failure).splitlines()[0]}", flush=True)
+        return None
+
+
+def varied(network: nn.Module, images: Tensor, targets: Tensor) -> dict[str, Scores]:
+    """Return what every variant of the default says; none for one color, which has no game of colors."""
+    if images.shape[1] == 1:
+        return {}
+    each = [variants(network, *piece) for piece in pieces(images, targets)]
+    return {name: Scores(torch.cat([one[name] for one in each])) for name in each[0]}
+
+
+def pieces(images: Tensor, targets: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return some images at a time."""
+    return list(zip(images.split(PIECE), targets.split(PIECE), strict=True))
+
+
+def in_pieces(explain: Callable[..., Scores], network: nn.Module, images: Tensor, targets: Tensor) -> Scores:
+    """Explain some images at a time and join the scores."""
+    columns = zip(*(explain(network, *piece) for piece in pieces(images, targets)), strict=True)
+    return Scores(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+
+def joined(references: list[Found]) -> Found:
+    """Join the references of some pieces."""
+    return {
+        "shapley": torch.cat([one["shapley"] for one in references]),
+        "halves": [torch.cat(half) for half in zip(*(one["halves"] for one in references), strict=True)],
+        "effects": torch.cat([one["effects"] for one in references]),
+    }
+
+
+def gratings_job(architecture: str, seed: int, settings: Settings) -> Found:
+    """Ask about colors, filters and pairs on gratings; say whether the reference names the filter."""
+    found = trained(
+        "gratings", architecture, seed, settings.images, epochs=settings.epochs, training=settings.training
+    )
+    network, samples = found.network, found.samples
+    levels = {"color": settings.images, "edge": settings.images, "color_edge": settings.pair_images}
+    result = asked(network, samples.images, samples.labels, levels, settings.orders)
     directions = orientations(filters_of(network).bank)
     exact = copy.deepcopy(network).double()
     some = (samples.images[: settings.exact_images].double(), samples.labels[: settings.exact_images])
-    for name, scores in said.items():
-        values = color_metrics(scores.level("color"), samples.color) | cell_metrics(losses, scores)
-        if scores.level("edge") is not None:
-            values |= filter_metrics(scores.level("edge"), samples, directions)
-        values |= deletion_metrics(case, random, scores)
-        if name in methods() and not methods()[name].slow:
-            values |= gaps(methods()[name].explain, exact, *some)
-        yield name, values
+    result["gaps"] = {
+        name: gaps(method.explain, exact, *some)
+        for name, method in methods().items()
+        if architecture in POOLED and not method.slow and not method.only_places
+    }
+    named = filter_gate(result["reference"]["edge"]["shapley"], samples.labels, directions)
+    known = {
+        "color": samples.color,
+        "parts": samples.parts,
+        "labels": samples.labels,
+        "directions": directions,
+    }
+    return {**result, **known, "named": named, "gate": found.gate._asdict(), "void": found.void}
 
 
-def measure_shapes(network: nn.Module, samples: Samples, seed: int, settings: Settings) -> Any:  # noqa: ARG001
-    """Yield for each method whether it finds the color of the shape that decides."""
-    _, losses, said = answers(network, samples)
-    for name, scores in said.items():
-        yield name, color_metrics(scores.level("color"), samples.color) | cell_metrics(losses, scores)
-
-
-def measure_stamps(network: nn.Module, samples: Samples, seed: int, settings: Settings) -> Any:
-    """Yield for each method whether it finds the place that decides, and what is left without the training."""
-    some = (samples.images[: settings.redrawn_images], samples.labels[: settings.redrawn_images])
+def stamps_job(architecture: str, seed: int, settings: Settings) -> Found:
+    """Ask about places on stamps, and what is left of the maps without the training."""
+    found = trained(
+        "stamps", architecture, seed, settings.images, epochs=settings.epochs, training=settings.training
+    )
+    network, samples = found.network, found.samples
     other, flat = redrawn(network, seed_of(seed, "stamps", "test")), constant(network)
+    count, values = settings.redrawn_images, {}
+    some = (samples.images[:count], samples.labels[:count])
     for name, method in methods().items():
-        maps = in_pieces(method.explain, network, samples.images, samples.labels, PIECE).places()
-        values = {
-            f"{key}_{kind}": v for kind, m in maps.items() for key, v in place_metrics(m, samples).items()
-        }
-        if maps and not method.slow:
-            known = first(maps)[: settings.redrawn_images]
-            after, rest = (first(method.explain(changed, *some).places()) for changed in (other, flat))
-            values |= randomisation_metrics(known, after, some[0])
-            values["constant"] = float(rest.abs().max() / known.abs().max())
-        if maps:
-            yield name, values
+        if name.startswith(NO_PLACES):
+            continue
+        maps = in_pieces(method.explain, network, samples.images, samples.labels).places
+        values[name] = place_metrics(maps, samples)
+        if not method.slow:
+            after, rest = (method.explain(changed, *some).places for changed in (other, flat))
+            values[name] |= randomisation_metrics(maps[:count], after, some[0])
+            values[name]["constant"] = float(rest.abs().max() / maps.abs().max())
+    return {"places": values, "gate": found.gate._asdict(), "void": found.void}
 
 
-def first(maps: dict[str, Tensor]) -> Tensor:
-    """Return the map of pixels, for methods that have one."""
-    return next(iter(maps.values()))
+NO_PLACES = ("Captum KernelShap", "channel occlusion", "leave-one-out", "first and last")
+NETWORK_JOBS = {"gratings": gratings_job, "stamps": stamps_job}
 
 
-MEASURES = {"gratings": measure_gratings, "shapes": measure_shapes, "stamps": measure_stamps}
+def network_job(test: str, architecture: str, seed: int, settings: Settings) -> Found:
+    """Run the job of one network; what failed its gate says why."""
+    _prepare(seed)
+    try:
+        return NETWORK_JOBS[test](architecture, seed, settings)
+    except VoidError as failure:
+        return {"void": failure.void}
+
+
+def real_job(name: str, data: Path, count: int, number: int, settings: Settings) -> Found:
+    """Ask about a piece of the images of a real network; the targets are its predictions."""
+    _prepare(number)
+    chosen = SETS[name]
+    network, images = chosen.load(data, count)
+    network.requires_grad_(False)
+    images = images[number :: -(-len(images) // chosen.piece)]  # each piece has some of all kinds
+    with torch.no_grad():
+        targets = torch.cat([network(some).argmax(1) for some in images.split(PIECE)])
+    levels = dict.fromkeys(chosen.levels, len(images))
+    if chosen.pairs_every:
+        levels["color_edge"] = -(-len(images) // chosen.pairs_every)
+    return asked(network, images, targets, levels, settings.orders)
+
+
+def _prepare(seed: int) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    warnings.filterwarnings("ignore", message="Setting forward, backward hooks|shares of opposite sign")
+    warnings.filterwarnings("ignore", message="color scores should come from rules of one sign")
+
+
+LATER = ("run.py", "report.py", "tables.py", "cost.py")  # no part of what the jobs leave
 
 
 @cache
 def sources() -> str:
     """Return a fingerprint of what measures and of what is measured."""
-    here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in ("run.py", "report.py")]
+    here = [path for path in Path(__file__).parent.glob("*.py") if path.name not in LATER]
     files = sorted([*here, *Path(ef.__file__).parent.rglob("*.py")])
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
-def resumed(path: Path, settings: dict[str, Any], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def resumed(path: Path, settings: Found, work: Callable[[], Found]) -> Found:
     """Return what a file holds if the same sources wrote it with the same settings; else do the work and write it."""
     known = {**settings, "sources": sources()}
     if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before: Found = torch.load(path, weights_only=True)
         if before["known"] == known:
             return before
     found = {"known": known, **work()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found), encoding="utf-8")
+    torch.save(found, path)
     return found
-
-
-def run_networks(folder: Path, architecture: str, seed: int, settings: Settings) -> dict[str, Any]:
-    """Run one job, or read what it wrote before."""
-    path = folder / f"{architecture}-{seed}.json"
-    return resumed(path, asdict(settings), lambda: networks_job(architecture, seed, settings))

@@ -1,21 +1,20 @@
 """The methods that are compared: each a function of a network, images and targets that returns ``Scores``.
 
-Ours come calibrated ("default") and as relevance alone, under every name that ``composite_names()`` lists. Captum's are asked twice: for the target's output
-("logit") and, through a wrapper, for that output minus the mean of the others ("margin"), which is what
-``against="rest"`` explains and what silencing is measured by. Occlusion, the slowest, only for the margin.
+All explain the target's output. Ours come as the default, with a second game, and under every name of
+``composite_names()`` without calibration; Captum's at the output of the filter bank, and some at the pixels.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from captum.attr import (
     InputXGradient,
     IntegratedGradients,
+    KernelShap,
     LayerAttribution,
     LayerConductance,
     LayerDeepLift,
@@ -28,61 +27,34 @@ from torch import Tensor, nn
 
 import edgefilter as ef
 
-from .measures import margin
+from .measures import steepness
+from .reference import filters_of, kept_outputs, parts
 
 STEPS = 20  # gradients of a path method
-OUTPUTS = ("logit", "margin")
-CONTRASTED = (
-    "zplus",
-    "alpha2_beta1",
-    "alpha15_beta05",
-)  # composites whose head separates positive from negative parts
+SAMPLES = 16  # runs of KernelShap: about what the default takes
+
+DEFAULT, BOTH = "edgefilter", "edgefilter, two games"
 
 
 class Scores(NamedTuple):
     """What a method says; parts that it has no opinion on are None.
 
-    ``response`` is (N, C, K, H', W'), ``pixel`` is (N, C, H, W), ``only_color`` is (N, C) and ``only_place`` (N, H, W),
-    for methods that give nothing else.
+    ``pairs`` is (N, C, K), ``color`` (N, C), ``edge`` (N, K), ``places`` (N, H, W).
     """
 
-    response: Tensor | None = None
-    pixel: Tensor | None = None
-    only_color: Tensor | None = None
-    only_place: Tensor | None = None
+    pairs: Tensor | None = None
+    color: Tensor | None = None
+    edge: Tensor | None = None
+    places: Tensor | None = None
 
-    def level(self, level: str) -> Tensor | None:
-        """Return the scores of colors, filters ("edge") or their pairs, as (N, parts)."""
-        if self.response is not None:
-            cells = self.response.double().sum((3, 4))
-            return {"color": cells.sum(2), "edge": cells.sum(1), "color_edge": cells.flatten(1)}[level]
-        if level != "color":
+    def level(self, bank: ef.FilterBank, level: str) -> Tensor | None:
+        """Return the scores of a level, as (N, parts), or None."""
+        if level in ("color", "edge") and getattr(self, level) is not None:
+            return getattr(self, level).double()
+        if self.pairs is None:
             return None
-        return self.only_color if self.pixel is None else self.pixel.double().sum((2, 3))
-
-    def places(self) -> dict[str, Tensor]:
-        """Return maps (N, H, W): of pixels, and of responses where they are as large as the images."""
-        found = {}
-        if self.only_place is not None:
-            found["pixels"] = self.only_place
-        if self.pixel is not None:
-            found["pixels"] = self.pixel.sum(1)
-        if self.response is not None:
-            found["responses"] = self.response.sum((1, 2))
-        return found
-
-
-class Margin(nn.Module):
-    """A network whose outputs are margins: each output minus the mean of the others."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the margins, (N, classes)."""
-        outputs = self.model(images)
-        return outputs - (outputs.sum(1, keepdim=True) - outputs) / (outputs.shape[1] - 1)
+        members = parts(bank, self.pairs.shape[1], level).double()
+        return torch.einsum("nck,pck->np", self.pairs.double(), members)
 
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Scores]
@@ -92,143 +64,158 @@ class Method(NamedTuple):
     """A function and what is known about it."""
 
     explain: Explain
-    slow: bool = False  # hundreds of passes: left out of large networks
+    slow: bool = False  # hundreds of passes
+    only_places: bool = False  # says nothing about colors or filters
 
 
-def filters_of(model: nn.Module) -> nn.Module:
-    """Return the filter bank of a network."""
-    return next(module for module in model.modules() if isinstance(module, ef.EdgeFilterBank2d))
-
-
-def asked(model: nn.Module, output: str) -> nn.Module:
-    """Return what Captum is given, so that its target is the output that is explained."""
-    return Margin(model).eval() if output == "margin" else model
-
-
-@lru_cache(maxsize=64)
-def attribution(model: nn.Module, composite: str | None) -> ef.EdgeFilterAttribution:
-    """Return what explains a network: calibrated by default, or relevance by a composite alone."""
-    return ef.EdgeFilterAttribution(model, composite, calibrate=composite is None)
-
-
-def edgefilter(
-    model: nn.Module, images: Tensor, targets: Tensor, *, composite: str | None, output: str
-) -> Scores:
+def edgefilter(model: nn.Module, images: Tensor, targets: Tensor, **options: Any) -> Scores:
     """Explain with this package."""
-    against = "rest" if output == "margin" else None
-    found = attribution(model, composite).explain(images, targets, against=against)
-    return Scores(found.response.detach(), found.pixel.detach())
+    found = ef.EdgeFilterAttribution(model, **options).explain(images, targets)
+    return Scores(found.color_edge.detach(), places=found.pixel.detach().sum(1))
 
 
-def captum_layer(
-    model: nn.Module, images: Tensor, targets: Tensor, *, kind: type, output: str, **options: int
-) -> Scores:
+def two_games(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
+    """Explain with exact colors and exact groups of filters: by order, or by orientation if all are of one order."""
+    kind = "order" if len(filters_of(model).bank.groups("order")) > 1 else "orientation"
+    return edgefilter(model, images, targets, calibrate=("color", kind))
+
+
+def captum_layer(model: nn.Module, images: Tensor, targets: Tensor, *, kind: type, **options: int) -> Scores:
     """Attribute to the bank's responses; pixels by the package's rule for the bank."""
     layer = filters_of(model)
-    found = kind(asked(model, output), layer).attribute(images, target=targets, **options)
-    explanation = ef.Explanation.from_responses(found.detach(), layer, images)
-    return Scores(explanation.response, explanation.pixel)
+    found = kind(model, layer).attribute(images, target=targets, **options).detach()
+    explanation = ef.Explanation.from_responses(found, layer, images)
+    return Scores(explanation.color_edge, places=explanation.pixel.sum(1))
 
 
-def captum_pixels(
-    model: nn.Module, images: Tensor, targets: Tensor, *, kind: type, output: str, **options: int
-) -> Scores:
+def captum_pixels(model: nn.Module, images: Tensor, targets: Tensor, *, kind: type, **options: int) -> Scores:
     """Attribute to the pixels."""
-    found = kind(asked(model, output)).attribute(images.clone().requires_grad_(), target=targets, **options)
-    return Scores(pixel=found.detach())
+    found = kind(model).attribute(images.clone().requires_grad_(), target=targets, **options).detach()
+    return Scores(color=found.sum((2, 3)), places=found.sum(1))
 
 
-def occlusion(model: nn.Module, images: Tensor, targets: Tensor, *, output: str, together: bool) -> Scores:
-    """Occlude windows of one color, or of all colors together (places only then)."""
+def occlusion(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
+    """Occlude windows of all colors together."""
     channels, height = images.shape[1:3]
     side = max(5, height // 5)
-    depth = channels if together else 1
     step = side // 2 + 1
-    options = {"sliding_window_shapes": (depth, side, side), "strides": (depth, step, step)}
+    options = {"sliding_window_shapes": (channels, side, side), "strides": (channels, step, step)}
     with torch.no_grad():
-        found = Occlusion(asked(model, output)).attribute(images, target=targets, **options)
-    return Scores(only_place=found.sum(1)) if together else Scores(pixel=found)
+        return Scores(places=Occlusion(model).attribute(images, target=targets, **options).sum(1))
 
 
-def grad_cam(model: nn.Module, images: Tensor, targets: Tensor, *, output: str) -> Scores:
+def grad_cam(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
     """Run Grad-CAM at the last 3 x 3 convolution."""
     layer = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)][-1]
-    found = LayerGradCam(asked(model, output), layer).attribute(images, target=targets)
-    enlarged = LayerAttribution.interpolate(found.detach(), tuple(images.shape[2:]), "bilinear")
-    return Scores(only_place=enlarged[:, 0])
+    found = LayerGradCam(model, layer).attribute(images, target=targets)
+    return Scores(
+        places=LayerAttribution.interpolate(found.detach(), tuple(images.shape[2:]), "bilinear")[:, 0]
+    )
 
 
 def channel_occlusion(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
-    """Set one color channel after the other to its mean; the score is the loss of margin."""
-    losses = []
+    """Set one color channel after the other to its mean; the score is what the output loses."""
+    means = images.mean((2, 3), keepdim=True)
+    keep = 1 - torch.eye(images.shape[1]).to(images)[:, None, :, None, None]
     with torch.no_grad():
-        before = margin(model(images), targets)
-        for color in range(images.shape[1]):
-            without = images.clone()
-            without[:, color] = images[:, color].mean((1, 2), keepdim=True)
-            losses.append(before - margin(model(without), targets))
-    return Scores(only_color=torch.stack(losses, 1).double())
+        outputs = [
+            model(means.lerp(images, one)).gather(1, targets[:, None])
+            for one in (torch.ones_like(keep[0]), *keep)
+        ]
+    return Scores(color=outputs[0] - torch.cat(outputs[1:], 1))
+
+
+def by_games(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    play: Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor],
+) -> Scores:
+    """Score colors, filters and pairs each on its own, by a function of the members of each part."""
+    found = {}
+    for level in ("color", "edge", "color_edge"):
+        members = parts(filters_of(model).bank, images.shape[1], level)
+        found[level] = play(model, images, targets, members)
+    return Scores(found["color_edge"].unflatten(1, (images.shape[1], -1)), found["color"], found["edge"])
+
+
+def without(model: nn.Module, images: Tensor, targets: Tensor, members: Tensor) -> Tensor:
+    """Leave one out."""
+    found = kept_outputs(model, images, targets, [torch.ones_like(members[0]), *(1 - members)])
+    return found[:, :1] - found[:, 1:]
+
+
+def first_and_last(model: nn.Module, images: Tensor, targets: Tensor, members: Tensor) -> Tensor:
+    """Average what each part adds as the first and as the last."""
+    found = kept_outputs(model, images, targets, [torch.zeros_like(members[0]), *members])
+    return (found[:, 1:] - found[:, :1] + without(model, images, targets, members)) / 2
+
+
+def kernel_shap(model: nn.Module, images: Tensor, targets: Tensor, members: Tensor) -> Tensor:
+    """Fit Captum's KernelShap at the bank's output, with as many runs for each level as the default takes."""
+    if len(members) == 1:  # it refuses one feature
+        return without(model, images, targets, members)
+    front, tail = ef.split(model)
+    mask = members.flatten(1).argmax(0)[None, :, None, None]
+    explainer, found = KernelShap(tail), []
+    with torch.no_grad():
+        for image, target in zip(images, targets.tolist(), strict=True):
+            said = explainer.attribute(
+                front(image[None]),
+                target=target,
+                feature_mask=mask,
+                n_samples=SAMPLES,
+                perturbations_per_eval=SAMPLES,
+            )
+            found.append(torch.stack([said[0, int(part.flatten().argmax()), 0, 0] for part in members]))
+    return torch.stack(found)
 
 
 def response_energy(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:  # noqa: ARG001 - as every method
-    """Square the responses: a control that doesn't look at the network."""
+    """Square the responses: a control that does not look at the network."""
     layer = filters_of(model)
     with torch.no_grad():
         found = ef.Explanation.from_responses(layer(images).square(), layer, images)
-    return Scores(found.response, found.pixel)
+    return Scores(found.color_edge, places=found.pixel.sum(1))
 
 
-def chance(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:  # noqa: ARG001 - as every method
-    """Draw the scores: a control that looks at nothing."""
-    layer = filters_of(model)
-    with torch.no_grad():
-        found = ef.Explanation.from_responses(torch.randn_like(layer(images)), layer, images)
-    return Scores(found.response, found.pixel)
+def sobel_map(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:  # noqa: ARG001 - as every method
+    """Return the steepness of the image and of each color: a control that does not look at the network."""
+    by_color = torch.stack([steepness(image) for image in images.split(1, 1)], 1)
+    return Scores(color=by_color.sum((2, 3)), places=steepness(images))
 
 
 def ours() -> dict[str, Method]:
-    """Return the default and every named composite with the outputs that it is meant for."""
-    settings: list[tuple[str | None, str]] = [(None, output) for output in reversed(OUTPUTS)]
+    """Return the default, the default with a second game, and relevance alone by every named composite."""
+    found = {DEFAULT: Method(edgefilter), BOTH: Method(two_games)}
     for name in ef.composite_names():
-        settings += [(name, output) for output in OUTPUTS[: 1 + (name in CONTRASTED)]]
-    return {
-        f"edgefilter {composite or 'default'}, {output}": Method(
-            partial(edgefilter, composite=composite, output=output)
-        )
-        for composite, output in settings
-    }
+        found[f"{name}, not calibrated"] = Method(partial(edgefilter, composite=name, calibrate=False))
+    return found
 
 
-def captums() -> dict[str, Method]:
-    """Return Captum's methods for both outputs."""
-    kinds = {
-        "LayerConductance": partial(captum_layer, kind=LayerConductance, n_steps=STEPS),
-        "LayerIntegratedGradients": partial(captum_layer, kind=LayerIntegratedGradients, n_steps=STEPS),
-        "LayerDeepLift": partial(captum_layer, kind=LayerDeepLift),
-        "LayerGradientXActivation": partial(captum_layer, kind=LayerGradientXActivation),
-        "IntegratedGradients": partial(captum_pixels, kind=IntegratedGradients, n_steps=STEPS),
-        "InputXGradient": partial(captum_pixels, kind=InputXGradient),
-        "LayerGradCam": grad_cam,
-        "Occlusion, each color": partial(occlusion, together=False),
-        "Occlusion, all colors": partial(occlusion, together=True),
-    }
+def others() -> dict[str, Method]:
+    """Return Captum's methods, silencing, and the controls."""
     return {
-        f"Captum {name}, {output}": Method(partial(explain, output=output), slow="Occlusion" in name)
-        for name, explain in kinds.items()
-        for output in OUTPUTS[-1 if "Occlusion" in name else 0 :]
+        "Captum LayerConductance": Method(partial(captum_layer, kind=LayerConductance, n_steps=STEPS)),
+        "Captum LayerIntegratedGradients": Method(
+            partial(captum_layer, kind=LayerIntegratedGradients, n_steps=STEPS)
+        ),
+        "Captum LayerDeepLift": Method(partial(captum_layer, kind=LayerDeepLift)),
+        "Captum LayerGradientXActivation": Method(partial(captum_layer, kind=LayerGradientXActivation)),
+        "Captum IntegratedGradients": Method(partial(captum_pixels, kind=IntegratedGradients, n_steps=STEPS)),
+        "Captum InputXGradient": Method(partial(captum_pixels, kind=InputXGradient)),
+        "Captum LayerGradCam": Method(grad_cam, only_places=True),
+        "Captum Occlusion": Method(occlusion, slow=True, only_places=True),
+        f"Captum KernelShap, {SAMPLES} runs": Method(partial(by_games, play=kernel_shap), slow=True),
+        "channel occlusion": Method(channel_occlusion),
+        "leave-one-out": Method(partial(by_games, play=without), slow=True),
+        "first and last": Method(partial(by_games, play=first_and_last), slow=True),
+        "response energy": Method(response_energy),
+        "Sobel map": Method(sobel_map),
     }
 
 
 def methods() -> dict[str, Method]:
-    """Return all methods by name: ours, Captum's, occlusion of channels, and two controls."""
-    controls = {"channel occlusion": channel_occlusion, "response energy": response_energy, "random": chance}
-    return {**ours(), **captums(), **{name: Method(explain) for name, explain in controls.items()}}
-
-
-def in_pieces(explain: Explain, model: nn.Module, images: Tensor, targets: Tensor, size: int) -> Scores:
-    """Explain some images at a time and join the scores."""
-    count = math.ceil(len(images) / size)
-    pieces = zip(images.chunk(count), targets.chunk(count), strict=True)
-    found = [explain(model, *piece) for piece in pieces]
-    columns = zip(*found, strict=True)
-    return Scores(*(None if column[0] is None else torch.cat(column) for column in columns))
+    """Return all methods by name."""
+    return {**ours(), **others()}

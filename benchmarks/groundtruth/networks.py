@@ -12,20 +12,28 @@ from torch.nn import functional as F
 
 import edgefilter as ef
 
-from .data import ORIENTATIONS, SHAPES, Samples, gratings, painted, shapes, stamps, swapped
+from .data import ORIENTATIONS, Samples, gratings, painted, stamps, swapped
 
 TUNING_SEEDS = (100, 101, 102, 103, 104)
 REPORT_SEEDS = (7100, 7101, 7102, 7103, 7104)
 
-ARCHITECTURES = ("plain", "plain_norm", "residual")
-VARIANTS = ("norm_mixing", "deeper", "dense_head", "residual_direct")  # beside them, to develop methods on
+DEEP = ("plain", "plain_norm", "residual", "deeper", "dense_head")
+SHALLOW = ("shallow", "shallow_direct")  # one hidden layer: these read an orientation through its kernels
+ARCHITECTURES = DEEP + SHALLOW
+POOLED = (
+    "plain",
+    "plain_norm",
+    "residual",
+    "deeper",
+)  # whose heads do not know places: what turns can be tested
+STAMP_ARCHITECTURES = ("plain", "plain_norm", "residual")
+VARIANTS = ("norm_mixing", "residual_direct")  # beside them, to develop methods on
 STEMS = {
-    **dict.fromkeys(("plain", "residual", "norm_mixing", "deeper", "dense_head"), "mixing"),
-    **dict.fromkeys(("plain_norm", "residual_direct"), "direct"),
+    **dict.fromkeys(("plain", "residual", "norm_mixing", "deeper", "dense_head", "shallow"), "mixing"),
+    **dict.fromkeys(("plain_norm", "residual_direct", "shallow_direct"), "direct"),
 }
 TESTS: dict[str, tuple[int, Callable[..., Samples]]] = {
     "gratings": (ORIENTATIONS, gratings),
-    "shapes": (SHAPES, shapes),
     "stamps": (2, lambda count, seed, _: stamps(count, seed)),
 }
 PURPOSES = ("train", "gate", "test")
@@ -66,14 +74,16 @@ def build(architecture: str, classes: int, seed: int) -> nn.Module:
     """Return an untrained network; both kinds of stem occur among the architectures."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        norm = architecture != "plain"
+        norm = architecture not in ("plain", *SHALLOW)
         if STEMS[architecture] == "direct":
             stem, width = [ef.EdgeFilterBank2d(bank("l2"), 3, padding=1), nn.ReLU()], 24
         else:
             middle = [nn.BatchNorm2d(16)] if norm else []
             stem = [ef.EdgeFilterConv2d(3, 16, bank(), padding=1, bias=not norm), *middle, nn.ReLU()]
             width = 16
-        if architecture.startswith("residual"):
+        if architecture in SHALLOW:
+            body, out = [nn.AvgPool2d(4), nn.Conv2d(width, 24, 1), nn.ReLU()], 24
+        elif architecture.startswith("residual"):
             body, out = [Residual(16), nn.MaxPool2d(2), Residual(16)], 16
             if width != 16:
                 body = [*block(width, 16, norm=norm), *body]

@@ -299,3 +299,30 @@ def test_both_margins_are_met(colors, filters, groups, seed, some_zero):
     assert_close(found.sum(2), rows, rtol=1e-7, atol=1e-8)
     assert_close((found @ groups.T).sum(1), columns, rtol=1e-7, atol=1e-8)
     assert_close(to_margins(found, rows, columns, groups), found, rtol=1e-6, atol=1e-7)
+
+
+class Beside(nn.Module):
+    """The mean of the image joins what the stem gives, so that the output without responses is another for each image."""
+
+    def __init__(self, *, hidden):
+        super().__init__()
+        self.net, self.hidden = built(), hidden
+
+    def forward(self, x):
+        beside = x.mean((1, 2, 3))[:, None]
+        return self.net(x) + (beside.detach() if self.hidden else beside)
+
+
+@pytest.mark.filterwarnings("ignore:the image reaches the output past the filter bank")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_nothing_is_each_image_s_own_where_the_image_passes_the_bank(hidden):
+    model, images = Beside(hidden=hidden).double().eval(), photos(count=4)
+    order = [0, 1, 2, 0] if not hidden else [0, 1, 2, 3]  # the first again as the last
+    found = ef.EdgeFilterAttribution(model).explain(images[order], 2)
+    alone = [ef.EdgeFilterAttribution(model).explain(images[[n]], 2) for n in order]
+    assert_close(found.base, torch.cat([one.base for one in alone]), **EXACT)
+    expected = ef.EdgeFilterAttribution(built()).explain(images[order], 2).base + images[order].mean(
+        (1, 2, 3)
+    )
+    assert_close(found.base, expected, **EXACT)
+    assert_close(found.color, torch.cat([one.color for one in alone]), **EXACT)

@@ -158,37 +158,28 @@ def test_orders_are_exact_where_pairs_interact():
     assert estimate.errors.max() < 1e-10
 
 
-def independent_orders(players, pairs, seed):
-    noise = torch.Generator().manual_seed(seed)
-    orders = torch.rand(pairs, players, generator=noise).argsort(1)
-    return torch.stack([orders, orders.flip(1)], 1).flatten(0, 1)
-
-
-def over_games(players, pairs, draw, count):
-    """Return squared errors, and how far the values are off in standard errors, over games with interactions of every order."""
-    squares, off = [], []
+def over_games(players, pairs, count):
+    """Return how far the values are off in standard errors, over games with interactions of every order."""
+    off = []
     for seed in range(count):
-        game, orders = random_game(players, seed), draw(players, pairs, seed + 10**6)
+        game, orders = random_game(players, seed), drawn_orders(players, pairs, seed + 10**6)
         places = (sets_before(orders).long() << torch.arange(players)).sum(2)
         estimate = estimated(orders, game.values[:, places], precision=1e-15)
-        squares.append((estimate.values - game.shapley()).square())
-        off.append(squares[-1].sqrt() / estimate.errors)
-    return torch.cat(squares), torch.cat(off)
+        off.append((estimate.values - game.shapley()).abs() / estimate.errors)
+    return torch.cat(off)
 
 
-@pytest.mark.parametrize("players", [4, 6, 8])
+@pytest.mark.parametrize("players", [6, 8, 9])
 def test_a_thousand_drawn_games_are_within_three_errors(players):
     """In 99 of 100 values; and the errors are not much larger than they need to be."""
-    _, off = over_games(players, 32, drawn_orders, 1000)
+    off = over_games(players, 32, 1000)
     assert float((off <= 3).double().mean()) >= 0.99
     assert 0.5 < float(off.square().mean().sqrt()) < 1.1
 
 
-def test_rotations_are_better_than_independent_orders():
-    assert (
-        over_games(6, 16, drawn_orders, 200)[0].mean()
-        < 0.8 * over_games(6, 16, independent_orders, 200)[0].mean()
-    )
+def test_each_player_comes_in_once_at_each_place():
+    places = drawn_orders(7, 14, seed=1)[::2].unflatten(0, (2, 7)).argsort(2)
+    assert torch.equal(places.sort(1).values, torch.arange(7)[:, None].expand(2, 7, 7))
 
 
 def test_drawn_orders_have_no_favorites():

@@ -26,8 +26,11 @@ from groundtruth import (  # noqa: E402
     measures,
     methods,
     networks,
-    photos,
+    real,
+    reference,
     report,
+    tables,
+    variants,
 )
 from pages import write  # noqa: E402
 
@@ -133,19 +136,19 @@ def turned_case(architecture, generator):
     return net, images, torch.tensor([0, 2])
 
 
-@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", networks.POOLED)
 @pytest.mark.parametrize(
     "name",
-    ["default, margin", "default, logit", "zplus, margin", "epsilon_gamma, logit", "epsilon, logit"],
+    [methods.DEFAULT, methods.BOTH, *(f"{name}, not calibrated" for name in ("zplus", "epsilon_gamma"))],
 )
 def test_scores_turn_with_the_images_and_the_network(name, architecture, generator):
-    explain = methods.ours()[f"edgefilter {name}"].explain
+    explain = methods.ours()[name].explain
     gaps = equivariance.gaps(explain, *turned_case(architecture, generator))
     assert set(gaps) == {"color_gap", "filter_gap"}
     assert max(gaps.values()) < 1e-11
 
 
-@pytest.mark.parametrize("architecture", networks.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", networks.POOLED)
 def test_turned_networks_give_the_same_outputs_and_others_do_not(architecture, generator):
     net, images, _ = turned_case(architecture, generator)
     bank = next(m.bank for m in net.modules() if isinstance(m, ef.EdgeFilterBank2d))
@@ -164,7 +167,7 @@ def test_turned_networks_give_the_same_outputs_and_others_do_not(architecture, g
 
 def test_a_method_that_ignores_the_network_does_not_turn(generator):
     def first_color(model, images, targets):
-        return methods.Scores(torch.ones(len(images), 3, 8, 1, 1) * torch.arange(24.0).view(3, 8, 1, 1))
+        return methods.Scores(torch.arange(24.0).view(3, 8).expand(len(images), 3, 8))
 
     gaps = equivariance.gaps(first_color, *turned_case("plain", generator))
     assert min(gaps.values()) > 0.1
@@ -201,11 +204,9 @@ def test_data_depends_on_its_seed_only(test):
 
 @pytest.mark.parametrize("color", range(3))
 def test_labels_are_what_the_relevant_color_shows(color):
-    for draw in (data.gratings, data.shapes):
-        samples = draw(40, 1, color)
-        assert torch.equal(samples.labels, samples.parts[:, color])
-        assert samples.labels.unique().tolist() == [0, 1, 2, 3]
-    assert ((samples.parts >= 0).sum(1) == 2).all()
+    samples = data.gratings(40, 1, color)
+    assert torch.equal(samples.labels, samples.parts[:, color])
+    assert samples.labels.unique().tolist() == [0, 1, 2, 3]
 
 
 def test_gratings_are_strongest_at_the_kernels_of_their_orientation():
@@ -290,10 +291,9 @@ def test_color_metrics_by_hand():
 def test_filter_metrics_by_hand():
     """Image 0: right, beats its one distractor. Image 1: wrong, beats one of two."""
     parts = torch.tensor([[0, 0, 1], [2, 1, 3]])
-    samples = data.Samples(torch.zeros(2, 3, 1, 1), parts[:, 0], 0, parts)
     directions = torch.tensor([0, 1, 2, 3, 0])
     edge = torch.tensor([[1.0, 2.0, 0.0, 0.0, 1.5], [0.0, 3.0, 2.0, 1.0, 0.0]])
-    found = measures.filter_metrics(edge, samples, directions)
+    found = measures.filter_metrics(edge, parts, 0, directions)
     assert found == {"filter_hit": 0.5, "filter_disc": pytest.approx(2 / 3)}
 
 
@@ -337,118 +337,175 @@ def test_orientations_of_the_compass():
     assert sorted(measures.orientations(ef.get_bank("robinson")).tolist()) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+def test_the_filter_gate_by_hand():
+    """The reference names the label's orientation in one of two images, by the sum of both polarities."""
+    edge = torch.tensor([[1.0, 2.0, 0.0, 0.0, 1.5], [0.0, 3.0, 2.0, 1.0, 0.0]])
+    directions = torch.tensor([0, 1, 2, 3, 0])
+    assert measures.filter_gate(edge, torch.tensor([0, 2]), directions) == 0.5
+
+
+def test_agreement_equals_scipy(generator):
+    scores, wanted = torch.randn(2, 3, 7, generator=generator, dtype=torch.float64)
+    found = measures.agreement(scores, wanted)
+    for image in range(3):
+        assert found["pearson"][image].item() == pytest.approx(
+            stats.pearsonr(scores[image], wanted[image])[0]
+        )
+        assert found["rank"][image].item() == pytest.approx(stats.spearmanr(scores[image], wanted[image])[0])
+    assert measures.agreement(wanted + 1, wanted)["pearson"].tolist() == pytest.approx([1, 1, 1])
+    by_hand = measures.relative_error(torch.tensor([[1.0, -1.0]]), torch.tensor([[3.0, -2.0]]))
+    assert by_hand.tolist() == pytest.approx([3 / 5])
+
+
+# --- the reference and what is measured by silencing -----------------------------------------------------------------
+
+
 @pytest.fixture
-def linear_case(generator):
-    """The margin is the sum over colors and filters of weight times the mean response."""
+def linear_case():
+    """The output is the sum over colors and filters of weight times mean response, which is 1, 1, 2, 1; times that of twice the image."""
     front = ef.EdgeFilterBank2d(ef.get_bank("sobel"), 2)
     head = nn.Linear(4, 2, bias=False)
     head.weight.data = torch.tensor([[4.0, 3.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     net = nn.Sequential(front, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
     ramp = torch.arange(5.0) / 8
     images = torch.stack([ramp + ramp[:, None], 2 * ramp + ramp[:, None]])[None]
-    return measures.Case.of(net, images, torch.tensor([0]))
+    return net, torch.cat([images, 2 * images]), torch.tensor([0, 0])
 
 
-def test_effects_of_silencing_by_hand(linear_case):
-    """Responses: sobel of slopes 1/8 is 1, so they are 1, 1, 2, 1."""
-    assert_close(linear_case.responses.mean((3, 4)), torch.tensor([[[1.0, 1.0], [2.0, 1.0]]]))
-    found = measures.effects(linear_case)
-    assert_close(found["color_edge"], torch.tensor([[4.0, 3.0, 4.0, 1.0]]))
-    assert_close(found["color"], torch.tensor([[7.0, 5.0]]))
-    assert_close(found["edge"], torch.tensor([[8.0, 4.0]]))
+WANTED = {"color_edge": [4.0, 3.0, 4.0, 1.0], "color": [7.0, 5.0], "edge": [8.0, 4.0]}
 
 
-def test_areas_below_deletion_curves_by_hand(linear_case):
-    """Margins: 12, 5, 0 when the strong color goes first, 12, 7, 0 when the weak one does."""
-    best, worst = torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 2.0]])
-    assert measures.deletion_area(linear_case, "color", best).item() == pytest.approx(5.5)
-    assert measures.deletion_area(linear_case, "color", worst).item() == pytest.approx(6.5)
-    assert 5.5 <= measures.random_area(linear_case, "color", 0).item() <= 6.5
+@pytest.mark.parametrize(("level", "wanted"), WANTED.items())
+def test_a_linear_network_has_one_answer(linear_case, level, wanted):
+    """Shapley values, effects, first and last, and KernelSHAP are all the contributions."""
+    once = torch.tensor(wanted, dtype=torch.float64)
+    both = torch.stack([once, 2 * once])
+    found = reference.reference(*linear_case, level, orders=4)
+    assert_close(found.shapley, both, rtol=0, atol=1e-5)
+    assert_close(found.effects, both, rtol=0, atol=1e-5)
+    assert found.halves == ()
+    bank = ef.get_bank("sobel")
+    for name in ("leave-one-out", "first and last", f"Captum KernelShap, {methods.SAMPLES} runs"):
+        scores = methods.methods()[name].explain(*linear_case)
+        assert_close(scores.level(bank, level), both, rtol=0, atol=1e-3)
 
 
-def test_what_was_silenced_once_is_known(linear_case):
-    """Only for the image in which it was: the second image, twice as strong, runs though the first one did with that mask."""
-    images = torch.cat([linear_case.images, 2 * linear_case.images])
-    case, sizes = measures.Case.of(linear_case.network, images, torch.tensor([0, 0])), []
-    case.tail.register_forward_hook(lambda _, __, output: sizes.append(len(output)))
-    red, green = torch.tensor([[[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [1.0, 1.0]]])
-    assert_close(case.margins(torch.stack([red, green])), torch.tensor([7.0, 10.0]))
-    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
-    assert_close(case.margins(red[None]), torch.tensor([7.0, 14.0]))
-    assert sizes == [2, 1]
+def test_drawn_orders_leave_their_halves(linear_case, monkeypatch):
+    monkeypatch.setattr(reference, "EXACT", 1)
+    found = reference.reference(*linear_case, "edge", orders=8)
+    assert len(found.halves) == 2
+    assert_close((found.halves[0] + found.halves[1]) / 2, found.shapley)
 
 
-def test_many_parts_are_silenced_some_at_a_time(linear_case, monkeypatch):
-    """Four pairs of effects 4, 3, 4, 1 in two steps: margins 12, 4, 0 after 0, 2, 4 pairs."""
-    monkeypatch.setattr(measures, "DELETIONS", 2)
-    area = measures.deletion_area(linear_case, "color_edge", torch.tensor([[4.0, 3.0, 4.0, 1.0]]))
-    assert area.item() == pytest.approx((2 * 8 + 2 * 2) / 4)
+def test_parts_of_each_level():
+    bank = ef.complete_bank(3)
+    assert reference.parts(bank, 3, "color").shape == (3, 3, 9)
+    assert reference.parts(bank, 3, "color_edge").sum((1, 2)).tolist() == [1.0] * 27
+    for level in ("color", "edge", "order"):
+        assert_close(reference.parts(bank, 3, level).sum(0), torch.ones(3, 9))
 
 
-def test_margins_are_outputs_minus_the_mean_of_the_others(generator):
-    outputs, targets = torch.randn(6, 4, generator=generator), torch.tensor([0, 1, 2, 3, 0, 1])
-    by_hand = torch.stack(
-        [o[t] - o[[i for i in range(4) if i != t]].mean() for o, t in zip(outputs, targets, strict=True)]
-    )
-    assert_close(measures.margin(outputs, targets), by_hand)
-    wrapped = methods.Margin(nn.Identity())(outputs)
-    assert_close(wrapped.gather(1, targets[:, None])[:, 0], by_hand)
+def test_channel_occlusion_by_hand(linear_case):
+    """A color at its mean has no slope: it loses what the color gave."""
+    found = methods.channel_occlusion(*linear_case).color
+    assert_close(found, torch.tensor([[7.0, 5.0], [14.0, 10.0]]), rtol=0, atol=1e-5)
+
+
+def test_variants_hold_the_default_and_two_games(generator):
+    """Made anew from their parts; the correction in turn reaches both margins as the solution at once does."""
+    net, images, targets = turned_case("residual", generator)
+    found = variants.variants(net.requires_grad_(False), images, targets)
+    assert_close(found["default"], methods.edgefilter(net, images, targets).pairs, rtol=0, atol=1e-8)
+    assert_close(found["two games"], methods.two_games(net, images, targets).pairs, rtol=0, atol=1e-8)
+    colors = reference.reference(net, images, targets, "color", 2).shapley
+    groups = reference.reference(net, images, targets, "orientation", 2).shapley
+    members = reference.parts(networks.bank(), 3, "orientation")[:, 0].double()
+    for name in ("two games", "two games, in turn", "two games, evidence of both"):
+        assert_close(found[name].sum(2), colors, rtol=0, atol=1e-6)
+        assert_close(found[name].sum(1) @ members.T, groups, rtol=0, atol=1e-4 * float(groups.abs().max()))
 
 
 def test_scores_know_their_levels():
-    response = torch.arange(12.0).view(1, 2, 3, 1, 2)
-    scores = methods.Scores(response, pixel=torch.ones(1, 2, 2, 2))
-    assert scores.level("color").tolist() == [[15, 51]]
-    assert scores.level("edge").tolist() == [[14, 22, 30]]
-    assert scores.level("color_edge").tolist() == [[1, 5, 9, 13, 17, 21]]
-    assert methods.Scores(pixel=torch.ones(1, 2, 2, 2)).level("color").tolist() == [[4, 4]]
-    assert methods.Scores(pixel=torch.ones(1, 2, 2, 2)).level("edge") is None
-    assert methods.Scores(only_place=torch.ones(1, 2, 2)).level("color") is None
+    bank = ef.FilterBank(["sobel_x", "sobel_y", "laplacian_4"], size=3)
+    scores = methods.Scores(torch.arange(6.0).view(1, 2, 3))
+    assert scores.level(bank, "color").tolist() == [[3, 12]]
+    assert scores.level(bank, "edge").tolist() == [[3, 5, 7]]
+    assert scores.level(bank, "color_edge").tolist() == [[0, 1, 2, 3, 4, 5]]
+    assert scores.level(bank, "order").tolist() == [[8, 7]]
+    assert methods.Scores(color=torch.ones(1, 2)).level(bank, "color").tolist() == [[1, 1]]
+    assert methods.Scores(color=torch.ones(1, 2)).level(bank, "edge") is None
+
+
+def test_controls_do_not_look_at_the_network(generator):
+    net, images, targets = turned_case("plain", generator)
+    other = networks.redrawn(net, 1)
+    for control in (methods.response_energy, methods.sobel_map):
+        first, second = control(net, images, targets), control(other, images, targets)
+        assert torch.equal(first.level(networks.bank(), "color"), second.level(networks.bank(), "color"))
+
+
+def test_real_images_are_read_when_they_are_there():
+    folder = BENCHMARKS.parents[1] / "shared" / "data"
+    if not folder.exists():
+        pytest.skip("no real images here")
+    for name in ("fruits, shipped", "digits, shipped"):
+        net, images = real.SETS[name].load(folder, 2)
+        assert net(images).shape[0] == 2
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def test_intervals_equal_scipy():
     values = [0.1, 0.5, 0.7, 0.9]
-    center, half = report.estimate(values)
+    center, half = tables.estimate(values)
     wanted = stats.t.interval(0.95, 3, loc=center, scale=stats.sem(values))
     assert_close(torch.tensor([center - half, center + half]), torch.tensor(wanted, dtype=torch.float32))
 
 
-def test_values_of_images_are_summed_up_with_deletion_as_a_share_of_the_margin():
-    pieces = [
-        {
-            "base": torch.tensor([1.0, 3.0]),
-            "rho_color": torch.tensor([0.0, 1.0]),
-            "saved_color": torch.ones(2),
-        },
-        {"base": torch.tensor([5.0]), "rho_color": torch.tensor([0.5]), "saved_color": torch.tensor([4.0])},
-    ]
-    found = photos.summary(pieces)
-    assert found["rho_color"] == pytest.approx([0.5, 1.96 * 0.5 / 3**0.5])
-    assert found["deletion_color"][0] == pytest.approx(2 / 3)
+def said_about(scores, wanted, **more):
+    """Return what a job leaves about pairs, here of one color and the filters."""
+    level = {"shapley": wanted, "halves": [wanted, wanted], "effects": -wanted}
+    named = {methods.DEFAULT: {"edge": scores}}
+    return {"reference": {"edge": level}, "methods": named, "variants": {"default": {"edge": scores}}, **more}
 
 
-def test_tables_and_figure_say_what_the_records_say(tmp_path):
-    shared = {"architecture": "plain", "test": "gratings"}
-    records = [
-        {**shared, "seed": seed, "method": "edgefilter default, margin", "values": {"color_hit": hit}}
-        for seed, hit in ((1, 0.5), (2, 0.9))
-    ]
-    image = {"test": "lite0", "method": "random", "values": {"rho_color": [0.25, 0.125]}}
+def gratings_said(generator, named):
+    wanted = torch.rand(2, 8, generator=generator, dtype=torch.float64)
+    parts = torch.tensor([[0, 1, 2], [1, 1, 0]])
+    more = {"color": 0, "parts": parts, "labels": parts[:, 0], "directions": torch.arange(8) % 4, "gaps": {}}
+    return said_about(2 * wanted, wanted, named=named, gate={}, void=["gratings plain 3: no"], **more)
+
+
+def test_tables_and_figure_say_what_the_jobs_said(tmp_path, generator):
     results = {
-        "networks": records,
-        "void": ["gratings plain 3: no"],
-        "cost": {"edgefilter default, margin": 2.04},
-        "photos": {"lite0": {"count": 7, "records": [image]}},
+        "gratings/plain/1": gratings_said(generator, 0.97),
+        "gratings/plain/2": gratings_said(generator, 0.4),
+        "photos/0": said_about(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 0.0, -1.0]])),
+        "photos/1": said_about(torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[-1.0, 0.0, 1.0]])),
+        "cost": {methods.DEFAULT: 2.04},
     }
-    text = report.tables(results)
-    row = next(line for line in text.splitlines() if line.startswith("| edgefilter default, margin"))
-    assert row.split(" | ")[1] == "0.70 ± 2.54"
-    assert row.endswith("| 2.0 |")
-    assert "left out: 1" in text
+    report.write(results, tmp_path)
+    text = (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8")
+    assert "on 1 of them" in text
+    assert "- gratings/plain/2: 0.40" in text
     assert "- gratings plain 3: no" in text
-    assert "| random | 0.25 ± 0.12 | - |" in text
-    report.figure(results, tmp_path / "figure.png")
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    assert f"| {methods.DEFAULT} | 1.00 1.00 1.00 |" in text  # twice the reference: one error, no other fault
+    photos = next(family for family in tables.families(results) if family.title == "photos")
+    found = photos.agreement(methods.DEFAULT, "edge")
+    assert photos.count("edge") == 2
+    assert found["pearson"][0] == pytest.approx((3**0.5 / 2 - 1) / 2)
+    assert found["error"][0] == pytest.approx((0.5 + 2) / 2)
+    assert photos.agreement("another", "edge") is None
+    assert (tmp_path / "groundtruth.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["photos"]
+    assert "| filters, photos |" in (tmp_path / "groundtruth.md").read_text(encoding="utf-8")
+
+
+def test_filter_hits_count_only_where_the_reference_names_the_filter(generator):
+    good, void = gratings_said(generator, 0.95), gratings_said(generator, 0.94)
+    assert "filter_hit" in tables.known_answers({"gratings/plain/1": good}, methods.DEFAULT)
+    assert tables.known_answers({"gratings/plain/1": void}, methods.DEFAULT) == {}
 
 
 def test_a_part_of_a_page_is_exchanged_and_the_words_around_it_stay(tmp_path):
@@ -474,7 +531,7 @@ def test_a_job_runs_again_only_when_its_settings_change(tmp_path):
         runs.append(1)
         return {"records": len(runs)}
 
-    path = tmp_path / "jobs" / "a.json"
+    path = tmp_path / "jobs" / "a.pt"
     assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
     assert jobs.resumed(path, {"images": 1}, work)["records"] == 1
     assert jobs.resumed(path, {"images": 2}, work)["records"] == 2
@@ -484,10 +541,9 @@ def test_a_job_runs_again_only_when_its_settings_change(tmp_path):
 def test_everything_runs_and_resumes(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "groundtruth" / "run.py"), "--quick", "--out", str(tmp_path)]
     subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=1500)
-    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    found = {record["method"] for record in results["networks"]}
-    assert set(methods.methods()) <= found
-    assert "| edgefilter default, margin |" in (tmp_path / "table.md").read_text(encoding="utf-8")
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    written = (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8")
+    for name in methods.methods():
+        assert f"| {name} |" in written
+    assert (tmp_path / "groundtruth.png").stat().st_size > 10_000
     subprocess.run([*command, "--data", str(tmp_path / "none")], check=True, timeout=120)
-    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == results
+    assert (tmp_path / "groundtruth_details.md").read_text(encoding="utf-8") == written

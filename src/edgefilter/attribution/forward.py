@@ -32,6 +32,8 @@ class Forward:
     explained : Tensor, shape (N,)
     target : Target
     reads : list of Read
+    by_bank_alone : bool
+        Whether the images are known to reach the output through the bank only.
     """
 
     def __init__(self, run: Engine, end: Ending, leaves: tuple[Tensor, ...], question: Question) -> None:
@@ -43,6 +45,7 @@ class Forward:
         self.weights = output_weights(end.output, self.target, question.against)
         self.explained = sum_per_image(self.weights * end.output.detach())
         self.reads = run.stem.checked_reads()
+        self.by_bank_alone = False
         self._calls = end.calls
 
     def partial_runs(self, size: int) -> PartialRuns:
@@ -56,6 +59,7 @@ class Forward:
             self.weights,
             self.explained,
             size,
+            by_bank_alone=self.by_bank_alone,
         )
 
 

@@ -53,6 +53,8 @@ class PartialRuns:
         That of the model with all responses.
     size : int
         How many images the model may get at a time.
+    by_bank_alone : bool
+        Whether the images are known to reach the output through the bank only.
     """
 
     def __init__(
@@ -65,14 +67,16 @@ class PartialRuns:
         weights: Tensor,
         explained: Tensor,
         size: int,
+        *,
+        by_bank_alone: bool = False,
     ) -> None:
         self.model, self.images, self.extra = model, images, extra
         self.sites, self.left_out, self.weights = sites, left_out, weights
         self.count, self.every = len(images[0]), explained.cpu().double()
-        whole = extra and any(isinstance(value, Tensor) for value in extra)
-        self.sets = (
-            1 if whole else max(1, size // self.count)
-        )  # tensors beside the images may not be repeated
+        # Tensors beside the images may be of any meaning, so that they are not repeated.
+        plain = not any(isinstance(value, Tensor) for value in extra)
+        self.sets = max(1, size // self.count) if plain else 1
+        self.is_constant = plain and by_bank_alone
         first = sites[0]
         self.colors, self.filters = first.colors.shape[1], len(first.bank)
 
@@ -137,8 +141,21 @@ class PartialRuns:
         ]
 
     def nothing(self) -> Tensor:
-        """Return the explained output without any response, shape (N,), float64, on the CPU."""
-        return self.outputs([self.sites[0].colors.new_zeros(self.colors, 1)])[:, 0]
+        """Return the explained output without any response, shape (N,), float64, on the CPU.
+
+        Where the images reach the output through the bank only, it is the same for all: two of many are asked, to be sure.
+        """
+        none = self.sites[0].colors.new_zeros(1, self.colors, 1)
+        if self.is_constant and self.count > 2:
+            ends = slice(None, None, self.count - 1)
+            with torch.no_grad():
+                values = {site.call: site.values(none)[ends] for site in self.sites}
+                images = tuple(image[ends].clone() for image in self.images)
+                one, other = check_output(rerun(self.model, (*images, *self.extra), values, self.left_out), 2)
+            if torch.equal(one, other):
+                alike: Tensor = (one * self.weights).cpu().double().flatten(1).sum(1)
+                return alike
+        return self.outputs(list(none))[:, 0]
 
     def _explained(self, values: dict[NumberedCall, Tensor], sets: int) -> Tensor:
         images = tuple(image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images)

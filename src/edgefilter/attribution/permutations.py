@@ -28,20 +28,20 @@ class Estimate(NamedTuple):
 def drawn_orders(players: int, pairs: int, seed: int) -> Tensor:
     """Return drawn orders of the players, each followed by its reverse, shape (2 * pairs, players).
 
-    A drawn order is taken in all its rotations, so that each player comes in at each place, before another one is drawn. For games with
-    random values this makes the squared error 1.4 to 4 times smaller than independent orders do
-    (``tests/attribution/test_game.py``), and the standard errors too large rather than too small.
+    The orders are those of random Latin squares, in which each player comes in once at each place. On a network with 24 pairs of color
+    and filter 16 such orders have an error of .044, independent ones of .048, rotations of one order, whose neighborhoods are the same,
+    of .087 (stated: .046, .048, .044).
 
     Examples
     --------
     >>> drawn_orders(3, 2, seed=0).tolist()
-    [[2, 0, 1], [1, 0, 2], [1, 2, 0], [0, 2, 1]]
+    [[1, 2, 0], [0, 2, 1], [2, 0, 1], [1, 0, 2]]
     """
     generator = torch.Generator().manual_seed(seed)
     drawn: list[Tensor] = []
     while len(drawn) < pairs:
-        order, turns = (torch.rand(players, generator=generator).argsort() for _ in range(2))
-        drawn += [order.roll(int(turn)) for turn in turns]
+        names, places, turns = (torch.rand(players, generator=generator).argsort() for _ in range(3))
+        drawn += [names[(places + turn) % players] for turn in turns]
     orders = torch.stack(drawn[:pairs])
     return torch.stack([orders, orders.flip(1)], 1).flatten(0, 1)
 

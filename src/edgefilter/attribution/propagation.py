@@ -156,7 +156,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     """Hand the explained output back."""
     run, reads, leaves = forward.run, forward.reads, forward.leaves
     responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
-    flows = _has_way_back(run, forward.output, responses, leaves[place], alone=len(leaves) == 1)
+    flows = _has_way_back(forward, responses, leaves[place])
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
     start = forward.weights * (forward.output.detach() - forward.constant)
     carried, colors = sum_per_image(start.double()).abs(), None
@@ -223,9 +223,10 @@ def _handed_back(run: Engine, output: Tensor, start: Tensor | None, places: list
     return [output.new_zeros(shape) if part is None else part for part, shape in pairs]
 
 
-def _has_way_back(run: Engine, output: Tensor, responses: list[Tensor], leaf: Tensor, *, alone: bool) -> bool:
+def _has_way_back(forward: Forward, responses: list[Tensor], leaf: Tensor) -> bool:
     """Return whether the output depends on the image, by rules only; warn if it does not, or not by the bank alone."""
-    if run.value(output) is None:
+    run, alone = forward.run, len(forward.leaves) == 1
+    if run.value(forward.output) is None:
         warnings.warn(
             "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
             "NumPy or Python numbers. Look for where the model leaves torch.",
@@ -233,7 +234,8 @@ def _has_way_back(run: Engine, output: Tensor, responses: list[Tensor], leaf: Te
             stacklevel=8,
         )
         return False
-    if check_graph(output, responses, leaf) and alone:
+    forward.by_bank_alone = not check_graph(forward.output, responses, leaf) and alone
+    if alone and not forward.by_bank_alone:
         warnings.warn(
             "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
             "goes through the bank, and delta says how much is missing. Express another stem with layer=...",
