@@ -429,6 +429,23 @@ def test_summary_says_it_in_words():
     )
 
 
+def test_summary_names_filters_in_words_and_counts_the_other_doubts():
+    """Of many filters, only what is said of those that are named is doubted by name."""
+    bank = ef.complete_bank(3)
+    response = torch.arange(9.0, 0.0, -1.0).reshape(1, 1, 9, 1, 1)
+    effects = response.reshape(1, 9).clone()
+    effects[0, 1], effects[0, 7:], effects[0, 5] = 0.5, -1.0, float("nan")
+    found = Explanation(response, None, torch.tensor([45.0]), (0,), ("gray",), tuple(bank.names), tuple(bank.labels),
+                        filter_effects=effects)  # fmt: skip
+    lines = found.summary().splitlines()
+    words = dict(zip(bank.names, bank.labels, strict=True))
+    first, second = (f"{words[name].replace('_', ' ')} ({name})" for name in bank.names[:2])
+    assert lines[2].startswith(f"Filters: {first} +9.00, {second} +8.00, ")
+    assert lines[3] == f"Careful: {second} scores +8, but silenced alone the output falls by 0.5."
+    assert lines[4:] == ["Of the other filters, 2 have an effect that contradicts the score."]
+    assert found.to_dict()["filter_effects"][0][5] is None
+
+
 def test_what_was_measured_is_saved_and_cut(tmp_path):
     before = measured(against=((1, 2),), about={"composite": "zplus", "bank": "sobel"})
     after = Explanation.load(before.save(tmp_path / "e.safetensors"))

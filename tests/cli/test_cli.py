@@ -1,6 +1,9 @@
 """The command line: what it prints and writes, and how it says no."""
 
+import dataclasses
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import save_file
 from torchvision.transforms.functional import to_tensor
 from typer.testing import CliRunner
@@ -19,6 +23,9 @@ import edgefilter as ef
 from edgefilter import cli
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.loading import load_classifier
+from edgefilter.cli.answer import Answer, Files, as_json
+from edgefilter.cli.options import ScoreTable
+from edgefilter.cli.tables import print_answer
 from edgefilter.photos import read_photo
 
 MODEL = "squeezenet1_1"
@@ -85,6 +92,13 @@ def run(monkeypatch):
     return lambda *arguments: CliRunner().invoke(cli.app, list(map(str, arguments)))
 
 
+def as_shown(explanation, check, model):
+    """Add what the command line adds: the effects that it measures, and the name of the network."""
+    effects = check.color if explanation.effects is None else explanation.effects
+    about = {"model": model, **explanation.about}
+    return dataclasses.replace(explanation, effects=effects, filter_effects=check.edge, about=about)
+
+
 def refused(result, message, code=2):
     """Check that one line said why, and nothing else happened."""
     assert result.exit_code == code, result.output
@@ -116,7 +130,15 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3)
     check = ef.causal_check(attribution, inputs, explanation)
+    explanation = as_shown(explanation, check, MODEL)
     assert {key: found[key] for key in explanation.to_dict()} == explanation.to_dict()
+    assert found["about"] == {
+        "model": MODEL,
+        "composite": "epsilon_plus",
+        "calibrate": "color, order",
+        "bank": ef.complete_bank(3).name,
+        "version": ef.__version__,
+    }
     assert found["explained"]["name"] == "class 3"
     assert list(found["causal_drop"]["edge"].values()) == check.edge[0].tolist()
     assert list(found["causal_drop"]["color"]) == ["red", "green", "blue"]
@@ -138,12 +160,14 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
     attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=CALIBRATIONS[games])
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3, against=other)
+    explanation = as_shown(explanation, ef.causal_check(attribution, inputs, explanation), "small")
     assert {key: found[key] for key in explanation.to_dict()} == json.loads(json.dumps(explanation.to_dict()))
     without = attribution.silence(inputs, 3, against=other, colors=["red"])
     drop = float(explanation.output - without)
     assert found["causal_drop"]["color"]["red"] == pytest.approx(drop, rel=1e-3, abs=1e-6)
     words = "the mean of the others" if other == "rest" else "class 1 (1)"
     assert f"Explained: class 3 (3) against {words}, logits differ by" in result.stdout
+    assert found["explained"]["against"] == words
     assert "the difference of logits from" in result.stdout
 
 
@@ -234,12 +258,19 @@ def test_tables_are_chosen_by_options(run, photo, weights):
 
 
 def test_of_a_large_bank_only_the_filters_shown_are_silenced(run, photo, weights, monkeypatch):
-    """The check takes a run of the network for each."""
+    """Those largest in size: the check takes a run of the network for each. The others have no effect in the JSON, and no mark."""
     monkeypatch.setattr("edgefilter.cli.answer.MOST_SILENCED", 8)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--top", "2", "--json", "-")
     found = json.loads(result.stdout)
-    best = sorted(zip(found["edge"][0], found["filters"], strict=True), reverse=True)[:2]
-    assert list(found["causal_drop"]["edge"]) == [name for _, name in best]
+    best = sorted(zip(map(abs, found["edge"][0]), found["filters"], strict=True), reverse=True)[:2]
+    drops = found["causal_drop"]["edge"]
+    assert set(drops) == {name for _, name in best}
+    assert found["filter_effects"] == [[drops.get(name) for name in found["filters"]]]
+    classifier = load_classifier(MODEL, weights)
+    attribution = ef.EdgeFilterAttribution(classifier.model)
+    check = ef.causal_check(attribution, classifier.preprocess(read_photo(photo)), target=found["target"][0])
+    every = dict(zip(found["filters"], check.edge[0].tolist(), strict=True))
+    assert drops == pytest.approx({name: every[name] for name in drops}, rel=1e-3, abs=1e-6)
 
 
 def test_output_of_zero_is_explained(run, photo, tmp_path):
@@ -250,6 +281,132 @@ def test_output_of_zero_is_explained(run, photo, tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads(Path("z.json").read_text(encoding="utf-8"))["conserved_share"] is None
     assert "Conserved: relevance adds up to - of the logit." in result.stdout
+
+
+def by_hand(scores, *, effects=None, filter_effects=None, errors=None, **fields):
+    """An answer about a network of two classes, from scores (C, K) by color and filter."""
+    response = torch.tensor(scores)[None, :, :, None, None]
+    colors, bank = ("red", "green")[: len(scores)], fields.pop("bank", ef.get_bank("sobel"))
+    measured = {"effects": effects, "filter_effects": filter_effects, "errors": errors}
+    measured = {name: None if row is None else torch.tensor([row]) for name, row in measured.items()}
+    groups = {"order": bank.groups("order")}
+    explanation = ef.Explanation(response, None, response.sum((1, 2, 3, 4)), (1,), colors, tuple(bank.names),
+                                 tuple(bank.labels), groups=groups, **measured, **fields)  # fmt: skip
+    classifier = Classifier(torch.nn.Identity(), to_tensor, (0.0,), (1.0,), ("ape", "bee"), "net")
+    return Answer(classifier, torch.tensor([1.0, -2.0]), explanation, bank, torch.zeros(1, 1, 4, 4))
+
+
+def printed(answer, *tables, rows=12, summary=False):
+    """Return the tables of an answer, each as lists of cells, and all other lines."""
+    text = io.StringIO()
+    print_answer(
+        Console(file=text, width=200), answer, Files(None, None), list(tables) or None, rows, summary=summary
+    )
+    blocks = [block.splitlines() for block in text.getvalue().split("\n\n")]
+    cells = [[re.split(r"  +", line.strip()) for line in block] for block in blocks if "share of" in block[0]]
+    return cells, [line.strip() for block in blocks for line in block if "share of" not in block[0]]
+
+
+def test_scores_that_an_effect_contradicts_are_marked():
+    """Another sign, or under a tenth; a note says what the mark means. An error stands beside its score."""
+    answer = by_hand(
+        [[5.0, -1.0], [1.0, 1.0]], effects=[4.0, -0.5], filter_effects=[0.59, -0.1], errors=[0.25, 0.0]
+    )
+    (color, edge), lines = printed(answer)
+    assert color[1:] == [
+        ["red", "4.000 ± 0.250", "66.7%", "4.000"],
+        ["green", "2.000", "33.3%", "-0.500", "!"],
+    ]
+    assert edge[1:] == [
+        ["sobel x", "sobel_x", "6.000", "100.0%", "0.590", "!"],
+        ["sobel y", "sobel_y", "0.000", "0.0%", "-0.100"],
+    ]
+    assert sum(line.startswith("!  Silenced alone, the output moves the other way") for line in lines) == 1
+    doubts = as_json(answer, None)["doubts"]
+    assert set(doubts[0]) == {"green", "sobel_x"}
+    plain = by_hand([[5.0, -1.0], [1.0, 1.0]], effects=[4.0, 2.0], filter_effects=[6.0, 0.1])
+    tables, lines = printed(plain)
+    assert not any("!" in cell for table in tables for row in table for cell in row)
+    assert not any(line.startswith("!") for line in lines)
+
+
+def test_tables_of_a_negative_output_are_sorted_by_size_in_true_shares():
+    """No share is above 100 %, each table's add up to it, and what is said comes from the largest in size."""
+    answer = by_hand([[-6.0, 1.5], [2.0, -0.5]], effects=[-4.0, 1.5], filter_effects=[-4.0, 1.0])
+    tables, lines = printed(answer, ScoreTable.all)
+    for table in tables:
+        relevance, share = table[0].index("relevance"), table[0].index("share of sizes")
+        sizes = [abs(float(row[relevance])) for row in table[1:]]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sum(float(row[share].rstrip("%")) for row in table[1:]) == pytest.approx(100, abs=0.2)
+    assert [row[0] for row in tables[0][1:]] == ["red", "green"]
+    assert "Silencing the top filter, sobel x (sobel_x), raises the logit from -3.00 to 1.00." in lines
+    assert "Silencing the top color, red, raises the logit from -3.00 to 1.00." in lines
+
+
+def test_the_rest_of_a_table_has_the_rest_of_the_sizes():
+    answer = by_hand([[4.0, -1.0, 1.0]], effects=[4.0], filter_effects=[4.0, -1.0, 1.0], bank=ef.FilterBank(
+        ["sobel_x", "sobel_y", "laplacian_4"]))  # fmt: skip
+    (table,), _ = printed(answer, ScoreTable.edge, rows=1)
+    assert table[1:] == [["sobel x", "sobel_x", "4.000", "66.7%", "4.000"], ["2 others", "0.000", "33.3%"]]
+
+
+def test_what_was_left_out_and_against_is_named():
+    answer = by_hand([[1.0, 1.0]], effects=[2.0], filter_effects=[1.0, 1.0], left_out="softmax", against=(0,))
+    _, lines = printed(answer)
+    assert "Explained: bee (1) against ape (0), logits differ by 2.00, before the final softmax" in lines
+
+
+def test_groups_lead_the_filters_of_a_large_bank(run, photo):
+    """The sums of the filters of each order, in table and JSON; up to 12 filters have no such table."""
+    result = run("explain", photo, "--model", "digits", "--json", "n.json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("n.json").read_text(encoding="utf-8"))
+    orders = np.array(ef.get_bank("edges").orders)
+    edge = np.array(found["edge"][0])
+    words = ("brightness", "edges", "lines and corners")
+    sums = {word: edge[orders == order].sum() for order, word in enumerate(words)}
+    groups = found["groups"]["order"]
+    assert {name: group["edge"] for name, group in groups.items()} == pytest.approx(sums, abs=1e-5)
+    assert sorted(name for group in groups.values() for name in group["filters"]) == sorted(found["filters"])
+    lines = [line.split() for line in result.stdout.splitlines()]
+    first = lines.index(["order", "filters", "relevance", "share", "of", "sizes"])
+    assert first < next(place for place, line in enumerate(lines) if line[:2] == ["filter", "name"])
+    shown = {" ".join(line[:-3]): (int(line[-3]), float(line[-2])) for line in lines[first + 1 : first + 4]}
+    assert list(shown) == sorted(sums, key=lambda word: -abs(sums[word]))
+    for order, word in enumerate(words):
+        assert shown[word] == ((orders == order).sum(), pytest.approx(sums[word], abs=6e-4))
+    few, _ = printed(by_hand([[1.0, 1.0]], effects=[2.0], filter_effects=[1.0, 1.0]), ScoreTable.edge)
+    assert [table[0][0] for table in few] == ["filter"]
+
+
+def test_the_summary_takes_the_place_of_the_tables(run, photo, small_classifier):
+    """With class names, and what was measured by silencing; tables only where they are asked for."""
+    classifier = small_classifier(outputs=5)
+    arguments = (
+        "explain",
+        photo,
+        "--target",
+        "3",
+        "--against",
+        "1",
+        "--summary",
+        "--out",
+        "p.png",
+        "--force",
+    )
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order"))
+    inputs = classifier.preprocess(read_photo(photo))
+    explanation = attribution.explain(inputs, 3, against=1)
+    explanation = as_shown(explanation, ef.causal_check(attribution, inputs, explanation), "small")
+    assert explanation.summary(class_names=classifier.class_names) in result.stdout
+    assert "Output class 3 minus class 1 is" in result.stdout
+    assert "relevance" not in result.stdout
+    both = run(*arguments, "--score", "color").stdout
+    assert "Output class 3 minus class 1 is" in both
+    assert "drop if silenced" in both
 
 
 def test_a_complete_named_bank_explains_with_its_kernels(run, photo, weights):

@@ -1,5 +1,8 @@
 """Figures show what the explanation holds, signed and on stated scales, and leave matplotlib as it was."""
 
+import dataclasses
+import itertools
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from edgefilter.attribution.scores import color_names
 from edgefilter.plots.explanation import plot_explanation
 from edgefilter.plots.kernels import plot_kernels
 from edgefilter.plots.style import OWN, SIGNED
+from edgefilter.plots.words import format_numbers
 
 
 def explanation(colors=3, filters=9, size=(24, 24), *, scale=1.0, pixel=True, images=1, bank=None):
@@ -44,11 +48,11 @@ def bars(axes):
 
 
 def test_bars_are_the_scores():
-    """Filters are sorted, colors keep their order and wear their own color."""
+    """Filters are sorted by size, colors keep their order and wear their own color."""
     e = explanation(bank=ef.complete_bank(3))
     figure = drawn(plot_explanation(e))
     filters = bars(titled(figure, "Relevance by edge filter"))
-    expected = sorted(zip(e.filter_labels, e.edge[0].tolist(), strict=True), key=lambda pair: -pair[1])
+    expected = sorted(zip(e.filter_labels, e.edge[0].tolist(), strict=True), key=lambda pair: -abs(pair[1]))
     assert list(filters) == [label.replace("_", " ") for label, _ in expected]
     np.testing.assert_allclose(list(filters.values()), [value for _, value in expected], rtol=1e-6)
     axes = titled(figure, "Relevance by color")
@@ -92,7 +96,8 @@ def test_maps_are_of_the_top_filters_on_one_scale():
     figure = drawn(plot_explanation(e, top=4))
     labels = dict(zip(e.filters, e.filter_labels, strict=True))
     titles = {axes.get_title(loc="left") for axes in figure.axes}
-    assert {labels[name].replace("_", " ") for name, _ in e.top(4)[0]} <= titles
+    largest = sorted(zip(e.edge[0].abs().tolist(), e.filters, strict=True))[-4:]
+    assert {labels[name].replace("_", " ") for _, name in largest} <= titles
     bars_of_color = [axes for axes in figure.axes for axes in axes.child_axes]
     assert len(bars_of_color) == 2  # of the pixels, and one for all maps
 
@@ -163,7 +168,7 @@ def test_kernels_are_drawn_beside_their_names():
     bank = ef.complete_bank(3)
     axes = titled(plot_explanation(explanation(bank=bank), bank=bank), "Relevance by edge filter")
     icons = [artist.offsetbox.get_data() for artist in axes.artists if isinstance(artist, AnnotationBbox)]
-    order = np.argsort(-explanation(bank=bank).edge[0].numpy(), kind="stable")
+    order = np.argsort(-np.abs(explanation(bank=bank).edge[0].numpy()), kind="stable")
     np.testing.assert_array_equal(icons, bank.weight[order])
 
 
@@ -171,6 +176,149 @@ def test_explanation_plot_passes_its_arguments_on():
     bank = ef.complete_bank(3)
     figure = explanation(bank=bank).plot(np.zeros((24, 24)), top=1, title="A title", bank=bank)
     assert figure.get_suptitle() == "A title"
+
+
+# --- what is known against the scores -------------------------------------------------------------------------
+
+
+def measured(**fields):
+    """An explanation of two colors and two filters by hand: scores 4 and -2, effects that contradict them or do not."""
+    response = torch.tensor([[5.0, -1.0], [-1.0, -1.0]])[None, :, :, None, None] * torch.ones(2, 2) / 4
+    known = {"effects": torch.tensor([[3.0, 1.0]]), "filter_effects": torch.tensor([[0.1, -2.0]])}
+    return ef.Explanation(response, None, torch.tensor([2.0]), (3,), ("red", "green"), ("sobel_x", "sobel_y"),
+                          **(known | fields))  # fmt: skip
+
+
+def hatched(axes):
+    return [label for label, bar in zip(bars(axes), axes.patches, strict=True) if bar.get_hatch()]
+
+
+def marks(axes):
+    """Return the marked effects: the place, the row and the shape of each."""
+    lines = [line for line in axes.lines if line.get_marker() in ("D", "<", ">")]
+    return [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in lines]
+
+
+def test_scores_that_an_effect_contradicts_are_hatched():
+    """With a diamond where the effect is, and a line that says what it means; the bars are as long as ever."""
+    figure = drawn(plot_explanation(measured()))
+    color, edge = (titled(figure, f"Relevance by {what}") for what in ("color", "edge filter"))
+    assert bars(color) == {"red": 4.0, "green": -2.0}
+    assert (hatched(color), hatched(edge)) == (["green"], ["sobel x"])
+    assert marks(color) == [(1.0, 1, "D")]
+    assert marks(edge) == [(pytest.approx(0.1), 0, "D")]
+    assert all("a score not to believe" in axes.get_xlabel() for axes in (color, edge))
+    for axes in (color, edge):
+        label = axes.xaxis.label.get_window_extent()
+        assert label.x1 <= figure.bbox.x1
+
+
+def test_without_a_contradiction_nothing_is_marked():
+    """Nor where effects were not measured, or only some."""
+    for effects, filter_effects in (
+        (torch.tensor([[4.0, -2.0]]), torch.tensor([[4.0, -2.0]])),
+        (None, None),
+        (None, torch.tensor([[float("nan"), -2.0]])),
+    ):
+        figure = drawn(plot_explanation(measured(effects=effects, filter_effects=filter_effects)))
+        for what in ("color", "edge filter"):
+            axes = titled(figure, f"Relevance by {what}")
+            assert (hatched(axes), marks(axes)) == ([], [])
+            assert axes.get_xlabel() == "relevance (units of the output)"
+
+
+def test_an_effect_far_beyond_the_bars_is_an_arrow():
+    """The bars stay readable: the axis grows by half their width at most on either side."""
+    e = measured(effects=torch.tensor([[-400.0, 200.0]]), filter_effects=None)
+    axes = titled(drawn(plot_explanation(e)), "Relevance by color")
+    assert marks(axes) == [(-5.0, 0, "<"), (7.0, 1, ">")]
+    low, high = axes.get_xlim()
+    assert -6 < low < -5 < 7 < high < 12
+
+
+def test_whiskers_are_the_errors():
+    """None where a score is exact."""
+    axes = titled(drawn(plot_explanation(measured(errors=torch.tensor([[0.5, 0.0]])))), "Relevance by color")
+    (whisker,) = [part for part in axes.collections if hasattr(part, "get_segments")]
+    np.testing.assert_allclose(whisker.get_segments(), [[[3.5, 0], [4.5, 0]]])
+    exact = titled(drawn(plot_explanation(measured(errors=torch.zeros(1, 2)))), "Relevance by color")
+    assert list(exact.collections) == []
+
+
+@pytest.mark.parametrize("size", [4, 7])
+def test_groups_by_order_lead_the_filters_of_a_large_bank(size):
+    """Their bars are the sums of the filters of each order, and stand above those of the largest filters."""
+    bank = ef.complete_bank(size)
+    groups = {"order": bank.groups("order")}
+    e = dataclasses.replace(explanation(bank=bank), groups=groups)
+    figure = drawn(plot_explanation(e, np.zeros((24, 24)), bank=bank))
+    lead, filters = (
+        titled(figure, "Relevance by order of the filters"),
+        titled(figure, "Relevance by edge filter"),
+    )
+    orders, edge = np.minimum(bank.orders, 3), e.edge[0].double().numpy()
+    words = ("brightness", "edges", "lines and corners", "texture")
+    sums = {f"{word} ({(orders == i).sum()})": edge[orders == i].sum() for i, word in enumerate(words)}
+    assert bars(lead) == pytest.approx(sums, rel=1e-4, abs=1e-4)
+    assert list(bars(lead)) == sorted(sums, key=lambda name: -abs(sums[name]))
+    assert list(bars(filters))[-1] == f"{size**2 - 8} others"
+    assert sum(bars(filters).values()) == pytest.approx(float(e.total[0]), rel=1e-4)
+    assert lead.get_position().y0 > filters.get_position().y1
+
+
+def test_few_filters_speak_for_themselves():
+    bank = ef.complete_bank(3)
+    e = dataclasses.replace(explanation(bank=bank), groups={"order": bank.groups("order")})
+    assert "Relevance by order of the filters" not in [
+        a.get_title(loc="left") for a in plot_explanation(e).axes
+    ]
+
+
+def test_kernels_do_not_overlap_beside_a_wide_image():
+    """Nor do the names of many colors: the figure is as tall as its bars need."""
+    bank = ef.complete_bank(7)
+    e = dataclasses.replace(explanation(12, bank=bank, size=(16, 60)), groups={"order": bank.groups("order")})
+    figure = drawn(plot_explanation(e, np.zeros((16, 60)), bank=bank))
+    scale = figure.dpi / 72
+    filters = titled(figure, "Relevance by edge filter")
+    rows = filters.transData.transform([(0, 0), (0, 1)])[:, 1]
+    assert abs(rows[0] - rows[1]) > 16 * scale
+    names = [label.get_window_extent() for label in titled(figure, "Relevance by color").get_yticklabels()]
+    assert all(upper.y0 >= lower.y0 + 9 * scale for upper, lower in itertools.pairwise(names))
+
+
+def test_a_negative_output_shows_what_is_largest_in_size():
+    e = explanation(bank=ef.complete_bank(3))
+    turned = dataclasses.replace(e, response=-e.response, output=-e.output)
+    titles = [[a.get_title(loc="left") for a in plot_explanation(x).axes] for x in (e, turned)]
+    assert titles[0] == titles[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "output 3: 2.00, "),
+        ({"against": ("rest",)}, "output 3 minus the mean of the others: 2.00, "),
+        ({"against": (1,), "left_out": "softmax"}, "output 3 minus output 1: 2.00, before the final softmax, "),
+        ({"left_out": "sigmoid"}, "output 3: 2.00, before the final sigmoid, "),
+    ],
+)  # fmt: skip
+def test_the_title_names_what_is_compared_and_left_out(fields, words):
+    assert plot_explanation(measured(**fields)).get_suptitle() == f"{words}100.0 % conserved"
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 24, 1), (1, 24, 24)])
+def test_images_of_one_channel_are_drawn_in_gray(shape):
+    """As arrays with the channel last or none, as a tensor with it first."""
+    values = np.random.default_rng(0).random((24, 24))
+    picture = torch.from_numpy(values.reshape(shape)) if shape[0] == 1 else values.reshape(shape)
+    shown = titled(drawn(plot_explanation(explanation(1, 5), picture)), "Input").images[0]
+    np.testing.assert_allclose(shown.get_array(), values)
+    assert shown.cmap.name == "gray"
+
+
+def test_numbers_have_no_negative_zero():
+    assert format_numbers(np.array([5.0, -0.001, -2.0])) == ["5.00", "0.00", "\N{MINUS SIGN}2.00"]
 
 
 def test_matplotlib_is_left_as_it_was():

@@ -71,7 +71,8 @@ class Explanation(ScoreViews):
     interactions : Tensor, shape (N, C, C), optional
         By how much two colors are worth more together than apart (Shapley interaction index); 0 on the diagonal.
     filter_effects : Tensor, shape (N, K), optional
-        What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`. Default: not measured.
+        What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`; NaN for a filter that was left out.
+        Default: not measured.
     about : dict of str to str, optional
         How it was made: ``composite``, ``calibrate``, ``bank``, ``version``.
 
@@ -223,7 +224,7 @@ class Explanation(ScoreViews):
     def to_dict(self) -> dict[str, Any]:
         """Return the scores and names as plain numbers and lists, ready for JSON; the maps stay out.
 
-        An unknown output and its delta are None.
+        An unknown output and its delta are None, and so is an effect that was not measured (NaN).
         """
         return as_dict(self, self.doubts())
 
@@ -287,9 +288,9 @@ class Explanation(ScoreViews):
         image : array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
             The picture to show, as a viewer would see it: uint8, or floats from 0 to 1.
         top : int, default: 3
-            Number of filters whose maps are drawn.
+            Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
-            Default: the explained output and how much of it is conserved; the total where the output is unknown.
+            Default: the explained output, what it is against and how much of it is conserved; the total where the output is unknown.
         bank : FilterBank, optional
             The bank behind the scores: with it, the kernels are drawn beside their names.
 

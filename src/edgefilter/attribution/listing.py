@@ -54,9 +54,12 @@ def as_dataframe(explanation: ScoreViews) -> pd.DataFrame:
     return found
 
 
-def _numbers(values: Tensor) -> list[float | None]:
+def _numbers(values: Tensor) -> list[Any]:
+    """Return numbers as lists of lists, None where one is unknown."""
+    if values.dim() > 1:
+        return [_numbers(part) for part in values]
     return [None if math.isnan(value) else value for value in values.tolist()]
 
 
 def _known(values: Tensor | None) -> list[Any] | None:
-    return None if values is None else values.tolist()
+    return None if values is None else _numbers(values)

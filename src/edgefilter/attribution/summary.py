@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from edgefilter.banks.groups import MANY
+from edgefilter.plots.words import spaced
+
 if TYPE_CHECKING:
     from .views import ScoreViews
 
 __all__ = ["doubtful", "summarized"]
 
-MANY = 12  # filters: the groups speak in place of more
 NAMED = 4
 DOUBT = 0.1  # of a score: an effect of less contradicts it
 
@@ -47,16 +49,37 @@ def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> st
         groups = explanation.group("order")
         lines.append(f"Filters by order: {_listed(groups.names, _of(groups.edge))}.")
     top = explanation.top(NAMED, by="size")[0]
-    lines.append(f"Filters: {_listed(*zip(*top, strict=True))}.")
-    lines += [f"Careful: {name} {why}." for name, why in doubtful(explanation).items()]
+    words = {
+        name: _in_words(name, label)
+        for name, label in zip(explanation.filters, explanation.filter_labels, strict=True)
+    }
+    names, values = zip(*top, strict=True)
+    lines.append(f"Filters: {_listed([words[name] for name in names], values)}.")
+    lines += _warnings(
+        doubtful(explanation), {name: words.get(name, name) for name in (*explanation.colors, *names)}
+    )
     if explanation.left_out:
         lines.append(f"Explained before the final {explanation.left_out}.")
     return "\n".join(lines)
 
 
+def _warnings(doubts: dict[str, str], named: dict[str, str]) -> list[str]:
+    """Say what to be careful with: of the names that were said, why; of the others, how many."""
+    lines = [f"Careful: {named[name]} {why}." for name, why in doubts.items() if name in named]
+    if rest := len(doubts) - len(lines):
+        lines.append(
+            f"Of the other filters, {rest} {'has' if rest == 1 else 'have'} an effect that contradicts the score."
+        )
+    return lines
+
+
 def _of(values: Tensor | None) -> list[float]:
     found: list[float] = [] if values is None else values[0].tolist()
     return found
+
+
+def _in_words(name: str, label: str) -> str:
+    return name if label == name else f"{spaced(label)} ({name})"
 
 
 def _named(which: Any, class_names: Sequence[str] | None) -> str:

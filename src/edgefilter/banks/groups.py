@@ -17,12 +17,14 @@ from edgefilter.errors import UnknownNameError
 
 from .kernel import ROUNDING, Array
 
-__all__ = ["KINDS", "Groups", "all_groups", "as_groups", "change_direction", "partition"]
+__all__ = ["KINDS", "MANY", "Groups", "all_groups", "as_groups", "change_direction", "partition"]
 
 Groups = dict[str, tuple[str, ...]]
 
 ORDERS = ("brightness", "edges", "lines and corners", "texture")
 NO_DIRECTION = "no direction"
+
+MANY = 12  # filters: of more, tables, figures and sentences give the groups by order first
 
 # Directions are told apart in eighths of a half turn. Gabor kernels of 7x7 with wavelengths from 2.5 pixels, sampled as
 # they are, have their direction within 5.6 degrees of the nominal one (24 angles), and 11.25 are allowed.

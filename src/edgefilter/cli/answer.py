@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +17,7 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.stems.finding import bank_of_model
 
-from .printing import descending
+from .printing import by_size
 
 __all__ = [
     "Answer",
@@ -24,6 +25,7 @@ __all__ = [
     "as_json",
     "best_classes",
     "conserved",
+    "drops",
     "explained_class",
     "find_answer",
     "margin",
@@ -38,7 +40,6 @@ class Answer(NamedTuple):
     classifier: Classifier
     logits: torch.Tensor
     explanation: Explanation
-    drops: dict[str, dict[str, float]]  # of the explained output, by color and by filter
     bank: FilterBank
     inputs: torch.Tensor
 
@@ -64,8 +65,8 @@ def find_answer(
     explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index, against)
     if len(logits) == 1:
         logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
-    drops = _drops(attribution, inputs, explanation, rows)
-    return Answer(classifier, logits, explanation, drops, _bank_of(attribution, inputs), inputs)
+    explanation = _silenced(attribution, inputs, explanation, rows)
+    return Answer(classifier, logits, explanation, _bank_of(attribution, inputs), inputs)
 
 
 def _explained(
@@ -101,27 +102,45 @@ def _bank_of(attribution: EdgeFilterAttribution, inputs: torch.Tensor) -> Filter
     return attribution.dry_run(inputs, 0).bank if layer is None else layer.bank
 
 
-def _drops(
+def _silenced(
     attribution: EdgeFilterAttribution, inputs: torch.Tensor, explanation: Explanation, rows: int
-) -> dict[str, dict[str, float]]:
-    """Silence each color and each filter, but of a large bank only the filters that are shown."""
-    filters = list(explanation.filters)
-    if len(filters) <= MOST_SILENCED:
+) -> Explanation:
+    """Add what silencing each color and each filter does, but of a large bank only the filters that are shown."""
+    if len(explanation.filters) <= MOST_SILENCED:
         check = causal_check(attribution, inputs, explanation)
-        color, edge = check.color[0].tolist(), check.edge[0].tolist()
-    else:
-        filters = [filters[place] for place in descending(explanation.edge[0])[:rows]]
-        against = next(iter(explanation.against), None)
+        return _with_effects(explanation, check.color, check.edge)
+    against = next(iter(explanation.against), None)
 
-        def drop(**parts: Any) -> float:
-            rest = attribution.silence(inputs, explanation.target[0], against=against, **parts)
-            return float(explanation.output[0] - rest[0])
+    def drop(**parts: Any) -> torch.Tensor:
+        rest = attribution.silence(inputs, explanation.target[0], against=against, **parts)
+        return explanation.output[0] - rest[0]
 
-        color = [drop(colors=[name]) for name in explanation.colors]
-        edge = [drop(filters=[name]) for name in filters]
+    color = torch.stack([drop(colors=[name]) for name in explanation.colors])
+    edge = torch.full_like(explanation.edge, math.nan)
+    for place in by_size(explanation.edge[0])[:rows]:
+        edge[0, place] = drop(filters=[explanation.filters[place]])
+    return _with_effects(explanation, color[None], edge)
+
+
+def _with_effects(explanation: Explanation, color: torch.Tensor, edge: torch.Tensor) -> Explanation:
+    """Keep the effects of the colors where a game has measured them."""
+    effects = color if explanation.effects is None else explanation.effects
+    return dataclasses.replace(explanation, effects=effects, filter_effects=edge)
+
+
+def drops(explanation: Explanation) -> dict[str, dict[str, float]]:
+    """Return by how much the explained output drops without each color and each filter, as far as it was measured."""
+    measured = {
+        "color": (explanation.colors, explanation.effects),
+        "edge": (explanation.filters, explanation.filter_effects),
+    }
     return {
-        "color": dict(zip(explanation.colors, color, strict=True)),
-        "edge": dict(zip(filters, edge, strict=True)),
+        what: {
+            name: value
+            for name, value in zip(names, [] if values is None else values[0].tolist(), strict=False)
+            if not math.isnan(value)
+        }
+        for what, (names, values) in measured.items()
     }
 
 
@@ -183,9 +202,21 @@ def as_json(answer: Answer, image: Path | None) -> dict[str, Any]:
             "index": index,
             "name": answer.classifier.class_names[index],
             "probability": probability,
+            "against": margin(answer),
         },
         **explanation.to_dict(),
+        "about": {"model": answer.classifier.name, **explanation.about},
+        "groups": _orders(explanation),
         "conserved_share": conserved(explanation),
-        "causal_drop": answer.drops,
+        "causal_drop": drops(explanation),
         "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
     }
+
+
+def _orders(explanation: Explanation) -> dict[str, dict[str, Any]]:
+    """Return the groups of filters by order: their names, and the score of each."""
+    if "order" not in explanation.groups:
+        return {}
+    groups = explanation.group("order")
+    rows = zip(groups.names, groups.filters, groups.edge[0].tolist(), strict=True)
+    return {"order": {name: {"filters": list(filters), "edge": value} for name, filters, value in rows}}

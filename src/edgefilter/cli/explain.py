@@ -53,6 +53,15 @@ Score = Annotated[
     list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
 ]
 
+Summary = Annotated[
+    bool,
+    typer.Option(
+        "--summary",
+        help="Say in a few sentences what the output came from and which scores to be careful with, in place of the tables; "
+        "with --score, above them.",
+    ),
+]
+
 Calibrate = Annotated[
     Calibration,
     typer.Option(
@@ -87,6 +96,7 @@ def explain(
     against: Against = None,
     top: Top = None,
     score: Score = None,
+    summary: Summary = False,
     composite: Rules = COMPOSITE,
     calibrate: Calibrate = Calibration.color_order,
     bank: Bank = COMPLETE,
@@ -127,7 +137,8 @@ def explain(
                 _draw(answer, files.picture, top or 3)
         if json_out:
             _write_json(as_json(answer, image), files.numbers)
-        print_answer(new_console(quiet=quiet or json_out == STDOUT), answer, files, score, top or ROWS)
+        console = new_console(quiet=quiet or json_out == STDOUT)
+        print_answer(console, answer, files, score, top or ROWS, summary=summary)
 
 
 def _files(
@@ -157,6 +168,8 @@ def _draw(answer: Answer, out: Path, top: int) -> None:
     title = f"{name}: logit {output:.2f}, probability {probability:.1%}"
     if other is not None:
         title = f"{name} against {other}: logits differ by {output:.2f}"
+    if answer.explanation.left_out:
+        title += f", before the final {answer.explanation.left_out}"
     title += "" if share is None else f", relevance {share:.1%} conserved"
     picture = answer.classifier.to_picture(answer.inputs)
     figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)

@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ROWS", "descending", "new_console", "new_table"]
+__all__ = ["ROWS", "by_size", "descending", "new_console", "new_table"]
 
 ROWS = 12
 
@@ -20,6 +20,11 @@ def descending(values: Tensor) -> list[int]:
     """Return the places of values, from the largest to the smallest."""
     order: list[int] = values.argsort(descending=True, stable=True).tolist()
     return order
+
+
+def by_size(values: Tensor) -> list[int]:
+    """Return the places of values, from the largest to the smallest in size."""
+    return descending(values.abs())
 
 
 def new_table(left: Sequence[str], right: Sequence[str]) -> Table:

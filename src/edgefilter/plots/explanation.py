@@ -11,14 +11,10 @@ import numpy as np
 from edgefilter.banks.bank import FilterBank
 
 from .arrays import Array, as_array, as_picture
+from .bars import draw_colors, draw_filters, least_height
 from .protocols import Explained
 from .style import (
-    AGAINST,
-    FOR,
     INK,
-    OTHERS,
-    OWN,
-    SMALL,
     TEXT,
     color_bar,
     color_limit,
@@ -28,16 +24,13 @@ from .style import (
     signed_colormap,
     symmetric_norm,
 )
-from .words import format_numbers, spaced
+from .words import spaced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
-    from matplotlib.gridspec import SubplotSpec
 
 __all__ = ["plot_explanation"]
-
-ALL_BARS, LARGEST_BARS = 16, 12
 
 MAPS_A_ROW = 3
 
@@ -59,9 +52,9 @@ def plot_explanation(
     image : array-like or PIL image, optional
         The input as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
     top : int, default: 3
-        Number of filters whose maps are drawn, by score.
+        Number of filters whose maps are drawn, those with the scores largest in size.
     title : str, optional
-        By default what was explained and which share is conserved.
+        By default what was explained, against what, and which share is conserved.
     bank : FilterBank, optional
         The bank behind the scores: with it, the kernels are drawn beside their names.
 
@@ -69,6 +62,12 @@ def plot_explanation(
     -------
     figure : matplotlib.figure.Figure
         Apart from pyplot; ``figure.savefig(path)`` writes it.
+
+    Notes
+    -----
+    Bars are sorted by size; of more than 12 filters, their groups by order come first. A hatched bar is a score that should not be
+    believed (:meth:`Explanation.doubts`), and a diamond is what silencing its color or filter takes from the output (an
+    arrow, where that is far out); whiskers are standard errors.
 
     Raises
     ------
@@ -95,9 +94,10 @@ def plot_explanation(
         )
     first = explanation[0]
     picture = None if image is None else as_picture(image)
-    names = [name for name, _ in first.top(min(top, len(first.filters)))[0]]
+    names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
     rows = math.ceil(len(names) / MAPS_A_ROW)
-    figure = Figure(figsize=(12.4, 0.45 + (1 + rows) * _row_height(first, picture)), dpi=150)
+    height = max(0.45 + (1 + rows) * _row_height(first, picture), least_height(first, 1 + rows))
+    figure = Figure(figsize=(12.4, height), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.05)
     figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
     columns = figure.add_gridspec(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
@@ -106,7 +106,7 @@ def plot_explanation(
     upper, lower = left.add_subfigure(bands[0]), left.add_subfigure(bands[1])
     _draw_top_row(upper, first, picture)
     _draw_maps(lower, first, names, picture, rows)
-    _draw_filters(right, first, bank)
+    draw_filters(right, first, bank)
     return figure
 
 
@@ -134,7 +134,7 @@ def _draw_top_row(part: SubFigure, explanation: Explained, picture: Array | None
         else:
             _draw_pixels(axes, explanation)
         frame(axes)
-    _draw_colors(part, grid[len(panels)], explanation)
+    draw_colors(part, grid[len(panels)], explanation)
 
 
 def _draw_pixels(axes: Axes, explanation: Explained) -> None:
@@ -146,69 +146,6 @@ def _draw_pixels(axes: Axes, explanation: Explained) -> None:
     if not values.any():
         note_nothing(axes)
     color_bar(axes, shown, limit, "relevance of a pixel, colors summed", clipped)
-
-
-def _draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explained) -> None:
-    names, values = explanation.colors, as_array(explanation.color[0])
-    # an empty strip below keeps few bars from growing as tall as the pictures beside them
-    share = min(0.92, 0.22 + 0.2 * len(names))
-    grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
-    axes = part.add_subplot(grid[0])
-    paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
-    _bars(axes, [spaced(name) for name in names], values, paint, height=0.62)
-    heading(axes, "Relevance by color")
-    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
-
-
-def _draw_filters(part: SubFigure, explanation: Explained, bank: FilterBank | None) -> None:
-    """Draw the bars by filter, largest on top; of many filters the rest is one bar."""
-    values = as_array(explanation.edge[0])
-    order = list(np.argsort(-values, kind="stable"))
-    if len(order) > ALL_BARS:
-        largest = set(np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS])
-        order = [index for index in order if index in largest]
-    labels = [spaced(explanation.filter_labels[index]) for index in order]
-    shown = values[order]
-    if len(order) < len(values):
-        labels.append(f"{len(values) - len(order)} others")
-        shown = np.append(shown, values.sum() - shown.sum())
-    paint = [FOR if value >= 0 else AGAINST for value in shown]
-    pad = 4.0 if bank is None else 24.0
-    share = min(0.97, (0.55 * len(labels) + 1) / part.figure.get_size_inches()[1])
-    axes = part.add_subplot(part.add_gridspec(2, 1, height_ratios=(share, 1 - share))[0])
-    _bars(axes, labels, shown, paint, height=0.6, pad=pad)
-    heading(axes, "Relevance by edge filter")
-    axes.set_xlabel("relevance (units of the output)", fontsize=SMALL, color=INK)
-    if bank is not None:
-        for row, index in enumerate(order):
-            _thumbnail(axes, row, bank.weight[index])
-
-
-def _thumbnail(axes: Axes, row: int, weight: Array) -> None:
-    """Draw a kernel of 16 points a side between the name and the bar."""
-    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
-
-    limit = float(np.abs(weight).max()) or 1.0
-    icon = OffsetImage(
-        weight,
-        zoom=16 / max(weight.shape),
-        cmap=signed_colormap(),
-        norm=symmetric_norm(limit),
-        interpolation="nearest",
-    )
-    box = AnnotationBbox(
-        icon,
-        (0, row),
-        xybox=(-13, 0),
-        xycoords=axes.get_yaxis_transform(),
-        boxcoords="offset points",
-        frameon=True,
-        pad=0.04,
-        annotation_clip=False,
-        bboxprops={"edgecolor": "#999999", "linewidth": 0.5},
-    )
-    box.set_in_layout(False)
-    axes.add_artist(box)
 
 
 def _draw_maps(
@@ -245,52 +182,12 @@ def _over(picture: Array | None, values: Array, limit: float) -> Array:
     return color * (0.5 + 0.5 * gray[..., None])
 
 
-def _bars(
-    axes: Axes,
-    labels: Sequence[str],
-    values: Array,
-    paint: Sequence[str],
-    *,
-    height: float,
-    pad: float = 4.0,
-) -> None:
-    """Draw horizontal bars, the first on top, each with its number."""
-    rows = np.arange(len(values))
-    axes.barh(rows, values, height=height, color=list(paint))
-    axes.set_yticks(rows, labels)
-    axes.set_ylim(len(values) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK, pad=pad)
-    axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
-    axes.locator_params(axis="x", nbins=4)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    numbers = format_numbers(values)
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    span = (high - low) or 1.0
-    room = 0.06 + 0.04 * max(
-        map(len, numbers)
-    )  # for the numbers, which stand on the right of bar and zero line
-    axes.set_xlim(low - (0.03 * span if low < 0 else 0), high + room * span)
-    for row, (value, number) in enumerate(zip(values, numbers, strict=True)):
-        axes.annotate(
-            number,
-            (max(float(value), 0.0), row),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-            color=INK,
-        )
-    for edge in ("top", "right", "left"):
-        axes.spines[edge].set_visible(False)
-    axes.spines["bottom"].set_color("#999999")
-    if not values.any():
-        axes.set_xticks([0])
-        note_nothing(axes)
-
-
 def _title(explanation: Explained) -> str:
     target, output = explanation.target[0], float(explanation.output[0])
     what = "output" if target is None else f"output {target}"
+    if (other := explanation.against[0]) is not None:
+        what += " minus the mean of the others" if other == "rest" else f" minus output {other}"
     share = float(explanation.conserved_share[0])
     kept = f", {100 * share:.1f} % conserved" if math.isfinite(share) else ""
-    return f"{what}: {output:.2f}{kept}"
+    before = f", before the final {left}" if (left := explanation.left_out) else ""
+    return f"{what}: {output:.2f}{before}{kept}"

@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Explained", "Profiled"]
+__all__ = ["Explained", "Grouped", "Profiled"]
+
+
+class Grouped(Protocol):
+    """Scores of groups of filters of a batch of images, such as :meth:`edgefilter.Explanation.group` gives."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the ``G`` groups."""
+
+    @property
+    def filters(self) -> tuple[tuple[str, ...], ...]:
+        """The filters of each group."""
+
+    @property
+    def edge(self) -> Tensor:
+        """Score by group, shape (N, G)."""
 
 
 class Explained(Protocol):
@@ -54,11 +70,41 @@ class Explained(Protocol):
     def filter_labels(self) -> tuple[str, ...]:
         """The filters' names as words."""
 
+    @property
+    def effects(self) -> Tensor | None:
+        """What the output loses without a color, shape (N, C), or None."""
+
+    @property
+    def errors(self) -> Tensor | None:
+        """Standard errors of the color scores, shape (N, C), or None."""
+
+    @property
+    def filter_effects(self) -> Tensor | None:
+        """What the output loses without a filter, shape (N, K), or None; NaN where it was not measured."""
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+        """The groups of the filters by kind, as far as they are known."""
+
+    @property
+    def against(self) -> tuple[Any, ...]:
+        """What the targets were compared with, one entry per image, or None."""
+
+    @property
+    def left_out(self) -> str:
+        """Name of the function at the model's end that was left out, or nothing."""
+
     def __getitem__(self, index: int, /) -> Explained:
         """Return the explanation of one image."""
 
-    def top(self, k: int = ...) -> list[list[tuple[str, float]]]:
-        """Return the filters with the largest scores, for each image."""
+    def top(self, k: int = ..., *, by: str = ...) -> list[list[tuple[str, float]]]:
+        """Return the filters with the largest scores, for each image; ``by="size"`` whatever their sign."""
+
+    def group(self, kind: str, /) -> Grouped:
+        """Return the scores of the groups of a kind."""
+
+    def doubts(self) -> list[dict[str, str]]:
+        """Return for each image the colors and filters whose effect contradicts the score, and how."""
 
     def edge_map(self, name: str) -> Tensor:
         """Return where a filter's relevance lies, shape (N, H', W')."""

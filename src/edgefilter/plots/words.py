@@ -47,4 +47,4 @@ def format_numbers(values: Array) -> list[str]:
     if not 1e-3 <= largest < 1e5:
         return [format_number(float(value)) for value in values]
     decimals = max(0, 2 - math.floor(math.log10(largest)))
-    return [f"{value:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in values]
+    return [f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "\N{MINUS SIGN}") for value in values]
