@@ -402,9 +402,9 @@ def measured(**changes):
 def test_doubts_name_what_an_effect_contradicts():
     assert measured().doubts() == [
         {
-            "red": "scores +5.5, but silenced alone the output rises by 1",
-            "blue": "scores +0.5, but silenced alone the output falls by 0.04",
-            "sobel_y": "scores +1.5, but silenced alone the output falls by 0.1",
+            "red": "scores +5.5, but has an effect of -1 when it is silenced alone",
+            "blue": "scores +0.5, but has an effect of +0.04 when it is silenced alone",
+            "sobel_y": "scores +1.5, but has an effect of +0.1 when it is silenced alone",
         }
     ]
     assert measured(effects=None, filter_effects=None).doubts() == [{}]
@@ -417,9 +417,9 @@ def test_summary_says_it_in_words():
         "Output cherry is 9.00; 1.00 of it is there without the image.",
         "Colors: red +5.50 ± 0.50, green +2.00, blue +0.50.",
         "Filters: sobel_x +6.50, sobel_y +1.50.",
-        "Careful: red scores +5.5, but silenced alone the output rises by 1.",
-        "Careful: blue scores +0.5, but silenced alone the output falls by 0.04.",
-        "Careful: sobel_y scores +1.5, but silenced alone the output falls by 0.1.",
+        "Careful: red scores +5.5, but has an effect of -1 when it is silenced alone.",
+        "Careful: blue scores +0.5, but has an effect of +0.04 when it is silenced alone.",
+        "Careful: sobel_y scores +1.5, but has an effect of +0.1 when it is silenced alone.",
     ]
     assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
     assert (
@@ -441,7 +441,7 @@ def test_summary_names_filters_in_words_and_counts_the_other_doubts():
     words = dict(zip(bank.names, bank.labels, strict=True))
     first, second = (f"{words[name].replace('_', ' ')} ({name})" for name in bank.names[:2])
     assert lines[2].startswith(f"Filters: {first} +9.00, {second} +8.00, ")
-    assert lines[3] == f"Careful: {second} scores +8, but silenced alone the output falls by 0.5."
+    assert lines[3] == f"Careful: {second} scores +8, but has an effect of +0.5 when it is silenced alone."
     assert lines[4:] == ["Of the other filters, 2 have an effect that contradicts the score."]
     assert found.to_dict()["filter_effects"][0][5] is None
 

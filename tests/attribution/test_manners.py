@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -492,3 +493,178 @@ def test_an_output_that_leaves_torch_is_warned_of_and_gets_nothing(calibrate):
         explanation = attributed(model, calibrate).explain(images, 1)
     assert torch.count_nonzero(explanation.response) == 0
     assert_close(explanation.base, explanation.output, rtol=0, atol=0)
+
+
+# --- models that are not the same twice, and functions in place ---------------------------------------------------
+
+
+class Forward(nn.Module):
+    """A small network in halves, and any way to run it."""
+
+    def __init__(self, forward):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+            self.head, self.kept, self.own = nn.Linear(8, 5), None, forward
+
+    def rest(self, h):
+        return self.head(torch.relu(self.b(h)).mean((2, 3)))
+
+    def forward(self, x):
+        return self.own(self, x)
+
+
+def of_many(model, x):
+    return model.rest(torch.relu(model.a(x))) + len(x)
+
+
+def in_pieces(model, x):
+    return torch.cat([part.softmax(1) for part in model.rest(torch.relu(model.a(x))).split(4)])
+
+
+def doubled(model, x):
+    h = torch.relu(model.a(x))
+    return model.rest(h * 2 if h.mean() > 0.35 else h)
+
+
+def lazily(model, x):
+    if model.kept is None:
+        model.kept = F.conv2d(torch.ones(1, 1, 5, 5).to(x), torch.ones(1, 1, 3, 3).to(x)).mean() / 9
+    return model.rest(torch.relu(model.a(x * model.kept)))
+
+
+@pytest.mark.parametrize("forward", [of_many, in_pieces, doubled, lazily])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_model_is_measured_in_the_batch_that_it_was_given(forward, count):
+    """What it makes of the number of images, of all of them together, or of its first call, is the same in each run of the game."""
+    model = Forward(forward).double().eval()
+    images = torch.rand(count, 3, 9, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = ef.EdgeFilterAttribution(model).explain(images, 1)
+
+    if forward is in_pieces:  # the logits are explained
+        plain = Forward(lambda own, x: own.rest(torch.relu(own.a(x)))).double().eval()
+        assert_close(
+            found.color, ef.EdgeFilterAttribution(plain).explain(images, 1).color, rtol=1e-9, atol=1e-10
+        )
+        return
+
+    def value(colors):
+        keep = torch.zeros(3, 1, 1).double()
+        keep[list(colors)] = 1
+        handle = model.a.register_forward_hook(
+            lambda layer, given, output: F.conv2d(given[0] * keep, layer.weight, layer.bias, padding=1)
+        )
+        with torch.no_grad():
+            output = model(images)[:, 1]
+        handle.remove()
+        return output
+
+    every = {s: value(s) for n in range(4) for s in itertools.combinations(range(3), n)}
+    effects = torch.stack([every[0, 1, 2] - every[s] for s in ((1, 2), (0, 2), (0, 1))], 1)
+    assert_close(found.effects, effects.detach(), rtol=1e-9, atol=1e-10)
+    assert_close(found.base, every[()].detach(), rtol=1e-9, atol=1e-10)
+
+
+def doubled_in_place(model, x):
+    return model.rest(torch.sigmoid(model.a(x)).mul_(2))
+
+
+def shifted(model, x):
+    h = model.a(x)
+    h.relu_()
+    h += 1
+    return model.rest(h)
+
+
+def shifted_plainly(model, x):
+    return model.rest(torch.relu(model.a(x)) + 1)
+
+
+def scaled_plainly(model, x):
+    return model.rest(torch.sigmoid(model.a(x)) * 2)
+
+
+@pytest.mark.parametrize(
+    ("forward", "plainly"), [(doubled_in_place, scaled_plainly), (shifted, shifted_plainly)]
+)
+def test_functions_in_place_do_not_stop_the_gradient(forward, plainly):
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found, expected = (
+        ef.EdgeFilterAttribution(Forward(f).double().eval()).explain(images, 1) for f in (forward, plainly)
+    )
+    assert_close(found.color_edge, expected.color_edge, rtol=1e-9, atol=1e-10)
+
+
+def test_a_backward_hook_before_a_relu_in_place_does_not_stop_the_gradient():
+    layers = (
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1),
+        nn.ReLU(inplace=True),
+        nn.Flatten(),
+        nn.Linear(196, 3),
+    )
+    model = nn.Sequential(*layers).double().eval()
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    expected = ef.EdgeFilterAttribution(model).explain(images, 1)
+    handle = model[2].register_full_backward_hook(lambda module, given, handed: None)
+    found = ef.EdgeFilterAttribution(model).explain(images, 1)
+    handle.remove()
+    assert_close(found.color_edge, expected.color_edge, rtol=1e-9, atol=1e-10)
+
+
+# --- colors that meet before the stem -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "plainly"),
+    [
+        (lambda x: x - x[:, :1], lambda x: x + (-1) * x[:, :1]),
+        (lambda x: x - x.mean(1, keepdim=True), lambda x: x + (-1 / 3) * x.sum(1, keepdim=True)),
+        (lambda x: x - 0.5 * x.flip(1), lambda x: x + (-0.5) * x.flip(1)),
+    ],
+)
+def test_differences_of_colors_before_the_stem_are_told_apart(before, plainly):
+    images = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found, expected = (
+        ef.EdgeFilterAttribution(
+            Forward(lambda own, x, f=f: own.rest(torch.relu(own.a(f(x))))).double().eval()
+        ).explain(images, 1)
+        for f in (before, plainly)
+    )
+    assert_close(found.color, expected.color, rtol=1e-9, atol=1e-10)
+    assert_close(found.effects, expected.effects, rtol=1e-9, atol=1e-10)
+    assert_close(found.pixel.sum((1, 2, 3)), found.color.sum(1), rtol=1e-9, atol=1e-10)
+
+
+def test_colors_that_meet_in_no_sum_come_with_a_warning():
+    model = (
+        Forward(lambda own, x: own.rest(torch.relu(own.a(x.amax(1, keepdim=True).expand(-1, 3, -1, -1)))))
+        .double()
+        .eval()
+    )
+    with pytest.warns(UserWarning, match="colors must meet in sums before the stem to be told apart"):
+        ef.EdgeFilterAttribution(model).explain(torch.rand(1, 3, 9, 9).double(), 1)
+
+
+# --- numbers that are none ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calibrate", [True, ("color", "order"), False])
+def test_a_model_of_nan_is_named(calibrate):
+    model = Forward(shifted_plainly).double().eval()
+    with torch.no_grad():
+        model.head.weight[:] = torch.nan
+    images = torch.rand(1, 3, 9, 9).double()
+    with pytest.warns(
+        UserWarning, match="the model's output must be finite to be shared; got nan for image 0"
+    ):
+        found = ef.EdgeFilterAttribution(model, calibrate=calibrate).explain(images, 1)
+    assert found.output.isnan().all()
+    for call in (
+        ef.EdgeFilterShapley(model).explain,
+        lambda x, t: ef.causal_check(ef.EdgeFilterAttribution(model), x, target=t),
+    ):
+        with pytest.warns(UserWarning, match="the model's output must be finite to be shared"):
+            call(images, 1)

@@ -26,8 +26,6 @@ __all__ = [
     "whole_batch",
 ]
 
-RUNS = 8  # images that the model may get at a time where fewer are explained
-
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 Against = Target | Literal["rest"]
 
@@ -55,12 +53,14 @@ class Question(NamedTuple):
     predict: bool = False
 
     def pieces(self, internal_batch_size: int | None) -> tuple[list[Question], int]:
-        """Return the questions about so many images at a time, and how many the model may get at a time."""
+        """Return the questions about so many images at a time, and how many the model may get at a time.
+
+        Without a number that is the batch as it was given: what a model makes of an image may depend on the others beside it.
+        """
         count = len(self.images[0])
         size = whole_batch(internal_batch_size, count)
         starts = range(0, count, size)
-        most = max(size, RUNS) if internal_batch_size is None else size
-        return [self._piece(slice(start, start + size)) for start in starts], most
+        return [self._piece(slice(start, start + size)) for start in starts], size
 
     def _piece(self, some: slice) -> Question:
         count = len(self.images[0])
@@ -308,6 +308,10 @@ def _check_target(output: Tensor, target: Target, name: str) -> None:
         return
     given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
     given = given if isinstance(given, list) else [given]
+    if name != "target" and len(given) not in (1, len(output)):
+        raise ValueError(
+            f"{name} must be one, or one for each of the {len(output)} images; got {len(given)}. Pass a list of that length."
+        )
     sizes = output.shape[1:]
     for item in given:
         indices = item if isinstance(item, tuple) else (item,)

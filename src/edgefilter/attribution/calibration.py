@@ -12,7 +12,7 @@ from edgefilter._checks import closest
 from edgefilter.banks.groups import KINDS, as_groups
 from edgefilter.lrp.stem import Read
 
-from .game import EXACT, Game, all_sets, drawn_sets
+from .game import Game, all_sets, drawn_sets
 from .partial import PartialRuns
 from .places import by_color, to_places
 
@@ -28,8 +28,9 @@ SEED = 0
 ROUNDING = (
     2 / 3
 )  # power of the precision: what two runs of one model differ by, 2.4e-5 of the sizes in float32
-PAIRS = (
-    3  # of drawn sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
+DRAWN = 32  # pairs of sets of colors, so that their spread tells the error
+HALVES = (
+    3  # pairs of sets of filters, where there is one color: 6 runs, as many as the game of three colors takes
 )
 
 
@@ -132,7 +133,8 @@ def _color_scores(game: Game, idle: Tensor, like: Tensor) -> ColorGame:
 
 def _color_game(runs: PartialRuns) -> Game:
     count = runs.colors
-    sets = all_sets(count) if count <= EXACT else drawn_sets(count, count, SEED)
+    few = 2**count <= 2 + 2 * count + 2 * DRAWN  # no more than would be drawn
+    sets = all_sets(count) if few else drawn_sets(count, DRAWN, SEED)
     return _played(sets, torch.eye(count)[:, :, None], runs.nothing(), runs)
 
 
@@ -160,8 +162,10 @@ def _evidence(game: Game, runs: PartialRuns) -> tuple[Tensor, Tensor]:
         keeps = game.sets[some].double()[:, :, None].expand(-1, -1, runs.filters)
         return keeps, game.values[:, some] - game.none[:, None]
     generator = torch.Generator().manual_seed(SEED)
-    order = torch.rand(PAIRS, runs.filters, generator=generator).argsort(1)
-    half = order < runs.filters // 2
+    order = torch.rand(HALVES, runs.filters, generator=generator).argsort(1)
+    names = runs.sites[0].bank.names  # by which the draws go, whatever the order of the bank
+    by_name = torch.tensor(sorted(range(len(names)), key=names.__getitem__)).argsort()
+    half = (order < runs.filters // 2)[:, by_name]
     keeps = torch.cat([half, ~half]).double()[:, None].expand(-1, runs.colors, -1)
     return keeps, runs.outputs(list(keeps)) - game.none[:, None]
 
@@ -276,6 +280,8 @@ def to_margins(pairs: Tensor, colors: Tensor, filters: Tensor, groups: Tensor) -
     pairs : Tensor, shape (N, C, K)
         ``T + |T| (a_c + b_g)``, the nearest table in ``sum (T' - T)^2 / |T|``.
     """
+    if not bool(pairs.isfinite().all()):
+        return torch.full_like(pairs, torch.nan)
     size = pairs.abs()
     empty = (
         (size.sum(2) == 0) & (colors != 0),

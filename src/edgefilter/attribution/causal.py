@@ -10,7 +10,7 @@ from torch import Tensor
 from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 from .explanation import Explanation
-from .forward import Forward
+from .forward import Forward, warn_of_numbers
 from .scores import color_names
 
 __all__ = ["CausalCheck", "causal_check"]
@@ -93,10 +93,15 @@ def causal_check(
     with attribution.propagator(question.images).run(question) as forward:
         if explanation is not None:
             _check_same(forward, explanation)
+        warn_of_numbers(forward.explained, stacklevel=3)
         runs = forward.partial_runs(len(question.images[0]))
         without = 1 - torch.eye(runs.colors), 1 - torch.eye(runs.filters)
         keeps = [*without[0][:, :, None], *(one.expand(runs.colors, -1) for one in without[1])]
         drops = (runs.every[:, None] - runs.outputs(keeps)).to(forward.explained)
+        if explanation is not None and explanation.effects is not None:
+            _check_close(
+                drops[:, : runs.colors], explanation.effects, drops.abs().amax(), "effects of the colors"
+            )
     return CausalCheck(drops[:, : runs.colors], drops[:, runs.colors :])
 
 
@@ -129,11 +134,14 @@ def _check_same(forward: Forward, explanation: Explanation) -> None:
             f"{explanation!r}. Explain these images again."
         )
     known = ~explanation.output.isnan()
-    measured, given = forward.explained[known].double().cpu(), explanation.output[known].double().cpu()
-    if not torch.allclose(
-        measured, given, rtol=AGREEMENT, atol=AGREEMENT * float(forward.output.detach().abs().max())
-    ):
+    scale = forward.output.detach().abs().amax()
+    _check_close(forward.explained[known], explanation.output[known], scale, "an output")
+
+
+def _check_close(measured: Tensor, given: Tensor, scale: Tensor, what: str) -> None:
+    measured, given = measured.double().cpu(), given.double().cpu()
+    if not torch.allclose(measured, given, rtol=AGREEMENT, atol=AGREEMENT * float(scale), equal_nan=True):
         raise ValueError(
-            f"explanation must be of these images, this model and this target, and not normalized; got an output of "
+            f"explanation must be of these images, this model and this target, and not normalized; got {what} of "
             f"{given.tolist()} where the model gives {measured.tolist()}. Explain these images again."
         )

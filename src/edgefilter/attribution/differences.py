@@ -40,6 +40,11 @@ def difference(one: Views, other: Views) -> Views:
             f"explanations must be of outputs, not of comparisons, to be subtracted; got against={one.against!r} and "
             f"{other.against!r}. Explain with against=None."
         )
+    if one.about.get("calibrate") != other.about.get("calibrate"):
+        raise ValueError(
+            f"explanations must be made in one way to be subtracted; got calibrate={one.about.get('calibrate')!r} and "
+            f"{other.about.get('calibrate')!r}. Explain both with one attribution."
+        )
     return dataclasses.replace(
         one,
         response=one.response - other.response,

@@ -219,6 +219,8 @@ class Explanation(ScoreViews):
         parts: dict[str, Any] = {
             name: part / scale.reshape(-1, *[1] * (part.dim() - 1)) for name, part in known.items()
         }
+        if self.errors is not None:
+            parts["errors"] = parts["errors"].abs()
         return dataclasses.replace(self, **parts)
 
     def to_dict(self) -> dict[str, Any]:

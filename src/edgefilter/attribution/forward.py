@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from torch import Tensor
 
 from edgefilter.lrp.ending import Ending
@@ -10,7 +12,7 @@ from edgefilter.lrp.engine import Engine
 from .arguments import Question, Target, output_weights
 from .partial import PartialRuns
 
-__all__ = ["Forward", "sum_per_image"]
+__all__ = ["Forward", "sum_per_image", "warn_of_numbers"]
 
 
 class Forward:
@@ -32,8 +34,6 @@ class Forward:
     explained : Tensor, shape (N,)
     target : Target
     reads : list of Read
-    by_bank_alone : bool
-        Whether the images are known to reach the output through the bank only.
     """
 
     def __init__(self, run: Engine, end: Ending, leaves: tuple[Tensor, ...], question: Question) -> None:
@@ -45,7 +45,6 @@ class Forward:
         self.weights = output_weights(end.output, self.target, question.against)
         self.explained = sum_per_image(self.weights * end.output.detach())
         self.reads = run.stem.checked_reads()
-        self.by_bank_alone = False
         self._calls = end.calls
 
     def partial_runs(self, size: int) -> PartialRuns:
@@ -59,8 +58,21 @@ class Forward:
             self.weights,
             self.explained,
             size,
-            by_bank_alone=self.by_bank_alone,
         )
+
+
+def warn_of_numbers(explained: Tensor, stacklevel: int) -> bool:
+    """Warn of an explained output that is no finite number; return whether there is one."""
+    if bool(explained.isfinite().all()):
+        return False
+    worst = int((~explained.isfinite()).nonzero()[0])
+    warnings.warn(
+        f"the model's output must be finite to be shared; got {float(explained[worst])} for image {worst}, and scores that "
+        "mean nothing. Look for weights or values in the model that are not finite.",
+        UserWarning,
+        stacklevel=stacklevel + 1,
+    )
+    return True
 
 
 def sum_per_image(values: Tensor) -> Tensor:

@@ -8,9 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["EXACT", "Game", "all_sets", "drawn_sets"]
-
-EXACT = 4  # players up to which all sets are played: 2**4 runs
+__all__ = ["Game", "all_sets", "drawn_sets"]
 
 
 def all_sets(players: int) -> Tensor:

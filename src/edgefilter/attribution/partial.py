@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter.lrp.calls import NumberedCall
 from edgefilter.lrp.rerun import rerun
 from edgefilter.lrp.site import Site
+from edgefilter.lrp.values import tensors_in
 
 from .arguments import check_output
 
@@ -53,8 +54,6 @@ class PartialRuns:
         That of the model with all responses.
     size : int
         How many images the model may get at a time.
-    by_bank_alone : bool
-        Whether the images are known to reach the output through the bank only.
     """
 
     def __init__(
@@ -67,16 +66,12 @@ class PartialRuns:
         weights: Tensor,
         explained: Tensor,
         size: int,
-        *,
-        by_bank_alone: bool = False,
     ) -> None:
         self.model, self.images, self.extra = model, images, extra
         self.sites, self.left_out, self.weights = sites, left_out, weights
         self.count, self.every = len(images[0]), explained.cpu().double()
         # Tensors beside the images may be of any meaning, so that they are not repeated.
-        plain = not any(isinstance(value, Tensor) for value in extra)
-        self.sets = max(1, size // self.count) if plain else 1
-        self.is_constant = plain and by_bank_alone
+        self.sets = 1 if any(True for _ in tensors_in(extra)) else max(1, size // self.count)
         first = sites[0]
         self.colors, self.filters = first.colors.shape[1], len(first.bank)
 
@@ -96,7 +91,7 @@ class PartialRuns:
         with torch.no_grad():
             for start in range(0, len(keeps), self.sets):
                 some = torch.stack(list(keeps[start : start + self.sets]))
-                values = {site.call: site.values(some) for site in self.sites}
+                values = [site.values(some) for site in self.sites]
                 found.append(self._explained(values, len(some)).cpu().double())
         return torch.cat(found).reshape(len(keeps), self.count).T
 
@@ -129,37 +124,38 @@ class PartialRuns:
                 torch.cat([none.lerp(every, place) for place in places]).requires_grad_()
                 for none, every in ends
             ]
-            copies = [leaf.clone() for leaf in leaves]  # the model may change them in place
-            values = dict(zip((site.call for site in self.sites), copies, strict=True))
-            explained = self._explained(values, len(places)).sum()
-        found: list[Any] = [None] * len(leaves)
-        if explained.requires_grad:
-            found = list(torch.autograd.grad(explained, leaves, allow_unused=True))
+        try:
+            found = self._gradient(leaves, len(places), out_of_place=False)
+        except RuntimeError as error:
+            if "inplace" not in str(error) and "in-place" not in str(error):
+                raise
+            found = self._gradient(leaves, len(places), out_of_place=True)
         return [
             (torch.zeros_like(leaf) if gradient is None else gradient).chunk(len(places))
             for leaf, gradient in zip(leaves, found, strict=True)
         ]
 
+    def _gradient(self, leaves: list[Tensor], sets: int, *, out_of_place: bool) -> Sequence[Tensor | None]:
+        with torch.enable_grad():
+            values = [leaf.clone() for leaf in leaves]  # the model may change them in place
+            explained = self._explained(values, sets, out_of_place=out_of_place).sum()
+        if not explained.requires_grad:
+            return [None] * len(leaves)
+        return torch.autograd.grad(explained, leaves, allow_unused=True)
+
     def nothing(self) -> Tensor:
-        """Return the explained output without any response, shape (N,), float64, on the CPU.
+        """Return the explained output without any response, shape (N,), float64, on the CPU."""
+        return self.outputs([self.sites[0].colors.new_zeros(self.colors, 1)])[:, 0]
 
-        Where the images reach the output through the bank only, it is the same for all: two of many are asked, to be sure.
-        """
-        none = self.sites[0].colors.new_zeros(1, self.colors, 1)
-        if self.is_constant and self.count > 2:
-            ends = slice(None, None, self.count - 1)
-            with torch.no_grad():
-                values = {site.call: site.values(none)[ends] for site in self.sites}
-                images = tuple(image[ends].clone() for image in self.images)
-                one, other = check_output(rerun(self.model, (*images, *self.extra), values, self.left_out), 2)
-            if torch.equal(one, other):
-                alike: Tensor = (one * self.weights).cpu().double().flatten(1).sum(1)
-                return alike
-        return self.outputs(list(none))[:, 0]
-
-    def _explained(self, values: dict[NumberedCall, Tensor], sets: int) -> Tensor:
+    def _explained(self, values: list[Tensor], sets: int, *, out_of_place: bool = False) -> Tensor:
         images = tuple(image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images)
-        output = rerun(self.model, (*images, *self.extra), values, self.left_out)
+        output = rerun(
+            self.model,
+            (*images, *self.extra),
+            list(zip(self.sites, values, strict=True)),
+            self.left_out,
+            out_of_place=out_of_place,
+        )
         output = check_output(output, sets * self.count)
         products = output.reshape(sets, *self.weights.shape) * self.weights
         return products.reshape(sets * self.count, -1).sum(1)

@@ -24,7 +24,7 @@ from edgefilter.stems.layers import EdgeFilterBank2d
 
 from .arguments import Question, check_output
 from .calibration import ColorGame, Games, calibrated
-from .forward import Forward, sum_per_image
+from .forward import Forward, sum_per_image, warn_of_numbers
 from .places import by_color
 from .scores import per_image
 
@@ -234,8 +234,7 @@ def _has_way_back(forward: Forward, responses: list[Tensor], leaf: Tensor) -> bo
             stacklevel=8,
         )
         return False
-    forward.by_bank_alone = not check_graph(forward.output, responses, leaf) and alone
-    if alone and not forward.by_bank_alone:
+    if check_graph(forward.output, responses, leaf) and alone:
         warnings.warn(
             "the image reaches the output past the filter bank as well: scores by color and filter cover only what "
             "goes through the bank, and delta says how much is missing. Express another stem with layer=...",
@@ -293,13 +292,7 @@ def _check_same(got: Tensor, expected: Tensor) -> None:
 
 def _warn_of_size(relevance: Sequence[Tensor], start: Tensor, carried: Tensor) -> None:
     """Warn of an output that is no number, of an overflow, and of shares that cancel so far that noise turns them."""
-    explained = sum_per_image(start.double())
-    if not bool(explained.isfinite().all()):
-        worst = int((~explained.isfinite()).nonzero()[0])
-        _warn(
-            f"the model's output must be finite to be shared; got {float(explained[worst])} for image {worst}, and scores that "
-            "mean nothing. Look for weights or values in the model that are not finite.",
-        )
+    if warn_of_numbers(sum_per_image(start.double()), stacklevel=8):
         return
     for part in relevance:
         total = _sizes(part)
@@ -314,7 +307,7 @@ def _warn_of_size(relevance: Sequence[Tensor], start: Tensor, carried: Tensor) -
         if float(ratio[worst]) > LARGE:
             _warn(
                 f"relevance should stay of the size of the explained output; got sizes that add up to {float(total[worst]):.3g} "
-                f"for {float(explained[worst]):.3g} (without its base), image {worst}: shares of opposite sign nearly cancel, so "
+                f"for {float(carried[worst]):.3g} (without its base), image {worst}: shares of opposite sign nearly cancel, so "
                 "that a little noise can change the map. Compare with composite 'zplus', or explain the difference from another "
                 "class.",
             )

@@ -18,6 +18,7 @@ from edgefilter.banks.groups import KINDS, as_groups
 
 from .arguments import Against, Question, Target
 from .attribution import EdgeFilterAttribution
+from .forward import warn_of_numbers
 from .game import Game, all_sets
 from .partial import PartialRuns
 from .permutations import Estimate, drawn_orders, estimated, sets_before
@@ -178,7 +179,8 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         seed : int, default: 0
             Of the draws. They are the same for each image.
         internal_batch_size : int, optional
-            How many images the model may get at a time. Default: all, or as many sets of a smaller batch as that gives 32.
+            How many images the model may get at a time. More than there are: so many sets at once, for models that treat each image of a
+            batch on its own. Default: as many as are given.
         show_progress : bool, default: False
 
         Returns
@@ -232,6 +234,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         for number, piece in enumerate(pieces):
             with propagate.run(piece) as forward:
                 runs = forward.partial_runs(size)
+                warn_of_numbers(forward.explained, stacklevel=5)
                 players = _players(self.players, runs, forward.reads[0].bank)
                 label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
                 played = _Played(runs, torch.stack(list(players.values())), label if show_progress else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["doubtful", "summarized"]
 
 NAMED = 4
+ROUNDING = 1e-6  # of all sizes together: scores below are rounding in float32
 DOUBT = 0.1  # of a score: an effect of less contradicts it
 
 
@@ -25,13 +27,14 @@ def doubtful(explanation: ScoreViews) -> dict[str, str]:
         (explanation.colors, explanation.color, explanation.effects),
         (explanation.filters, explanation.edge, explanation.filter_effects),
     )
+    size = explanation.response.abs().sum() + explanation.base.abs().sum()
+    least = ROUNDING * float(size.nan_to_num(0))
     found = {}
     for names, scores, effects in measured:
         for name, score, effect in zip(names, _of(scores), _of(effects), strict=False):
-            if score * effect < 0 or abs(effect) < DOUBT * abs(score):
-                moves = "rises" if effect < 0 else "falls"
+            if abs(score) > least and (score * effect < 0 or abs(effect) < DOUBT * abs(score)):
                 found[name] = (
-                    f"scores {score:+.3g}, but silenced alone the output {moves} by {abs(effect):.3g}"
+                    f"scores {score:+.3g}, but has an effect of {effect:+.3g} when it is silenced alone"
                 )
     return found
 
@@ -40,9 +43,10 @@ def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> st
     """Say in a few lines what the output of one image came from."""
     target, against = (_named(which[0], class_names) for which in (explanation.target, explanation.against))
     what = f"Output {target}" if explanation.against[0] is None else f"Output {target} minus {against}"
-    lines = [
-        f"{what} is {float(explanation.output[0]):.2f}; {float(explanation.base[0]):.2f} of it is there without the image."
-    ]
+    output, base = float(explanation.output[0]), float(explanation.base[0])
+    lines = [f"{what} is {output:.2f}; {base:.2f} of it is there without the image."]
+    if math.isnan(output):
+        lines = [f"{what}: the scores add up to {float(explanation.total[0]):.2f}."]
     errors = _of(explanation.errors)
     lines.append(f"Colors: {_listed(explanation.colors, _of(explanation.color), errors)}.")
     if len(explanation.filters) > MANY and "order" in explanation.groups:

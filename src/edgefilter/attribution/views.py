@@ -85,8 +85,11 @@ class ScoreViews:
                     f"index must be below {len(self)}, the number of images; got {index}. Count from 0."
                 )
             index = slice(index, index + 1 or None)
-        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "target", "against")}
-        parts = {name: None if part is None else part[index] for name, part in parts.items()}
+        chosen = list(range(len(self)))[index]
+        parts: dict[str, Any] = {name: getattr(self, name) for name in PARTS}
+        parts = {name: None if part is None else part[chosen] for name, part in parts.items()}
+        for name in ("target", "against"):
+            parts[name] = tuple(getattr(self, name)[place] for place in chosen)
         return dataclasses.replace(self, **parts)
 
     def _shapes(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,10 @@ def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
     leaf = run.leaf_of(inputs) if run.is_near(inputs) else inputs
     if inputs is leaf:
         return torch.eye(inputs.shape[1], dtype=torch.float64), 1
+    again = leaf.detach().requires_grad_()  # without rules, which give the subtrahend of a difference nothing
+    plain = replayed(run, inputs, again) if run.is_near(inputs) else None
+    if plain is not None and plain.requires_grad:
+        inputs, leaf = plain, again
     found = []
     for channel in range(inputs.shape[1]):
         start = torch.zeros_like(inputs)
@@ -72,7 +77,7 @@ def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
         result = call.function(*args, **kwargs)
         return result if call.part is None else result[call.part]  # type: ignore[no-any-return]
 
-    with torch.no_grad():
+    with torch.set_grad_enabled(image.requires_grad):
         for given in oldest_first(tensor, lambda given: sources(run, recipe(given))):
             if (call := recipe(given)) is not None:
                 known[id(given)] = made(call)
@@ -167,7 +172,15 @@ class Apart(NamedTuple):
 def apart(run: Run, inputs: Tensor) -> Apart:
     """Take what a stem reads apart into the colors of the image."""
     shares, axis = colors(run, inputs)
-    alone = by_color(run, inputs, axis) if bool(((shares != 0).sum(1) > 1).any()) else None
+    mixes = bool(((shares != 0).sum(1) > 1).any())
+    alone = by_color(run, inputs, axis) if mixes else None
+    if mixes and alone is None:
+        warnings.warn(
+            "colors must meet in sums before the stem to be told apart; got something else, so that each channel of the stem is shared "
+            "among its colors in proportion to their gradients, and color scores are no exact Shapley values. Move it out of the model.",
+            UserWarning,
+            stacklevel=2,
+        )
     if alone is None:
         whole = shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
         return Apart(inputs, None, torch.zeros_like(inputs).detach(), shares / whole, axis)

@@ -26,8 +26,10 @@ class Site:
     ----------
     call : NumberedCall
         The model's call of it.
+    kernel : Tensor
+        Its weight, by which it is known again.
     conv : nn.Module
-        Its settings, its weight and bias.
+        Its settings, its weight on the bank's support, and its bias.
     bank : FilterBank
     mixing : Tensor, shape (out, parts * channels, K), or None
         From the responses to its output; None if it returns the responses themselves.
@@ -40,6 +42,7 @@ class Site:
     """
 
     call: NumberedCall
+    kernel: Tensor
     conv: Any
     bank: FilterBank
     mixing: Tensor | None
@@ -114,13 +117,18 @@ class Site:
         )
 
 
-def site(run: Run, conv: Any, apart: Apart, bank: FilterBank, mixing: Tensor | None = None) -> Site:
+def site(
+    run: Run, kernel: Tensor, conv: Any, apart: Apart, bank: FilterBank, mixing: Tensor | None = None
+) -> Site:
     """Return the place of a convolution that the model is calling, taken apart.
 
     Parameters
     ----------
     run : Run
+    kernel : Tensor
+        Its weight.
     conv : module
+        With the weight on the bank's support.
     apart : Apart
         What it reads.
     bank : FilterBank
@@ -137,6 +145,7 @@ def site(run: Run, conv: Any, apart: Apart, bank: FilterBank, mixing: Tensor | N
         mixing = torch.unflatten(mixing[:, :, 0, 0], 1, (-1, len(bank))).repeat(1, parts, 1)
     return Site(
         call=run.calls.now,
+        kernel=kernel,
         conv=conv,
         bank=bank,
         mixing=mixing,

@@ -172,7 +172,7 @@ class Stem:
         with torch.no_grad():
             value = module.forward(inputs.detach())
         apart = self._apart(run, inputs)
-        self.sites.append(site(run, _wide(module, wide, padding), apart, bank, mixing))
+        self.sites.append(site(run, weight, _wide(module, wide, padding), apart, bank, mixing))
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
             filters = _bank_layer(bank, inputs, module, padding)
@@ -183,7 +183,7 @@ class Stem:
     def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
         assert self.layer is not None
         apart = self._apart(run, inputs)
-        self.sites.append(site(run, module, apart, self.layer.bank))
+        self.sites.append(site(run, module._parameters["weight"].detach(), module, apart, self.layer.bank))
         module.__class__ = FilterBankConv2d
         parts = self._filtered(run, module, apart, self.layer.bank, name)
         if parts is self.reads[-1].response and parts.shape[1] == module.out_channels:
