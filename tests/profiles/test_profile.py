@@ -367,6 +367,8 @@ noise = torch.randn(600, generator=torch.Generator().manual_seed(0), dtype=torch
 values = torch.stack([0.8 + noise, 0.2 - noise], dim=1)[:, None]
 steady.update(explained(values[mine], colors=["gray"]), torch.zeros(300, dtype=torch.long))
 torch.testing.assert_close(steady.values()["edge_std"][0, 0], (0.8 + noise).std(), rtol=1e-6, atol=0)
+dist.barrier()
+dist.destroy_process_group()
 """
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from zennit.core import Composite, Hook
 
@@ -18,6 +19,7 @@ from .composites import NamedComposite
 from .functions import INPLACE, NATIVE, TABLE, Call
 from .modules import RuledModules
 from .rules import Pass
+from .site import kernel_of
 from .standins import Passing, of_function
 from .stem import Stem
 from .steps import NO_RULE, Refused, Step, node
@@ -299,8 +301,11 @@ class Engine(TorchFunctionMode):
         super().__exit__(*given)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         self.calls.count(func)
-        return self._seen(func, args, kwargs or {})
+        if func is F.conv2d and self.calls.depth <= 1:
+            self.stem.kernels.append(kernel_of(args, kwargs))
+        return self._seen(func, args, kwargs)
 
     def _seen(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Return the result of a function that the model calls."""

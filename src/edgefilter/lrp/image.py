@@ -37,9 +37,10 @@ def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
     if plain is not None and plain.requires_grad:
         inputs, leaf = plain, again
     found = []
+    weights = torch.rand(inputs[0, 0].shape, generator=torch.Generator().manual_seed(0)).add(0.5).to(inputs)
     for channel in range(inputs.shape[1]):
         start = torch.zeros_like(inputs)
-        start[:, channel] = 1
+        start[:, channel] = weights  # of any size, so that nothing cancels over the places
         (gradient,) = torch.autograd.grad(inputs, leaf, start, retain_graph=True, allow_unused=True)
         found.append(torch.zeros_like(leaf) if gradient is None else gradient.detach().abs())
     sizes = torch.stack(found).double().sum(1)  # (channels, *image)

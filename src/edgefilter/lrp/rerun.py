@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from .calls import Calls, NumberedCall
 from .functions import INPLACE
-from .site import Site
+from .site import Site, is_same, kernel_of
 from .surroundings import autocasts, eager
 from .values import replaced, tensors_in
 
@@ -26,6 +27,7 @@ class _Rerun(TorchFunctionMode):
         self.values, self.left_out, self.out_of_place = list(values), set(left_out), out_of_place
         self.calls = Calls()
         self._now: dict[int, tuple[Tensor, Tensor]] = {}
+        self._kernels: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -51,14 +53,13 @@ class _Rerun(TorchFunctionMode):
 
     def _value(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """Return what a convolution is to return, if it is one of the sites: known by its weight, not by its number."""
+        if not self.values or func is not F.conv2d:
+            return None
+        kernel = kernel_of(args, kwargs)
+        self._kernels.append(kernel)
         for place, (site, value) in enumerate(self.values):
-            if func is not site.call.function:
-                continue
-            inputs, weight = (*args, *(kwargs[name] for name in ("input", "weight") if name in kwargs))[:2]
-            if (
-                len(inputs) == len(value)
-                and weight.shape == site.kernel.shape
-                and torch.equal(weight, site.kernel)
+            if is_same(kernel, site.kernel) and site.number == sum(
+                is_same(other, kernel) for other in self._kernels
             ):
                 del self.values[place]
                 return value

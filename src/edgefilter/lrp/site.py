@@ -15,7 +15,7 @@ from .calls import NumberedCall
 from .image import Apart
 from .run import Run
 
-__all__ = ["Site", "site"]
+__all__ = ["Site", "is_same", "kernel_of", "site"]
 
 
 @dataclasses.dataclass
@@ -28,6 +28,8 @@ class Site:
         The model's call of it.
     kernel : Tensor
         Its weight, by which it is known again.
+    number : int
+        Which of the calls with this weight it is, from 1.
     conv : nn.Module
         Its settings, its weight on the bank's support, and its bias.
     bank : FilterBank
@@ -43,6 +45,7 @@ class Site:
 
     call: NumberedCall
     kernel: Tensor
+    number: int
     conv: Any
     bank: FilterBank
     mixing: Tensor | None
@@ -146,6 +149,7 @@ def site(
     return Site(
         call=run.calls.now,
         kernel=kernel,
+        number=sum(is_same(other, kernel) for other in run.stem.kernels),
         conv=conv,
         bank=bank,
         mixing=mixing,
@@ -153,3 +157,14 @@ def site(
         colors=apart.colors,
         fixed=(~(apart.colors != 0).any(1)).to(apart.colors),
     )
+
+
+def kernel_of(args: Any, kwargs: dict[str, Any]) -> Tensor:
+    """Return the weight of a call of ``conv2d``."""
+    weight: Tensor = args[1] if len(args) > 1 else kwargs["weight"]
+    return weight.detach()
+
+
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two weights are the same numbers."""
+    return one.shape == other.shape and torch.equal(one, other)

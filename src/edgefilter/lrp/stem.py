@@ -79,6 +79,8 @@ class Stem:
         How the image was read in a run.
     sites : list of Site
         Where.
+    kernels : list of Tensors
+        The weights of all convolutions that the model has called.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Stem:
         self.layer, self.bank, self.path, self.size = layer, bank, path, size
         self.reads: list[Read] = []
         self.sites: list[Site] = []
+        self.kernels: list[Tensor] = []
         self._taken: dict[int, Apart] = {}
         self._shared: dict[Any, Tensor] = {}
 
@@ -119,7 +122,7 @@ class Stem:
 
     def forget(self) -> None:
         """Let go of all tensors."""
-        self.reads, self.sites, self._shared, self._taken = [], [], {}, {}
+        self.reads, self.sites, self.kernels, self._shared, self._taken = [], [], [], {}, {}
 
     def spare(self, model: nn.Module) -> set[int]:
         """Return the modules that hold the bank: no rule takes them as a whole."""
@@ -131,7 +134,7 @@ class Stem:
 
     def release(self) -> None:
         """Let go of the tensors that were read."""
-        self._shared, self._taken = {}, {}
+        self._shared, self._taken, self.kernels = {}, {}, []
         for read in self.reads:
             read.inputs = read.response = NOTHING
 
