@@ -68,8 +68,7 @@ class Site:
         factors = self.colors @ keeps.to(self.colors) + self.fixed[:, None]
         if keeps.shape[2] > 1:
             return torch.cat([self._value(self.inputs, some) for some in factors])
-        images = self.inputs.repeat(len(factors), 1, 1, 1)
-        images *= factors.to(images).repeat_interleave(len(self.inputs), 0)[..., None]
+        images = torch.cat([self.inputs * some.to(self.inputs)[..., None] for some in factors])
         return self._value(images, torch.ones_like(factors[0]))
 
     def by_pair(self, gradient: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def plot_explanation(
     Notes
     -----
     Bars are sorted by size; of more than 12 filters, their groups by order come first. A hatched bar is a score that should not be
-    believed (:meth:`Explanation.doubts`), and a diamond is what silencing its color or filter takes from the output (an
+    believed (:meth:`edgefilter.Explanation.doubts`), and a diamond is what silencing its color or filter takes from the output (an
     arrow, where that is far out); whiskers are standard errors.
 
     Raises
