@@ -177,10 +177,11 @@ class BoundedNorm(ConservingNorm):
         signs = torch.copysign(total.new_tensor(self.floor), total)
         parts = [torch.addcmul(values, signs, values.abs()) for values in inputs]
         total = sum(parts[1:], start=parts[0])
-        dead = total.abs() < tiny(total)
+        size = total.abs()
+        dead = size < tiny(size) if bool(size.amin() < tiny(size)) else None
         ratio = torch.div(relevance, total, out=total)
         shares = tuple(torch.mul(part, ratio, out=into) for part, into in zip(parts, out, strict=True))
-        if bool(dead.any()):
+        if dead is not None:
             for share in shares:
                 share[dead] = relevance[dead] / len(shares)
         return shares
