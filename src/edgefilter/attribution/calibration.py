@@ -135,23 +135,12 @@ def _color_game(runs: PartialRuns) -> Game:
     count = runs.colors
     few = 2**count <= 2 + 2 * count + 2 * DRAWN  # no more than would be drawn
     sets = all_sets(count) if few else drawn_sets(count, DRAWN, SEED)
-    return _played(sets, torch.eye(count)[:, :, None], runs.nothing(), runs)
+    return Game(sets, runs.played(sets, torch.eye(count)[:, :, None], runs.nothing()))
 
 
 def _group_game(groups: Tensor, colors: Game, runs: PartialRuns) -> Game:
-    return _played(all_sets(len(groups)), groups[:, None].expand(-1, runs.colors, -1), colors.none, runs)
-
-
-def _played(sets: Tensor, players: Tensor, nothing: Tensor, runs: PartialRuns) -> Game:
-    """Play a game whose players are factors of the responses, shape (P, C, K) or (P, C, 1)."""
-    sizes = sets.sum(1)
-    values = torch.empty(len(nothing), len(sets), dtype=torch.float64)
-    values[:, sizes == 0], values[:, sizes == sets.shape[1]] = nothing[:, None], runs.every[:, None]
-    some = (sizes > 0) & (sizes < sets.shape[1])
-    keeps = torch.einsum("sp,pck->sck", sets[some].double(), players.double())
-    if len(keeps):
-        values[:, some] = runs.outputs(list(keeps))
-    return Game(sets, values)
+    sets, players = all_sets(len(groups)), groups[:, None].expand(-1, runs.colors, -1)
+    return Game(sets, runs.played(sets, players, colors.none))
 
 
 def _evidence(game: Game, runs: PartialRuns) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from edgefilter.lrp.calls import NumberedCall
 from edgefilter.lrp.rerun import rerun
@@ -94,6 +95,29 @@ class PartialRuns:
                 values = [site.values(some) for site in self.sites]
                 found.append(self._explained(values, len(some)).cpu().double())
         return torch.cat(found).reshape(len(keeps), self.count).T
+
+    def played(self, sets: Tensor, players: Tensor, nothing: Tensor, label: str | None = None) -> Tensor:
+        """Return the values of sets of players, shape (N, S), float64, on the CPU.
+
+        Parameters
+        ----------
+        sets : Tensor, shape (S, P), bool
+        players : Tensor, shape (P, C, K) or (P, C, 1)
+            Which responses each of them holds.
+        nothing : Tensor, shape (N,)
+            The value of no player; that of all is known.
+        label : str, optional
+            Of a progress bar.
+        """
+        sizes = sets.sum(1)
+        found = torch.empty(self.count, len(sets), dtype=torch.float64)
+        found[:, sizes == 0], found[:, sizes == sets.shape[1]] = nothing[:, None], self.every[:, None]
+        others = ((sizes > 0) & (sizes < sets.shape[1])).nonzero()[:, 0]
+        steps = torch.split(others, self.sets) if len(others) else ()
+        for some in tqdm(steps, label, disable=label is None):
+            keeps = torch.einsum("sp,pck->sck", sets[some].double(), players.double())
+            found[:, some] = self.outputs(list(keeps))
+        return found
 
     def path_gradient(self, nodes: int = 2) -> Path:
         """Return the gradient on the straight way from none to all.

@@ -10,7 +10,6 @@ import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
@@ -263,16 +262,7 @@ class _Played:
 
     def values(self, sets: Tensor) -> Tensor:
         """Return the values of some sets, shape (N, S), float64."""
-        sizes = sets.sum(1)
-        found = torch.empty(self.runs.count, len(sets), dtype=torch.float64)
-        found[:, sizes == 0] = self.nothing[:, None]
-        found[:, sizes == sets.shape[1]] = self.runs.every[:, None]
-        others = ((sizes > 0) & (sizes < sets.shape[1])).nonzero()[:, 0]
-        steps = torch.split(others, self.runs.sets)
-        for some in tqdm(steps if len(others) else [], self.label, disable=self.label is None):
-            keeps = torch.einsum("sp,pck->sck", sets[some].double(), self.players)
-            found[:, some] = self.runs.outputs(list(keeps))
-        return found
+        return self.runs.played(sets, self.players, self.nothing, self.label)
 
 
 class _Draws(NamedTuple):
