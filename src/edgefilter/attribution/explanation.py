@@ -44,8 +44,8 @@ class Explanation(ScoreViews):
     ----------
     response : Tensor, shape (N, C, K, H', W')
         Relevance of color ``c`` seen through filter ``k`` at each place of the stem's output.
-    pixel : Tensor, shape (N, C, H, W), or None
-        Relevance of each color of each pixel.
+    pixel : Tensor, shape (N, channels, H, W), or None
+        Relevance of each channel of each pixel.
     output : Tensor, shape (N,)
         The explained output: that of the target, minus what it is compared with; NaN where unknown.
     target : tuple
@@ -74,7 +74,11 @@ class Explanation(ScoreViews):
         What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`; NaN for a filter that was left out.
         Default: not measured.
     about : dict of str to str, optional
-        How it was made: ``composite``, ``calibrate``, ``bank``, ``version``.
+        How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``version``.
+    channels : tuple of str, optional
+        Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
+    members : dict of str to tuple of str, optional
+        The channels of each color, where colors are groups of them. Default: each color is a channel.
 
     Notes
     -----
