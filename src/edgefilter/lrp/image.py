@@ -62,9 +62,9 @@ def _spread(shares: Tensor) -> float:
     return float((shares != 0).double().mean(1).max())
 
 
-def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
-    """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
-    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
+def replayed(run: Run, tensor: Tensor, image: Tensor, start: Tensor | None = None) -> Tensor | None:
+    """Return a tensor as it would be for another image, or another tensor on the way, without rules; None if it cannot be told."""
+    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor) if start is None else start): image}
 
     def recipe(given: Tensor) -> Recipe | None:
         value = None if id(given) in known else run.value(given)
@@ -143,20 +143,22 @@ def by_color(
         How the image is made of the colors of a basis, which the channels are then.
     """
     leaf = run.leaf_of(inputs)
-    nothing = replayed(run, inputs, torch.zeros_like(leaf).detach())
-    if nothing is None:
+    start = leaf if recolored is None else run.given
+    blank = torch.zeros_like(leaf).detach()
+    nothing, shift = replayed(run, inputs, blank), replayed(run, inputs, blank, start)
+    if nothing is None or shift is None:
         return None
     parts = []
     shape = [-1 if place == axis else 1 for place in range(leaf.dim())]
     for some in members.T:
         with run:
             if recolored is None:
-                start, alone = leaf, leaf * some.to(leaf.detach()).reshape(shape)
+                alone = leaf * some.to(leaf.detach()).reshape(shape)
             else:
-                start, alone = run.given, recolored.alone(leaf, some.nonzero()[:, 0].tolist())
+                alone = recolored.alone(leaf, some.nonzero()[:, 0].tolist())
         part = remade(run, inputs, {id(start): alone})
         with run:
-            parts.append(part - nothing)
+            parts.append(part - shift)
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
