@@ -181,7 +181,7 @@ class Apart(NamedTuple):
         0 for channels that do not depend on the image.
     axis : int
         The axis of the channels in the image.
-    count : int
+    channels : int
         How many there are.
     """
 
@@ -190,7 +190,7 @@ class Apart(NamedTuple):
     rest: Tensor
     colors: Tensor
     axis: int
-    count: int
+    channels: int
 
 
 def apart(run: Run, inputs: Tensor, known: Colors, recolored: Recolored | None = None) -> Apart:
