@@ -197,7 +197,7 @@ def apart(run: Run, inputs: Tensor, known: Colors, recolored: Recolored | None =
     """Take what a stem reads apart into the colors of the image."""
     shares, axis = colors(run, inputs)
     count = shares.shape[1]
-    members = torch.from_numpy(known.membership(count))
+    members = torch.from_numpy(known.membership(count)).to(shares)
     shares = shares @ members
     mixes = bool(((shares != 0).sum(1) > 1).any())
     alone = by_color(run, inputs, axis, members, recolored) if mixes else None
