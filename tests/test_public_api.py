@@ -110,6 +110,7 @@ SIGNATURES = {
     ),
     "Explanation.pixel_map": "(self, name)",
     "ColorBasis": "(names, matrix, *, mean=None, std=None, name='custom')",
+    "ColorBasis.named": "(name)",
     "ColorBasis.normalized": "(self, mean, std)",
     "Explanation.edge_map": "(self, name)",
     "Explanation.color_map": "(self, name)",

@@ -85,6 +85,22 @@ class ColorBasis:
                 f"std must be above 0; got {self.std.tolist()}. Pass what the channels are divided by."
             )
 
+    @classmethod
+    def named(cls, name: str) -> ColorBasis:
+        """Return the basis ``"opponent"`` or ``"luma"`` of red, green and blue.
+
+        Raises
+        ------
+        KeyError
+            If there is no such basis.
+
+        Examples
+        --------
+        >>> ColorBasis.named("luma")
+        ColorBasis('luma': Y, Cb, Cr)
+        """
+        return _by_name(name, None)
+
     def __repr__(self) -> str:
         return f"ColorBasis({self.name!r}: {', '.join(self.names)})"
 
@@ -129,7 +145,7 @@ class ColorBasis:
 
         Examples
         --------
-        >>> basis = as_basis("opponent").normalized((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        >>> basis = ColorBasis.named("opponent").normalized((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         >>> basis.rest.round(2).tolist()  # the gray of the mean, as the model gets it
         [-0.16, -0.03, 0.19]
         """
