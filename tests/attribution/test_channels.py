@@ -209,6 +209,16 @@ def test_names_are_everywhere(bands, tmp_path):
     assert repr(found) == "Explanation(2 images, 4 colors, 9 filters)"
 
 
+def test_explanations_of_other_groups_are_not_subtracted(bands):
+    net, images = bands
+    found = [
+        ef.EdgeFilterAttribution(net, colors=groups).explain(images, 1)
+        for groups in ({"a": range(5), "b": range(5, 13)}, {"a": range(6), "b": range(6, 13)})
+    ]
+    with pytest.raises(ValueError, match="explanations must be of the same images, colors and filters"):
+        found[0] - found[1]
+
+
 def test_a_map_of_pixels_has_a_name(bands):
     net, images = bands
     found = ef.EdgeFilterAttribution(net, colors=GROUPS, channels=BANDS).explain(images, 1)

@@ -56,7 +56,7 @@ def difference(one: Views, other: Views) -> Views:
 
 def _described(one: ScoreViews) -> tuple[object, ...]:
     """Return what two explanations must have in common."""
-    return one.members, one.filters, one.response.shape, one.about.get("basis")
+    return one.colors, one.members, one.filters, one.response.shape, one.about.get("basis")
 
 
 def _minus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
