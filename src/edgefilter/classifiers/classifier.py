@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
+from edgefilter.photos import read_photo
 from edgefilter.stems.colors import color_names
 
 from .probing import Batched, Probe, probe
@@ -51,12 +54,18 @@ class Classifier:
     mean, std : float or sequence of float, optional
         What the preprocessing takes off values from 0 to 1, and divides them by, one for each channel or one for all. Default: measured
         on a black, a gray and a white photo. They are used to show what the network sees, not to preprocess.
+    bands : sequence of str, optional
+        The names of the bands in files of photos, in their order, if the network takes some of them. Default: ``channels``.
+    colors : mapping, optional
+        Groups of channels that are explained as one color: ``{"red edge": ["B05", "B06", "B07"]}``.
+    bits, white : int and float, optional
+        How :meth:`read` scales photos of more than 8 bits, as in :func:`~edgefilter.photos.read_photo`.
     about : mapping, optional
         Where things come from, in words, for results: ``"weights"``, ``"preprocessing"``, ``"preprocessing_assumed"`` ("yes" or "no").
 
     Attributes
     ----------
-    model, class_names, name, channels, about
+    model, class_names, name, channels, bands, colors, bits, white, about
         As given, sequences as tuples.
     preprocess : callable
         From a photo to a Tensor of shape (1, C, H, W).
@@ -92,6 +101,10 @@ class Classifier:
         channels: Sequence[str] | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        bands: Sequence[str] | None = None,
+        colors: Mapping[str, Sequence[str]] | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
         _check_kinds(model, class_names, preprocess)
@@ -106,6 +119,9 @@ class Classifier:
         self.channels = _channel_names(channels, found, count)
         self.mean = _per_channel("mean", mean, count) or (found and found.mean)
         self.std = _per_channel("std", std, count) or (found and found.std)
+        self.bands = None if bands is None else tuple(bands)
+        self.colors = None if colors is None else {group: tuple(members) for group, members in colors.items()}
+        self.bits, self.white = bits, white
         plain = {
             "weights": "of the model as given",
             "preprocessing": repr(self.preprocess),
@@ -117,6 +133,23 @@ class Classifier:
         return (
             f"Classifier({self.name!r}, {len(self.class_names)} classes, channels {', '.join(self.channels)})"
         )
+
+    def read(self, path: str | Path, *, bits: int | None = None) -> Image.Image | npt.NDArray[np.float32]:
+        """Read a photo from a file as ``preprocess`` takes it: with as many bands as the network has channels.
+
+        Parameters
+        ----------
+        path : str or Path
+        bits : int, optional
+            Default: those of the classifier.
+
+        Returns
+        -------
+        photo : PIL.Image.Image or ndarray, shape (H, W, bands)
+            As :func:`~edgefilter.photos.read_photo` gives it, with its errors and warnings.
+        """
+        channels = len(self.bands or self.channels)
+        return read_photo(path, bits=bits or self.bits, channels=channels, white=self.white)
 
     def to_picture(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
         """Return the first input as a viewer would see it: the crop that the network sees, not normalised.
