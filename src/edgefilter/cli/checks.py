@@ -41,7 +41,7 @@ __all__ = [
     "torch_device",
 ]
 
-FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+FAILURE, USAGE = 1, 2
 PICTURES = (".png", ".pdf", ".svg")
 COMPLETE = "complete"
 
@@ -77,8 +77,6 @@ def stage(code: int) -> Iterator[None]:
         yield
     except (typer.Exit, BrokenPipeError):
         raise
-    except KeyboardInterrupt as cause:
-        raise typer.Exit(INTERRUPTED) from cause
     except (ValueError, TypeError, LookupError, OSError) as cause:
         _fail(cause, code)
     except (RuntimeError, ImportError) as cause:
