@@ -212,7 +212,9 @@ def _classifier(
             f"model {name!r} must answer with one row of outputs per photo; got "
             f"{tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}. Choose a classifier."
         )
-    return Classifier(model, preprocess, mean, std, class_names or _class_names(output.shape[1]), name)
+    return Classifier(
+        model, class_names or _class_names(output.shape[1]), preprocess, name=name, mean=mean, std=std
+    )
 
 
 def _class_names(count: int) -> tuple[str, ...]:
