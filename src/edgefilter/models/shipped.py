@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from edgefilter._checks import closest
+from edgefilter._files import replacing
 from edgefilter.errors import UnknownNameError
 
 from .networks import EdgeNetwork, edge_cnn, edge_resnet18, edge_resnet50
@@ -155,7 +156,8 @@ def write(
         "preprocessing": json.dumps(vars(preprocess)),
     }
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    save_file(state, str(path), metadata=metadata)
+    with replacing(path) as place:
+        save_file(state, place, metadata=metadata)
 
 
 BUILDERS: dict[str, Callable[..., EdgeNetwork]] = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgefilter._files import replacing
+
 from .photos import Skipped
 from .profile import ClassProfile
 
-__all__ = ["RESULTS", "FolderProfile", "replacing", "write_results"]
+__all__ = ["RESULTS", "FolderProfile", "write_results"]
 
 TABLE, PROFILE, PICTURE, SKIPPED, ABOUT = RESULTS = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv"),
@@ -61,14 +62,3 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         yield out / PICTURE
     else:
         (out / PICTURE).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to; what was written there takes the file's place when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,13 +16,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
+from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.explanation import Explanation
 from edgefilter.classifiers.classifier import Classifier
 
 from .photos import Batch, PhotoReader, Photos, Skipped, collate
 from .profile import ClassProfile
-from .results import RESULTS, FolderProfile, replacing, write_results
+from .results import RESULTS, FolderProfile, write_results
 
 __all__ = ["Run"]
 
