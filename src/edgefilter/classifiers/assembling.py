@@ -10,8 +10,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from edgefilter.banks.colors import color_names
 from edgefilter.models.preprocessing import Preprocessing
-from edgefilter.stems.colors import color_names
 
 from .architectures import Architecture, Usual
 from .classifier import Classifier

@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.banks.colors import color_names
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
-from edgefilter.stems.colors import color_names
 
 from .probing import Batched, Probe, probe
 
