@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 import typer
-from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
@@ -20,7 +19,7 @@ from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.classifiers.classifier import Classifier
 
 from .answer import Against, Answer, find_answers
-from .checks import USAGE, in_one_line, shown_photo, stage
+from .checks import USAGE, Photo, in_one_line, shown_photo, stage
 from .naming import class_file_name, picture_name
 from .numbers import as_csv, as_json, as_row, as_text
 from .options import ScoreTable
@@ -42,7 +41,6 @@ class Asked(NamedTuple):
     top: int | None
     tables: Sequence[ScoreTable] | None
     summary: bool
-    bits: int | None
     batch_size: int
     quiet: bool
 
@@ -66,7 +64,7 @@ class Run:
         photos: Chosen,
         outputs: Outputs,
         device: torch.device,
-        first: Image | None,
+        first: Photo | None,
     ) -> None:
         self.classifier, self.attribution = classifier, attribution
         self.asked, self.photos, self.outputs = asked, photos, outputs
@@ -105,7 +103,7 @@ class Run:
         """Read a photo, unless it is there already; one that cannot be read is skipped."""
         image = DEMO_NAME if path is None else str(path)
         try:
-            photo = shown_photo(path, self.asked.bits, self._say) if self.first is None else self.first
+            photo = shown_photo(path, self.classifier.read, self._say) if self.first is None else self.first
         except (ValueError, OSError) as cause:
             self._skip(image, in_one_line(cause))
         else:
