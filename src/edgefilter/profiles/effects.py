@@ -14,11 +14,21 @@ __all__ = ["Effect", "Share", "effects", "hedges"]
 
 
 class Share(NamedTuple):
-    """The share of a color, a filter or a pair in a class: its mean over the images, and their standard deviation."""
+    """The share of a color, a filter or a pair in a class.
+
+    Attributes
+    ----------
+    name : str
+    mean, std : float
+        Over the images of the class: the mean, and the standard deviation (NaN for a single image).
+    label : str
+        The name as words.
+    """
 
     name: str
     mean: float
     std: float
+    label: str = ""
 
 
 class Effect(NamedTuple):
@@ -33,6 +43,8 @@ class Effect(NamedTuple):
         Its confidence interval.
     difference : float
         The difference of the mean shares itself.
+    label : str
+        The name as words.
     """
 
     name: str
@@ -40,6 +52,7 @@ class Effect(NamedTuple):
     low: float
     high: float
     difference: float
+    label: str = ""
 
 
 NEGLIGIBLE = 1e-12  # of values from -1 to 1: smaller differences mean nothing
@@ -90,6 +103,7 @@ def effects(
     variances: Sequence[Tensor],
     counts: Sequence[int],
     confidence: float,
+    labels: Sequence[str] | None = None,
 ) -> list[Effect]:
     """Return by how much each share differs between two classes, the largest effects first.
 
@@ -102,5 +116,6 @@ def effects(
     difference = means[0] - means[1]
     effect, half = hedges(difference, variances, counts, confidence)
     order = effect.abs().argsort(descending=True, stable=True).tolist()
-    columns = (effect, effect - half, effect + half, difference)
-    return [Effect(names[i], *(float(column[i]) for column in columns)) for i in order]
+    columns = torch.stack([effect, effect - half, effect + half, difference], 1).tolist()
+    words = names if labels is None else labels
+    return [Effect(names[i], *columns[i], label=words[i]) for i in order]
