@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Effect", "Share", "effects", "hedges"]
+__all__ = ["Effect", "Share", "effects", "hedges", "student"]
 
 
 class Share(NamedTuple):
@@ -118,4 +118,31 @@ def effects(
     order = effect.abs().argsort(descending=True, stable=True).tolist()
     columns = torch.stack([effect, effect - half, effect + half, difference], 1).tolist()
     words = names if labels is None else labels
-    return [Effect(names[i], *columns[i], label=words[i]) for i in order]
+    found = []
+    for place in order:
+        value, low, high, mean = columns[place]
+        found.append(Effect(names[place], value, low, high, mean, words[place]))
+    return found
+
+
+def student(confidence: float, free: int) -> float:
+    """Return how many standard errors an interval of a mean reaches to each side.
+
+    Student's quantile, by the expansion of Abramowitz & Stegun 26.7.5: at 95 % it is 0.7 % too small with 2 degrees of
+    freedom, 0.1 % with 3.
+
+    Examples
+    --------
+    >>> round(student(0.95, 9), 3), round(student(0.95, 1000), 3)
+    (2.262, 1.962)
+    """
+    if free < 1:
+        return math.nan
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / free**power for power, term in enumerate(terms, 1))

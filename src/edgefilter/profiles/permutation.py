@@ -95,32 +95,35 @@ class Part(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Which parts come from which photos."""
+    """Which parts of which photos come from which others."""
 
+    attribution: EdgeFilterAttribution
+    images: Tensor
+    labels: Tensor | None
+    target: Tensor | None
     parts: list[Part]
     others: Tensor
     """Of each permutation the photo whose part each photo gets, shape (R, N)."""
 
-    def measure(
-        self,
-        attribution: EdgeFilterAttribution,
-        images: Tensor,
-        labels: Tensor | None,
-        target: Tensor | None,
-        some: Tensor,
-    ) -> Tensor:
+    def pieces(self, size: int) -> tuple[Tensor, ...]:
+        """Return the places of the photos, so many at a time that the model gets at most ``size`` images."""
+        return torch.split(torch.arange(len(self.images)), max(1, size // 2))
+
+    def measure(self, some: Tensor) -> Tensor:
         """Return what is right and what comes out for some of the photos, shape (2, n, 1 + P), float64, on the CPU.
 
         First whether the prediction is right, 0 or 1, second the explained output; each before, then for each part after.
         """
         keeps, found = [part.keep for part in self.parts], []
+        target = None if self.target is None else self.target[some]
         for others in self.others:
-            chosen = None if target is None else target[some]
-            output = shuffled_outputs(attribution, images[some], images[others[some]], keeps, chosen)
+            output = shuffled_outputs(
+                self.attribution, self.images[some], self.images[others[some]], keeps, target
+            )
             every = torch.cat([output.before[None], output.after]).flatten(2)
             explained = (every * output.weights.flatten(1)).sum(2).double().cpu()
             answers = torch.stack([predictions(one) for one in every]).cpu()
-            right = answers[0] if labels is None else labels[some].cpu()
+            right = answers[0] if self.labels is None else self.labels[some].cpu()
             found.append(torch.stack([(answers == right).double(), explained]))
         return torch.stack(found).mean(0).transpose(1, 2)
 
@@ -201,11 +204,8 @@ def permutation_check(
     >>> [part.output for part in check.of("color") if part.name != "red"]
     [0.0, 0.0]
     """
-    plan, labels, target = planned(attribution, images, labels, target, groups, permutations, seed)
-    pieces = torch.split(torch.arange(len(images)), max(1, internal_batch_size // 2))
-    return plan.result(
-        torch.cat([plan.measure(attribution, images, labels, target, some) for some in pieces], 1)
-    )
+    plan = planned(attribution, images, labels, target, groups, permutations, seed)
+    return plan.result(torch.cat([plan.measure(some) for some in plan.pieces(internal_batch_size)], 1))
 
 
 def planned(
@@ -216,8 +216,8 @@ def planned(
     groups: str | Mapping[str, Iterable[str]] | None,
     permutations: int,
     seed: int,
-) -> tuple[Plan, Tensor | None, Tensor | None]:
-    """Check what is given, and return what to do with it: the plan, the labels and the targets."""
+) -> Plan:
+    """Check what is given, and return what is to be measured."""
     if not isinstance(images, Tensor) or len(images) < 2:
         got = len(images) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
@@ -238,7 +238,8 @@ def planned(
     if target is None and width > 1:
         target = _predicted(attribution, images)
     explanation = attribution.explain(images[:1], None if target is None else target[:1])
-    return Plan(parts_of(explanation, groups), _others(len(images), permutations, seed)), labels, target
+    others = _others(len(images), permutations, seed)
+    return Plan(attribution, images, labels, target, parts_of(explanation, groups), others)
 
 
 def _predicted(attribution: EdgeFilterAttribution, images: Tensor) -> Tensor:
