@@ -74,7 +74,10 @@ METRICS = (
 )
 CALIBRATIONS = {"none": False, "color": "color", "color+order": ("color", "order")}
 COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.png")
-PROFILE_FILES = ("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "profile.json")
+PROFILE_FILES = (
+    *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
+    "profile.json",
+)
 
 
 class ScoreTable(str, Enum):
