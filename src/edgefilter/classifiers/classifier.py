@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.banks.bases import ColorBasis, as_basis
 from edgefilter.banks.colors import color_names
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
@@ -20,7 +22,9 @@ from edgefilter.photos import read_photo
 
 from .probing import Batched, Probe, probe
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "Photo"]
+
+Photo: TypeAlias = Image.Image | npt.NDArray[np.float32]
 
 SHOWN = 5  # classes that a message names
 VISIBLE = (
@@ -134,7 +138,7 @@ class Classifier:
             f"Classifier({self.name!r}, {len(self.class_names)} classes, channels {', '.join(self.channels)})"
         )
 
-    def read(self, path: str | Path, *, bits: int | None = None) -> Image.Image | npt.NDArray[np.float32]:
+    def read(self, path: str | Path, *, bits: int | None = None) -> Photo:
         """Read a photo from a file as ``preprocess`` takes it: with as many bands as the network has channels.
 
         Parameters
@@ -148,8 +152,46 @@ class Classifier:
         photo : PIL.Image.Image or ndarray, shape (H, W, bands)
             As :func:`~edgefilter.photos.read_photo` gives it, with its errors and warnings.
         """
-        channels = len(self.bands or self.channels)
-        return read_photo(path, bits=bits or self.bits, channels=channels, white=self.white)
+        return self.reader(bits)(path)
+
+    def reader(self, bits: int | None = None) -> Callable[[str | Path], Photo]:
+        """Return what reads a photo, without the network: processes that read photos take it along."""
+        return partial(
+            read_photo, bits=bits or self.bits, channels=len(self.bands or self.channels), white=self.white
+        )
+
+    def gray_photo(self) -> Photo:
+        """Return a gray photo of 64 x 64 pixels with as many bands as the network takes."""
+        count = len(self.bands or self.channels)
+        if count in (1, 3):
+            return Image.new("RGB", (64, 64), "gray")
+        return np.full((64, 64, count), 0.5, np.float32)
+
+    def color_options(
+        self, colors: Mapping[str, Sequence[str]] | None = None, basis: str | ColorBasis | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments of :class:`~edgefilter.EdgeFilterAttribution` that say what is scored as a color.
+
+        Parameters
+        ----------
+        colors : mapping, optional
+            Groups of channels. Default: those of the classifier.
+        basis : str or ColorBasis, optional
+            Sums and differences of the channels in place of the channels: "opponent" or "luma". It is that of the photo, before it
+            was normalised.
+
+        Examples
+        --------
+        >>> network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        >>> classifier = Classifier(network, ["a", "b"], torch.zeros, mean=0.5, std=0.25)
+        >>> classifier.color_options(basis="opponent")
+        {'channels': ('red', 'green', 'blue'), 'colors': None, 'basis': ColorBasis('opponent': luminance, red-green, blue-yellow)}
+        """
+        found = as_basis(basis, self.channels)
+        if isinstance(basis, str) and found is not None and self.mean is not None and self.std is not None:
+            found = found.normalized(self.mean, self.std)
+        groups = self.colors if colors is None and found is None else colors
+        return {"channels": self.channels, "colors": groups, "basis": found}
 
     def to_picture(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
         """Return the first input as a viewer would see it: the crop that the network sees, not normalised.

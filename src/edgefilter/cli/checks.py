@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -17,22 +17,16 @@ from edgefilter.banks.presets import bank_names, get_bank
 from edgefilter.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import torch
-    from PIL import Image
 
     from edgefilter.banks.bank import FilterBank
-    from edgefilter.classifiers.classifier import Classifier
-
-Photo: TypeAlias = "Image.Image | npt.NDArray[np.float32]"
+    from edgefilter.classifiers.classifier import Classifier, Photo
 
 __all__ = [
     "COMPLETE",
     "FAILURE",
     "STDOUT",
     "USAGE",
-    "Photo",
     "check_composite",
     "check_folder",
     "check_new",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .options import BASES
 
-if TYPE_CHECKING:
-    from edgefilter.classifiers.classifier import Classifier
-
-__all__ = ["Basis", "Groups", "colors_seen"]
+__all__ = ["Basis", "Groups", "color_groups"]
 
 Groups = Annotated[
     str | None,
@@ -29,21 +26,8 @@ Basis = Annotated[
 ]
 
 
-def colors_seen(classifier: Classifier, colors: str | None, basis: str | None) -> dict[str, Any]:
-    """Return the arguments of ``EdgeFilterAttribution`` that say what is scored as a color of the photo."""
-    from edgefilter.banks.bases import as_basis
-
-    found = as_basis(basis, classifier.channels)
-    if found is not None and classifier.mean is not None and classifier.std is not None:
-        found = found.normalized(classifier.mean, classifier.std)
-    groups = _groups(colors)
-    if groups is None and found is None and classifier.colors is not None:
-        groups = {group: list(members) for group, members in classifier.colors.items()}
-    return {"channels": classifier.channels, "colors": groups, "basis": found}
-
-
-def _groups(given: str | None) -> dict[str, list[str]] | None:
-    """Return groups that were typed as ``name=channel,channel;name=channel``."""
+def color_groups(given: str | None) -> dict[str, list[str]] | None:
+    """Return groups of channels that were typed as ``name=channel,channel;name=channel``."""
     if given is None:
         return None
     parts = [part.partition("=") for part in given.split(";") if part.strip()]

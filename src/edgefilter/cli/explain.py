@@ -18,7 +18,7 @@ from .checks import (
     stage,
     torch_device,
 )
-from .colors import Basis, Groups, colors_seen
+from .colors import Basis, Groups, color_groups
 from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     CALIBRATIONS,
@@ -136,7 +136,7 @@ def explain(
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
         first = None if photos.several else shown_photo(photos.paths[0], classifier.read)
-        seen = colors_seen(classifier, colors, basis)
+        seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
         other, names = chosen_against(classifier, against), classifier.class_names
         explained = ANY if index is None else class_file_name(index, names)

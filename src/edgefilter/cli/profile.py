@@ -15,6 +15,7 @@ from rich.table import Table
 from edgefilter.plots.words import spaced
 
 from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
+from .colors import Basis, Groups, color_groups
 from .network import NETWORK, NetworkOptions, with_network
 from .options import COMPOSITE, PROFILE_FILES, Bank, Device, Quiet, Rules
 from .printing import ROWS, descending, new_console, new_table
@@ -63,6 +64,8 @@ def profile(
     limit: Limit = None,
     composite: Rules = COMPOSITE,
     bank: Bank = COMPLETE,
+    colors: Groups = None,
+    basis: Basis = None,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Keep mean pixel maps, for aligned images.")
     ] = False,
@@ -85,7 +88,7 @@ def profile(
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
         classifier = network.load(quiet=quiet)
         found = profile_folder(
-            folder, classifier, out, composite=composite, bank=chosen, by=by.value,
+            folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
             target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels, batch_size=batch_size,
             workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip

@@ -16,10 +16,10 @@ from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
-from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.classifier import Classifier, Photo
 
 from .answer import Against, Answer, find_answers
-from .checks import USAGE, Photo, in_one_line, shown_photo, stage
+from .checks import USAGE, in_one_line, shown_photo, stage
 from .naming import class_file_name, picture_name
 from .numbers import as_csv, as_json, as_row, as_text
 from .options import ScoreTable

@@ -61,9 +61,7 @@ class Run:
         self.position = 0
         self.skipped: list[Skipped] = []
         self.tallies = Tallies(networks, photos.classes, settings["by"], pixels=settings["pixels"])
-        self.reader = PhotoReader(
-            photos, [network.classifier.preprocess for network in networks], settings["bits"]
-        )
+        self.reader = PhotoReader(photos, [network.classifier for network in networks], settings["bits"])
         self.kept = self.state()
 
     def state(self) -> State:
