@@ -87,6 +87,7 @@ def profile(
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
         classifier = network.load(quiet=quiet)
+        network.say_doubts()  # a run takes long
         found = profile_folder(
             folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
             target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels, batch_size=batch_size,
