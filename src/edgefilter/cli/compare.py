@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgefilter._files import replacing
+
 from .checks import (
     FAILURE,
     USAGE,
@@ -18,6 +20,7 @@ from .checks import (
     stage,
     torch_device,
 )
+from .naming import ReadFiles
 from .options import (
     COMPARISON_FILES,
     DEMO,
@@ -33,6 +36,7 @@ from .options import (
     Weights,
 )
 from .printing import new_console
+from .stopping import loading
 
 __all__ = ["compare"]
 
@@ -64,26 +68,30 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
-    import torch
+    with loading():
+        import torch
 
-    from edgefilter.classifiers.loading import load_classifier
-    from edgefilter.evaluation.comparing import compare as compare_methods
-    from edgefilter.photos import demo_photo
+        from edgefilter.classifiers.loading import load_classifier
+        from edgefilter.evaluation.comparing import compare as compare_methods
+        from edgefilter.photos import demo_photo
 
     spinner = new_console(stderr=True, quiet=quiet)
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
+        read = ReadFiles([*(("image", path) for path in images or ()), ("weights", weights)])
+        for name in COMPARISON_FILES:
+            read.check("out", out / name)
         check_folder(out, COMPARISON_FILES, force)
-        place = torch_device(device)
+        where = torch_device(device)
         photos = [shown_photo(path, bits) for path in images] if images else [demo_photo()]
         with spinner.status(f"Loading {model} ..."):
             classifier = load_classifier(model, weights, progress=not quiet)
         index = None if target is None else classifier.class_index(target)
         other = chosen_against(classifier, against)
     with stage(FAILURE):
-        inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
+        inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(where)
         bar = not quiet and sys.stderr.isatty()
-        network = classifier.model.to(place)
+        network = classifier.model.to(where)
         found = compare_methods(
             network, inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
         )
@@ -91,7 +99,9 @@ def compare(
         if found.maps:
             pictures = [classifier.to_picture(image[None]) for image in inputs]
             paths.append(out / COMPARISON_FILES[-1])
-            found.plot(pictures, images=len(pictures)).savefig(paths[-1])
+            figure = found.plot(pictures, images=len(pictures))
+            with replacing(paths[-1]) as place:
+                figure.savefig(place)
         console = new_console(quiet=quiet)
         console.print(str(found), soft_wrap=True)
         console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)
