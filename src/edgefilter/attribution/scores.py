@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edgefilter.stems.colors import color_names
+from edgefilter.banks.colors import color_names
 
 __all__ = ["SCORES", "color_names", "per_image", "scores"]
 

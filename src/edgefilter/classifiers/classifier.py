@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.banks.bases import ColorBasis, as_basis
+from edgefilter.banks.colors import color_names
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
-from edgefilter.stems.colors import color_names
+from edgefilter.photos import read_photo
 
 from .probing import Batched, Probe, probe
 
-__all__ = ["Classifier"]
+__all__ = ["Classifier", "Photo"]
+
+Photo: TypeAlias = Image.Image | npt.NDArray[np.float32]
 
 SHOWN = 5  # classes that a message names
 VISIBLE = (
@@ -51,12 +58,18 @@ class Classifier:
     mean, std : float or sequence of float, optional
         What the preprocessing takes off values from 0 to 1, and divides them by, one for each channel or one for all. Default: measured
         on a black, a gray and a white photo. They are used to show what the network sees, not to preprocess.
+    bands : sequence of str, optional
+        The names of the bands in files of photos, in their order, if the network takes some of them. Default: ``channels``.
+    colors : mapping, optional
+        Groups of channels that are explained as one color: ``{"red edge": ["B05", "B06", "B07"]}``.
+    bits, white : int and float, optional
+        How :meth:`read` scales photos of more than 8 bits, as in :func:`~edgefilter.photos.read_photo`.
     about : mapping, optional
         Where things come from, in words, for results: ``"weights"``, ``"preprocessing"``, ``"preprocessing_assumed"`` ("yes" or "no").
 
     Attributes
     ----------
-    model, class_names, name, channels, about
+    model, class_names, name, channels, bands, colors, bits, white, about
         As given, sequences as tuples.
     preprocess : callable
         From a photo to a Tensor of shape (1, C, H, W).
@@ -92,6 +105,10 @@ class Classifier:
         channels: Sequence[str] | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
+        bands: Sequence[str] | None = None,
+        colors: Mapping[str, Sequence[str]] | None = None,
+        bits: int | None = None,
+        white: float | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
         _check_kinds(model, class_names, preprocess)
@@ -106,6 +123,9 @@ class Classifier:
         self.channels = _channel_names(channels, found, count)
         self.mean = _per_channel("mean", mean, count) or (found and found.mean)
         self.std = _per_channel("std", std, count) or (found and found.std)
+        self.bands = None if bands is None else tuple(bands)
+        self.colors = None if colors is None else {group: tuple(members) for group, members in colors.items()}
+        self.bits, self.white = bits, white
         plain = {
             "weights": "of the model as given",
             "preprocessing": repr(self.preprocess),
@@ -117,6 +137,61 @@ class Classifier:
         return (
             f"Classifier({self.name!r}, {len(self.class_names)} classes, channels {', '.join(self.channels)})"
         )
+
+    def read(self, path: str | Path, *, bits: int | None = None) -> Photo:
+        """Read a photo from a file as ``preprocess`` takes it: with as many bands as the network has channels.
+
+        Parameters
+        ----------
+        path : str or Path
+        bits : int, optional
+            Default: those of the classifier.
+
+        Returns
+        -------
+        photo : PIL.Image.Image or ndarray, shape (H, W, bands)
+            As :func:`~edgefilter.photos.read_photo` gives it, with its errors and warnings.
+        """
+        return self.reader(bits)(path)
+
+    def reader(self, bits: int | None = None) -> Callable[[str | Path], Photo]:
+        """Return what reads a photo, without the network: processes that read photos take it along."""
+        return partial(
+            read_photo, bits=bits or self.bits, channels=len(self.bands or self.channels), white=self.white
+        )
+
+    def gray_photo(self) -> Photo:
+        """Return a gray photo of 64 x 64 pixels with as many bands as the network takes."""
+        count = len(self.bands or self.channels)
+        if count in (1, 3):
+            return Image.new("RGB", (64, 64), "gray")
+        return np.full((64, 64, count), 0.5, np.float32)
+
+    def color_options(
+        self, colors: Mapping[str, Sequence[str]] | None = None, basis: str | ColorBasis | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments of :class:`~edgefilter.EdgeFilterAttribution` that say what is scored as a color.
+
+        Parameters
+        ----------
+        colors : mapping, optional
+            Groups of channels. Default: those of the classifier.
+        basis : str or ColorBasis, optional
+            Sums and differences of the channels in place of the channels: "opponent" or "luma". It is that of the photo, before it
+            was normalised.
+
+        Examples
+        --------
+        >>> network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        >>> classifier = Classifier(network, ["a", "b"], torch.zeros, mean=0.5, std=0.25)
+        >>> classifier.color_options(basis="opponent")
+        {'channels': ('red', 'green', 'blue'), 'colors': None, 'basis': ColorBasis('opponent': luminance, red-green, blue-yellow)}
+        """
+        found = as_basis(basis, self.channels)
+        if isinstance(basis, str) and found is not None and self.mean is not None and self.std is not None:
+            found = found.normalized(self.mean, self.std)
+        groups = self.colors if colors is None and found is None else colors
+        return {"channels": self.channels, "colors": groups, "basis": found}
 
     def to_picture(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
         """Return the first input as a viewer would see it: the crop that the network sees, not normalised.

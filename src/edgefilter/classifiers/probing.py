@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from edgefilter.stems.colors import color_names
+from edgefilter.banks.colors import color_names
 
 __all__ = ["Batched", "Probe", "probe"]
 

@@ -23,7 +23,8 @@ from .checks import (
     torch_device,
 )
 from .naming import ReadFiles
-from .options import COMPOSITE, DEMO, Bank, Bits, Device, Force, Network, Photo, Quiet, Rules, Weights
+from .network import NETWORK, NetworkOptions, with_network
+from .options import COMPOSITE, Bank, Device, Force, Photo, Quiet, Rules
 from .printing import new_console, new_table, print_fitting, print_words
 from .stopping import loading
 
@@ -44,11 +45,10 @@ Numbers = Annotated[
 ]
 
 
+@with_network
 def check(
     image: Photo = None,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     composite: Rules = COMPOSITE,
     bank: Bank = COMPLETE,
     json_out: Numbers = None,
@@ -62,16 +62,14 @@ def check(
     """
     with loading():
         from edgefilter.attribution.check import check as check_model
-        from edgefilter.classifiers.loading import load_classifier
 
     with stage(USAGE):
-        path = _json_file(json_out, [("image", image), ("weights", weights)], force)
+        path = _json_file(json_out, [("image", image), *network.files], force)
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
-        photo = shown_photo(image, bits)
-        with new_console(stderr=True, quiet=quiet).status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
+        photo = shown_photo(image, classifier.read)
     with stage(FAILURE if chosen is None else USAGE):
         inputs = classifier.preprocess(photo).to(place)
         report = check_model(classifier.model.to(place), inputs, composite=composite, bank=chosen)

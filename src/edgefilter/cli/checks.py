@@ -18,10 +18,9 @@ from edgefilter.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from edgefilter.banks.bank import FilterBank
-    from edgefilter.classifiers.classifier import Classifier
+    from edgefilter.classifiers.classifier import Classifier, Photo
 
 __all__ = [
     "COMPLETE",
@@ -135,15 +134,15 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
-def shown_photo(path: Path | None, bits: int | None = None, say: Callable[[str], None] = say) -> Image.Image:
+def shown_photo(path: Path | None, read: Callable[[Path], Photo], say: Callable[[str], None] = say) -> Photo:
     """Read a photo, the demo photo if none is named; what is doubtful about it is one line on stderr."""
-    from edgefilter.photos import demo_photo, read_photo
+    from edgefilter.photos import demo_photo
 
     if path is None:
         return demo_photo()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", UserWarning)
-        photo = read_photo(path, bits=bits)
+        photo = read(path)
     for warning in found:
         say(f"Warning: {warning.message}")
     return photo

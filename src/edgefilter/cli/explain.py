@@ -18,25 +18,22 @@ from .checks import (
     stage,
     torch_device,
 )
+from .colors import Basis, Groups, color_groups
+from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     CALIBRATIONS,
     COMPOSITE,
-    DEMO,
     Against,
     Bank,
-    Bits,
     Calibration,
     Device,
     Force,
-    Network,
     Quiet,
     Rules,
     ScoreTable,
     Target,
     Top,
-    Weights,
 )
-from .printing import new_console
 from .stopping import loading
 
 __all__ = ["explain"]
@@ -104,11 +101,10 @@ Resume = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time; the numbers are the same.")]
 
 
+@with_network
 def explain(
     images: Images = None,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     target: Target = None,
     against: Against = None,
     top: Top = None,
@@ -117,6 +113,8 @@ def explain(
     composite: Rules = COMPOSITE,
     calibrate: Calibrate = Calibration.color_order,
     bank: Bank = COMPLETE,
+    colors: Groups = None,
+    basis: Basis = None,
     out: Out = None,
     json_out: Numbers = None,
     csv_out: Rows = None,
@@ -132,7 +130,6 @@ def explain(
     """
     with loading():
         from edgefilter.attribution.attribution import EdgeFilterAttribution
-        from edgefilter.classifiers.loading import load_classifier
 
         from .naming import ANY, class_file_name
         from .outputs import planned
@@ -142,15 +139,15 @@ def explain(
 
     with stage(USAGE):
         photos = choose_photos(images)
-        outputs = planned(photos, out, json_out, csv_out, [("weights", weights)], force or resume)
+        outputs = planned(photos, out, json_out, csv_out, network.files, force or resume)
         before = earlier(photos, outputs) if resume else Earlier()
         photos = without(photos, before)
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
-        first = None if photos.several else shown_photo(photos.paths[0], bits)
-        with new_console(stderr=True, quiet=quiet).status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
+        first = None if photos.several else shown_photo(photos.paths[0], classifier.read)
+        seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
         other, names = chosen_against(classifier, against), classifier.class_names
         explained = ANY if index is None else class_file_name(index, names)
@@ -158,7 +155,7 @@ def explain(
     with stage(FAILURE if chosen is None else USAGE):
         games: Any = CALIBRATIONS[calibrate.value]
         attribution = EdgeFilterAttribution(
-            classifier.model.to(place), composite, bank=chosen, calibrate=games
+            classifier.model.to(place), composite, bank=chosen, calibrate=games, **seen
         )
-        asked = Asked(index, other, top, score, summary, bits, batch_size, quiet)
+        asked = Asked(index, other, top, score, summary, batch_size, quiet)
         Run(classifier, attribution, asked, photos, outputs, place, first, before).explain()

@@ -15,7 +15,9 @@ from rich.table import Table
 from edgefilter.plots.words import spaced
 
 from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
-from .options import COMPOSITE, DEMO, PROFILE_FILES, Bank, Bits, Device, Network, Quiet, Rules, Weights
+from .colors import Basis, Groups, color_groups
+from .network import NETWORK, NetworkOptions, with_network
+from .options import COMPOSITE, PROFILE_FILES, Bank, Device, Quiet, Rules
 from .printing import ROWS, descending, new_console, new_table
 
 if TYPE_CHECKING:
@@ -53,16 +55,17 @@ Anew = Annotated[
 ]
 
 
+@with_network
 def profile(
     folder: Sorted,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     by: By = Which.label,
     target: Explained = None,
     limit: Limit = None,
     composite: Rules = COMPOSITE,
     bank: Bank = COMPLETE,
+    colors: Groups = None,
+    basis: Basis = None,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Keep mean pixel maps, for aligned images.")
     ] = False,
@@ -77,18 +80,16 @@ def profile(
 
     A run that was stopped goes on when it is started again. torchrun -m edgefilter profile ... shares the work out.
     """
-    from edgefilter.classifiers.loading import load_classifier
     from edgefilter.profiles.folder import processes, profile_folder
 
     with stage(USAGE), processes() as place:
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
-        with new_console(stderr=True, quiet=quiet).status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
         found = profile_folder(
-            folder, classifier, out, composite=composite, bank=chosen, by=by.value,
-            target=None if target is None else target.value, limit=limit, bits=bits, pixels=pixels, batch_size=batch_size,
+            folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
+            target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels, batch_size=batch_size,
             workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
     if found.files:

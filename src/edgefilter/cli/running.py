@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 import typer
-from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
-from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.classifier import Classifier, Photo
 
 from .answer import Against, Answer, find_answers
 from .checks import USAGE, in_one_line, shown_photo, stage
@@ -44,7 +43,6 @@ class Asked(NamedTuple):
     top: int | None
     tables: Sequence[ScoreTable] | None
     summary: bool
-    bits: int | None
     batch_size: int
     quiet: bool
 
@@ -68,7 +66,7 @@ class Run:
         photos: Chosen,
         outputs: Outputs,
         device: torch.device,
-        first: Image | None = None,
+        first: Photo | None = None,
         before: Earlier = Earlier(),  # noqa: B008 - a tuple
     ) -> None:
         self.classifier, self.attribution = classifier, attribution
@@ -108,7 +106,7 @@ class Run:
         """Read a photo, unless it is there already; one that cannot be read is skipped."""
         image = DEMO_NAME if path is None else str(path)
         try:
-            photo = shown_photo(path, self.asked.bits, self._say) if self.first is None else self.first
+            photo = shown_photo(path, self.classifier.read, self._say) if self.first is None else self.first
         except (ValueError, OSError) as cause:
             self._skip(image, in_one_line(cause))
         else:

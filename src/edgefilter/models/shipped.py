@@ -17,7 +17,7 @@ from edgefilter.errors import UnknownNameError
 from .networks import EdgeNetwork, edge_cnn, edge_resnet18, edge_resnet50
 from .preprocessing import Preprocessing
 
-__all__ = ["load", "names", "read", "write"]
+__all__ = ["FORMAT", "load", "names", "read", "write"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "edgefilter network 1"

@@ -16,18 +16,25 @@ __all__ = ["class_table"]
 
 
 def class_table(
-    values: Mapping[str, Tensor], class_names: Sequence[str], colors: Sequence[str], filters: Sequence[str]
+    values: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    colors: Sequence[str],
+    filters: Sequence[str],
+    filter_labels: Sequence[str],
 ) -> pd.DataFrame:
     """Lay out what ``ClassProfile.values()`` gave; classes without images are left out."""
     import pandas as pd
 
     counts = [values[name].tolist() for name in ("count", "unusable")]
     parts = {
-        "color": [(color, "") for color in colors],
-        "edge": [("", name) for name in filters],
-        "color_edge": [(color, name) for color in colors for name in filters],
+        "color": [(color, "", "") for color in colors],
+        "edge": [("", *names) for names in zip(filters, filter_labels, strict=True)],
+        "color_edge": [
+            (color, *names) for color in colors for names in zip(filters, filter_labels, strict=True)
+        ],
     }
-    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "mean", "std"]
+    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "filter_label"]
+    columns += ["mean", "std"]
     rows = [
         (place, class_names[place], *known, score, *part, mean, std)
         for place, known in enumerate(zip(*counts, strict=True))
