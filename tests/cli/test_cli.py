@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 import edgefilter as ef
 from edgefilter import cli
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.fingerprint import fingerprint_of
 from edgefilter.classifiers.loading import load_classifier
 from edgefilter.attribution.listing import by_name
 from edgefilter.cli.answer import Answer
@@ -145,6 +146,7 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     assert found["about"] == {
         **classifier.about,
         "model": MODEL,
+        "weights_digest": fingerprint_of(classifier.model),
         "composite": "epsilon_plus",
         "calibrate": "color, order",
         "bank": ef.complete_bank(3).name,
@@ -331,7 +333,7 @@ def test_scores_that_an_effect_contradicts_are_marked():
         ["sobel y", "sobel_y", "0.000", "0.0%", "-0.100"],
     ]
     assert sum(line.startswith("!  Silenced alone, the output moves the other way") for line in lines) == 1
-    assert set(as_json(answer, "a.png")["doubts"]) == {"green", "sobel_x"}
+    assert set(as_json(answer, "a.png", "")["doubts"]) == {"green", "sobel_x"}
     plain = by_hand([[5.0, -1.0], [1.0, 1.0]], effects=[4.0, 2.0], filter_effects=[6.0, 0.1])
     tables, lines = printed(plain)
     assert not any("!" in cell for table in tables for row in table for cell in row)
@@ -881,7 +883,8 @@ def test_profile_refuses_bad_usage(run, folders, weights, arguments, message):
 
 def test_the_names_in_the_help_are_those_of_the_library():
     """They are written out, so that help does not load the library."""
-    from edgefilter.classifiers.loading import DEMO
+    from edgefilter.classifiers.fingerprint import fingerprint_of
+from edgefilter.classifiers.loading import DEMO
     from edgefilter.cli import options
     from edgefilter.evaluation import FILES, METHODS, METRICS
     from edgefilter.lrp.composites import DEFAULT, composite_names

@@ -62,6 +62,7 @@ def check(
     """
     with loading():
         from edgefilter.attribution.check import check as check_model
+        from edgefilter.classifiers.fingerprint import fingerprint_of
 
     with stage(USAGE):
         path = _json_file(json_out, [("image", image), *network.files], force)
@@ -75,7 +76,8 @@ def check(
         report = check_model(classifier.model.to(place), inputs, composite=composite, bank=chosen)
     with stage(FAILURE):
         if json_out is not None:
-            about = {**classifier.about, "composite": composite, "bank": bank}
+            digest = fingerprint_of(classifier.model)
+            about = {**classifier.about, "weights_digest": digest, "composite": composite, "bank": bank}
             _write({**report.to_dict(), "about": about}, path)
         if not report.supported:
             raise RuntimeError(str(report))

@@ -14,7 +14,7 @@ from .photos import Chosen
 
 __all__ = ["Earlier", "earlier", "without"]
 
-SETTINGS = ("against", "model", "weights", "preprocessing", "composite", "calibrate", "bank")
+SETTINGS = ("against", "model", "weights_digest", "preprocessing", "composite", "calibrate", "bank", "basis")
 
 
 class Earlier(NamedTuple):
@@ -25,16 +25,28 @@ class Earlier(NamedTuple):
 
     def check_same(self, row: Mapping[str, Any]) -> None:
         """Raise if a photo was explained in another way than those before."""
-        rows = self.csv or tuple(
-            {**one["about"], "against": one["explained"]["against"]} for one in self.json
-        )
-        for old in rows[:1]:
+        for old in self.csv[:1] or map(_as_row, self.json[:1]):
             for name in SETTINGS:
-                if str(row.get(name) or "") != str(old.get(name) or ""):
+                given, before = row.get(name) or "", old.get(name) or ""
+                if str(given) != str(before):
                     raise ValueError(
-                        f"resume must go on with the {name} of the earlier run, {old.get(name)!r}; got {row.get(name)!r}. "
-                        "Pass the same options, or name other files."
+                        f"resume must go on with the {name} of the earlier run, {before!r}; got {given!r}. Pass the same options, or "
+                        "name other files."
                     )
+            missing = {name for name in row if name.startswith("color_")} ^ {
+                name for name in old if name.startswith("color_")
+            }
+            if missing:
+                raise ValueError(
+                    f"resume must go on with the colors of the earlier run; got {', '.join(sorted(missing))} in one of the two only. "
+                    "Pass the same options, or name other files."
+                )
+
+
+def _as_row(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a photo in a JSON file, as a CSV has them."""
+    colors = {f"color_{name}": value for name, value in one["color"].items()}
+    return {**colors, **one["about"], "against": one["explained"]["against"]}
 
 
 def earlier(photos: Chosen, outputs: Outputs) -> Earlier:

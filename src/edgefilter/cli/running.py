@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.classifiers.classifier import Classifier, Photo
+from edgefilter.classifiers.fingerprint import fingerprint_of
 
 from .answer import Against, Answer, find_answers
 from .checks import USAGE, in_one_line, shown_photo, stage
@@ -73,6 +74,7 @@ class Run:
         self.asked, self.photos, self.outputs = asked, photos, outputs
         self.device, self.first, self.before = device, first, before
         self.console = new_console(quiet=asked.quiet or bool(outputs.printed))
+        self.digest = fingerprint_of(classifier.model)
         self.bar: Any = None
         self.rows: list[dict[str, Any]] = []
         self.numbers: list[dict[str, Any]] = []
@@ -148,14 +150,15 @@ class Run:
 
     def _keep(self, item: Item, answer: Answer, picture: Path | None) -> None:
         """Draw a photo's picture, print what is wanted and keep its numbers."""
-        asked, row = self.asked, as_row(answer, item.image)
+        asked, number = self.asked, as_json(answer, item.image, self.digest)
+        row = as_row(number)
         self.before.check_same(row)
         if picture is not None:
             picture.parent.mkdir(exist_ok=True)
             with self._status("Drawing ..."):
                 _draw(answer, picture, asked.top or MAPS)
             self.pictures.append(picture)
-        self.numbers.append(as_json(answer, item.image))
+        self.numbers.append(number)
         self.rows.append(row)
         if not self.photos.several or asked.tables or asked.summary:
             with self._apart():
