@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 
 import edgefilter as ef
 from edgefilter import cli
+from edgefilter.attribution.listing import by_name
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.fingerprint import fingerprint_of
 from edgefilter.classifiers.loading import load_classifier
-from edgefilter.attribution.listing import by_name
 from edgefilter.cli.answer import Answer
 from edgefilter.cli.numbers import as_json
 from edgefilter.cli.options import ScoreTable
@@ -32,67 +32,6 @@ from edgefilter.cli.tables import print_answer
 from edgefilter.photos import read_photo
 
 MODEL = "squeezenet1_1"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A small network's random weights, of five classes."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = torchvision.models.get_model(MODEL, num_classes=5)
-    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_file(network.state_dict(), path)
-    return str(path)
-
-
-@pytest.fixture
-def photo(tmp_path, monkeypatch):
-    """A photo in an empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    values = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(values).save("photo.jpg")
-    return "photo.jpg"
-
-
-class Standardized(torch.nn.Conv2d):
-    """A convolution that standardizes its weights in each call, and cannot be replaced by a bank and a mixing."""
-
-    def forward(self, inputs):
-        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        return self._conv_forward(inputs, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
-
-
-@pytest.fixture
-def small_classifier(monkeypatch):
-    """Have the commands load a small network of chosen last layers, on photos of 12 pixels."""
-
-    def offer(*end, outputs=2):
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            layers = [
-                Standardized(3, 4, 3),
-                torch.nn.ReLU(),
-                torch.nn.Flatten(),
-                torch.nn.Linear(400, outputs),
-            ]
-        network = torch.nn.Sequential(*layers, *end).eval()
-
-        def preprocess(picture):
-            return to_tensor(picture.resize((12, 12)))[None]
-
-        names = tuple(f"class {place}" for place in range(outputs))
-        classifier = Classifier(network, names, preprocess, name="small")
-        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
-        return classifier
-
-    return offer
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """Call the command line; tables are as wide as they need to be."""
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(cli.app, list(map(str, arguments)))
 
 
 def as_shown(explanation, check):
@@ -883,8 +822,7 @@ def test_profile_refuses_bad_usage(run, folders, weights, arguments, message):
 
 def test_the_names_in_the_help_are_those_of_the_library():
     """They are written out, so that help does not load the library."""
-    from edgefilter.classifiers.fingerprint import fingerprint_of
-from edgefilter.classifiers.loading import DEMO
+    from edgefilter.classifiers.loading import DEMO
     from edgefilter.cli import options
     from edgefilter.evaluation import FILES, METHODS, METRICS
     from edgefilter.lrp.composites import DEFAULT, composite_names
