@@ -53,14 +53,14 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
     if not given:
         return Chosen((None,), (DEMO_NAME,), (), False)
     found: dict[str, Path] = {}
-    folders = tuple(path for path in given if path.is_dir())
     patterns = [path for path in given if not path.exists() and glob.has_magic(str(path))]
+    folders: list[Path] = []
     for path in given:
-        if path.is_dir():
-            photos = list(_in_folder(path))
-        else:
-            names = sorted(glob.glob(str(path), recursive=True)) if path in patterns else [path]  # noqa: PTH207
-            photos = list(map(Path, names))
+        matches = sorted(glob.glob(str(path), recursive=True)) if path in patterns else [path]  # noqa: PTH207
+        photos: list[Path] = []
+        for place in map(Path, matches):
+            folders += [place] if place.is_dir() else []
+            photos += _in_folder(place) if place.is_dir() else [place]
         if not photos:
             raise FileNotFoundError(
                 f"image must be a photo, or a folder or pattern of photos; got {str(path)!r}, which holds none. Check the path."
@@ -73,7 +73,7 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
         raise FileNotFoundError(
             f"image must be an existing file; got {str(paths[0])!r}, which is not there. Check the path."
         )
-    return Chosen(paths, _names(paths), folders, several)
+    return Chosen(paths, _names(paths), tuple(folders), several)
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
