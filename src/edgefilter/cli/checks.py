@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPLETE",
     "FAILURE",
+    "INTERRUPTED",
     "STDOUT",
     "USAGE",
     "check_composite",

@@ -16,7 +16,7 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
 
 from .checks import plainly
-from .confusion import predictions
+from .confusion import distinct, predictions
 
 __all__ = ["Network", "fingerprint_of", "on_device", "outputs_of"]
 
@@ -62,6 +62,7 @@ class Network:
         photo: Any,
     ) -> None:
         self.classifier, self.attribution, self.device = classifier, attribution, device
+        self.folders = tuple(folders)
         self.example = self.seen(photo)
         with torch.no_grad():
             self.single = attribution.model(self.example).flatten(1).shape[1] == 1
@@ -70,6 +71,16 @@ class Network:
         outputs = outputs_of(folders, classifier, "label" if target == "label" else None, two)
         self.truth = None if outputs is None else torch.tensor(outputs)
         self.target = "predicted" if outputs is None or target == "predicted" else "label"
+
+    def about(self) -> dict[str, Any]:
+        """Return the class of each folder by name, if folders are classes, and the class that a single output speaks for."""
+        folders = None
+        if self.truth is not None:
+            names = distinct(self.names)
+            folders = {
+                folder: names[place] for folder, place in zip(self.folders, self.truth.tolist(), strict=True)
+            }
+        return {"folders": folders, "speaks_for": self.names[1] if self.single else None}
 
     def seen(self, photo: Any) -> Tensor:
         """Return a photo as the network takes it."""

@@ -236,7 +236,7 @@ class Run:
             "unusable": int(counts["unusable"].sum()),
             "skipped": len(state.skipped),
             "negative": int(tallies.negative.sum_value),
-            "single": self.networks[0].single,
+            **self.networks[0].about(),
         }
         found = FolderProfile(
             tallies.profile, state.skipped, settings, [], tallies.confusion(), check, tallies.paired
