@@ -16,6 +16,7 @@ import edgefilter as ef
 NAMES = [
     "CausalCheck",
     "ClassProfile",
+    "ColorBasis",
     "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .attribution.layer import LayerEdgeFilterAttribution
     from .attribution.shapley import EdgeFilterShapley, ShapleyValues
     from .banks.bank import FilterBank
+    from .banks.bases import ColorBasis
     from .banks.catalogue import get_kernel, kernel_names
     from .banks.kernel import Kernel
     from .banks.presets import bank_names, complete_bank, get_bank
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CausalCheck",
     "ClassProfile",
+    "ColorBasis",
     "Comparison",
     "EdgeFilterAttribution",
     "EdgeFilterBank2d",
@@ -85,6 +87,7 @@ __getattr__, __dir__ = lazy(
         "EdgeFilterShapley": ".attribution.shapley",
         "ShapleyValues": ".attribution.shapley",
         "FilterBank": ".banks.bank",
+        "ColorBasis": ".banks.bases",
         "get_kernel": ".banks.catalogue",
         "kernel_names": ".banks.catalogue",
         "Kernel": ".banks.kernel",

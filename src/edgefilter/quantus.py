@@ -21,6 +21,7 @@ from edgefilter._checks import closest
 from edgefilter.attribution.arguments import Against
 from edgefilter.attribution.attribution import SCORE_NAMES, EdgeFilterAttribution
 from edgefilter.attribution.calibration import Calibrate
+from edgefilter.banks.colors import Basis, ColorGroups
 from edgefilter.banks.presets import complete_bank
 from edgefilter.lrp.composites import NamedComposite, as_composite, composite_names, get_composite
 from edgefilter.stems.finding import bank_path
@@ -57,7 +58,7 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         of the output that gives them. One weight of each image is not zero.
     score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
         In the shapes of :func:`explain`.
-    layer, calibrate
+    layer, calibrate, colors, basis, channels
         As in :class:`edgefilter.EdgeFilterAttribution`.
     against : int, tuple, Tensor, list or "rest", optional
         As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
@@ -91,10 +92,15 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         layer: str | nn.Module | None = None,
         calibrate: Calibrate = True,
         against: Against = None,
+        colors: ColorGroups = None,
+        basis: Basis = None,
+        channels: Sequence[str] | None = None,
     ) -> None:
         super().__init__(model, as_composite(composite), attr_output)
         _check_score(score, SCORE_NAMES)
-        self.attribution = EdgeFilterAttribution(model, composite, layer=layer, calibrate=calibrate)
+        self.attribution = EdgeFilterAttribution(
+            model, composite, colors=colors, basis=basis, calibrate=calibrate, layer=layer, channels=channels
+        )
         self.score, self.against = score, against
 
     def __enter__(self) -> EdgeAttributor:
@@ -167,6 +173,9 @@ def explain(
     layer: str | None = None,
     calibrate: Calibrate = True,
     against: Against = None,
+    colors: ColorGroups = None,
+    basis: Basis = None,
+    channels: Sequence[str] | None = None,
     reduce_axes: tuple[int, ...] = (),
     **injected: Any,
 ) -> Array:
@@ -183,7 +192,7 @@ def explain(
     score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
         ``"pixel"`` (N, C, H, W); ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C*K), color by color;
         ``"response"`` (N, C*K, H', W').
-    composite, layer, calibrate
+    composite, layer, calibrate, colors, basis, channels
         As in :class:`edgefilter.EdgeFilterAttribution`.
     against : int, ndarray, list or "rest", optional
         As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
@@ -214,11 +223,16 @@ def explain(
     _check_score(score, SCORE_NAMES)
     unknown = sorted(set(injected) - INJECTED)
     if unknown:
-        known = ("score", "composite", "layer", "calibrate", "against", "reduce_axes")
+        known = (
+            *("score", "composite", "layer", "calibrate", "against", "colors", "basis", "channels"),
+            "reduce_axes",
+        )
         raise TypeError(
             f"explain_func_kwargs must be among {', '.join(known)}; got {unknown[0]!r}{closest(unknown[0], known)}"
         )
-    attribution = EdgeFilterAttribution(model, composite, layer=layer, calibrate=calibrate)
+    attribution = EdgeFilterAttribution(
+        model, composite, colors=colors, basis=basis, calibrate=calibrate, layer=layer, channels=channels
+    )
     images = _as_images(inputs, model)
     target = _as_targets(targets).to(images.device)
     relevance = attribution.attribute(images, target, against=against, score=score)

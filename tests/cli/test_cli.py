@@ -78,7 +78,7 @@ def small_classifier(monkeypatch):
             return to_tensor(picture.resize((12, 12)))[None]
 
         names = tuple(f"class {place}" for place in range(outputs))
-        classifier = Classifier(network, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
+        classifier = Classifier(network, names, preprocess, name="small")
         monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
         return classifier
 
@@ -292,7 +292,7 @@ def by_hand(scores, *, effects=None, filter_effects=None, errors=None, **fields)
     groups = {"order": bank.groups("order")}
     explanation = ef.Explanation(response, None, response.sum((1, 2, 3, 4)), (1,), colors, tuple(bank.names),
                                  tuple(bank.labels), groups=groups, **measured, **fields)  # fmt: skip
-    classifier = Classifier(torch.nn.Identity(), to_tensor, (0.0,), (1.0,), ("ape", "bee"), "net")
+    classifier = Classifier(torch.nn.Identity(), ("ape", "bee"), to_tensor, name="net")
     return Answer(classifier, torch.tensor([1.0, -2.0]), explanation, bank, torch.zeros(1, 1, 4, 4))
 
 

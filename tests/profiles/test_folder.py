@@ -35,7 +35,7 @@ def preprocess(photo):
 
 
 def classifier_of(model, names=CLASSES):
-    return Classifier(model, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
+    return Classifier(model, names, preprocess, name="small")
 
 
 def small_model():
@@ -319,7 +319,7 @@ from pathlib import Path
 def slowly(photo):
     time.sleep(0.05)
     return t.preprocess(photo)
-classifier = t.Classifier(t.small_model(), slowly, (0.0,) * 3, (1.0,) * 3, t.CLASSES, "small")
+classifier = t.Classifier(t.small_model(), t.CLASSES, slowly, name="small", channels=["red", "green", "blue"], mean=0, std=1)
 t.profiled(Path(sys.argv[2]), classifier, Path(sys.argv[3]), save_every=0, batch_size=1)
 """
 

@@ -15,6 +15,7 @@ from zennit.core import Composite
 
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.colors import Basis, ColorGroups, as_colors
 from edgefilter.banks.groups import all_groups
 from edgefilter.lrp.composites import DEFAULT, as_composite
 from edgefilter.stems.finding import bank_of_model
@@ -34,7 +35,7 @@ from .arguments import (
 from .calibration import Calibrate, as_games
 from .explanation import Explanation
 from .propagation import Propagation, Propagator, joined
-from .scores import SCORES, color_names, per_image, scores
+from .scores import SCORES, per_image, scores
 from .silencing import silenced_output
 
 __all__ = ["EdgeFilterAttribution"]
@@ -62,6 +63,13 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         time.
     bank : FilterBank or str, optional
         Expresses the first convolution of a model without an edge-filter layer. Default: the complete bank of its size.
+    colors : sequence of str or mapping, optional
+        What is scored as a color. Names of the channels, in the order of the model's input; or groups of channels that hold each channel
+        once, ``{"red edge": ["B05", "B06"], ...}``, by name or by index, which are scored as a whole. If nothing else names the
+        channels, the groups do, in their order. Default: each channel, named by their number.
+    basis : str, (names, matrix) or ColorBasis, optional
+        Score sums and differences of the channels in place of the channels: ``"opponent"`` (luminance, red-green, blue-yellow),
+        ``"luma"`` (Y, Cb, Cr), or a :class:`edgefilter.ColorBasis`. The output is the same. Default: the channels.
     calibrate : bool, str or tuple, default: True
         What the scores are measured by. True or ``"color"``: the game of the colors, so that color scores are exact Shapley
         values, and filters are divided by the evidence that foretells the game best. ``("color", groups)``: the game of some groups
@@ -69,6 +77,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         exact then, too. False: relevance alone, one forward and one backward pass.
     layer : str or nn.Module, optional
         The edge-filter layer, if the model holds several; for a model without one, the convolution to express.
+    channels : sequence of str, optional
+        Names of the channels of the model's input, where ``colors`` are groups of them or ``basis`` needs to know which is red.
 
     Raises
     ------
@@ -81,6 +91,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     before it is explained. The ``base``, the output with no color present, is in no score; what reaches the output past the
     bank, such as further inputs, is part of it. Of relevance alone the base is what the last affine map adds to the output, and
     under a Zennit composite of your own biases keep the share that its rules give them.
+
+    A basis is that of the input that the model is given: of a normalised photo, :meth:`edgefilter.ColorBasis.normalized` makes it that of
+    the photo. Scores of pixels have the basis in place of the channels then.
 
     References
     ----------
@@ -103,8 +116,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         composite: Composite | str | None = None,
         *,
         bank: FilterBank | str | None = None,
+        colors: ColorGroups = None,
+        basis: Basis = None,
         calibrate: Calibrate = True,
         layer: str | nn.Module | None = None,
+        channels: Sequence[str] | None = None,
     ) -> None:
         model = unwrapped(model)
         found = bank_of_model(model, layer)
@@ -115,6 +131,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             )
         as_composite(composite)
         as_games(calibrate)
+        self.colors = as_colors(colors, basis, channels)
         GradientAttribution.__init__(self, model)
         self.model = model
         self.composite = composite
@@ -302,14 +319,18 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             internal_batch_size=internal_batch_size,
             down_to="inputs",
         )
-        colors = result.response.shape[1]
+        members = self.colors.members(result.channels)
+        channels = self.colors.channels(result.channels)
         pixel = result.pixels[result.place].movedim(result.axis, 1)
+        fits = pixel.dim() == 4 and pixel.shape[1] == len(channels)
         return Explanation(
             response=result.response,
-            pixel=pixel.contiguous() if pixel.dim() == 4 and pixel.shape[1] == colors else None,
+            pixel=pixel.contiguous() if fits else None,
             output=result.explained,
             target=result.target,
-            colors=color_names(colors),
+            colors=tuple(members),
+            channels=channels,
+            members=members,
             filters=tuple(result.bank.names),
             filter_labels=tuple(result.bank.labels),
             base=result.base,
@@ -365,6 +386,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             "composite": composite if isinstance(composite, str) else type(composite).__name__,
             "calibrate": ", ".join(map(str, as_games(self.calibrate))) or "none",
             "bank": bank.name,
+            **({} if self.colors.basis is None else {"basis": self.colors.basis.name}),
             "version": __version__,
         }
 
@@ -386,7 +408,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         if isinstance(path, nn.Module):
             path = next(name for name, module in self.model.named_modules() if module is self.layer)
         composite = as_composite(self.composite)
-        return Propagator(self.model, composite, found, self.bank, None if found is not None else path)
+        path = None if found is not None else path
+        return Propagator(self.model, composite, found, self.bank, path, self.colors)
 
     def question(
         self, inputs: Any, target: Any, additional: Any, against: Any, *, predict: bool = False

@@ -11,7 +11,6 @@ from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 from .explanation import Explanation
 from .forward import Forward, warn_of_numbers
-from .scores import color_names
 
 __all__ = ["CausalCheck", "causal_check"]
 
@@ -127,7 +126,7 @@ def _check_alone(inputs: Any, explanation: Explanation, target: Any, against: An
 
 def _check_same(forward: Forward, explanation: Explanation) -> None:
     bank = forward.reads[0].bank
-    names = color_names(forward.reads[0].colors.shape[1]), tuple(bank.names)
+    names = forward.colors, tuple(bank.names)
     if (explanation.colors, explanation.filters) != names:
         raise ValueError(
             f"explanation must be of this stem and bank, with {len(names[0])} colors and {len(names[1])} filters named as here; got "

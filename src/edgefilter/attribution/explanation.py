@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgefilter.banks.colors import ColorGroups, as_colors
 from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
 
 from .differences import difference
 from .listing import as_dataframe, as_dict
-from .scores import color_names, per_image
+from .scores import per_image
 from .storing import store, stored
 from .summary import doubtful, summarized
 from .views import PARTS, ScoreViews
@@ -34,7 +35,7 @@ __all__ = ["Explanation"]
 EXCESS = 1.5
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Explanation(ScoreViews):
     """Relevance of a batch of predictions, as one tensor with many views.
 
@@ -44,8 +45,8 @@ class Explanation(ScoreViews):
     ----------
     response : Tensor, shape (N, C, K, H', W')
         Relevance of color ``c`` seen through filter ``k`` at each place of the stem's output.
-    pixel : Tensor, shape (N, C, H, W), or None
-        Relevance of each color of each pixel.
+    pixel : Tensor, shape (N, channels, H, W), or None
+        Relevance of each channel of each pixel.
     output : Tensor, shape (N,)
         The explained output: that of the target, minus what it is compared with; NaN where unknown.
     target : tuple
@@ -74,7 +75,11 @@ class Explanation(ScoreViews):
         What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`; NaN for a filter that was left out.
         Default: not measured.
     about : dict of str to str, optional
-        How it was made: ``composite``, ``calibrate``, ``bank``, ``version``.
+        How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``version``.
+    channels : tuple of str, optional
+        Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
+    members : dict of str to tuple of str, optional
+        The channels of each color, where colors are groups of them. Default: each color is a channel.
 
     Notes
     -----
@@ -98,6 +103,8 @@ class Explanation(ScoreViews):
         *,
         output: Tensor | None = None,
         target: Any = None,
+        colors: ColorGroups = None,
+        channels: Sequence[str] | None = None,
     ) -> Explanation:
         """Make the scores of any attribution of the bank's output, such as one of Captum's ``LayerConductance``.
 
@@ -117,6 +124,8 @@ class Explanation(ScoreViews):
             to the output there. Default: unknown, so ``output``, ``delta`` and ``conserved_share`` are NaN.
         target : int, tuple, Tensor or list, optional
             What was attributed, in Captum's forms; only kept as a note.
+        colors, channels : optional
+            Names of the channels, or groups of them, as in :class:`EdgeFilterAttribution`.
 
         Returns
         -------
@@ -147,7 +156,10 @@ class Explanation(ScoreViews):
         from .pixels import to_pixels  # the rules: only who has images needs them
 
         bank = bank_of(layer)
-        response = by_color(attributions, bank).detach()
+        by_channel = by_color(attributions, bank).detach()
+        known = as_colors(colors, channels=channels)
+        membership = torch.from_numpy(known.membership(bank.in_channels)).to(by_channel)
+        response = torch.einsum("nckhw,cg->ngkhw", by_channel, membership)
         count = len(response)
         targets = per_image(target, count)
         if len(targets) != count:
@@ -157,10 +169,12 @@ class Explanation(ScoreViews):
             )
         found = cls(
             response=response,
-            pixel=None if inputs is None else to_pixels(response, bank, inputs),
+            pixel=None if inputs is None else to_pixels(by_channel, bank, inputs),
             output=response.new_full((count,), math.nan) if output is None else output.detach(),
             target=targets,
-            colors=color_names(bank.in_channels),
+            colors=known.names(bank.in_channels),
+            channels=known.channels(bank.in_channels),
+            members=known.members(bank.in_channels),
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
             groups=all_groups(bank.bank),

@@ -11,6 +11,7 @@ from edgefilter.lrp.engine import Engine
 
 from .arguments import Question, Target, output_weights
 from .partial import PartialRuns
+from .starting import Start
 
 __all__ = ["Forward", "sum_per_image", "warn_of_numbers"]
 
@@ -22,8 +23,8 @@ class Forward:
     ----------
     run : Engine
     end : Ending
-    leaves : tuple of Tensors
-        The inputs as they ran.
+    start : Start
+        What it began at.
     question : Question
 
     Attributes
@@ -34,10 +35,12 @@ class Forward:
     explained : Tensor, shape (N,)
     target : Target
     reads : list of Read
+    colors : tuple of str
+        Names of the colors that are scored.
     """
 
-    def __init__(self, run: Engine, end: Ending, leaves: tuple[Tensor, ...], question: Question) -> None:
-        self.run, self.leaves, self.question = run, leaves, question
+    def __init__(self, run: Engine, end: Ending, start: Start, question: Question) -> None:
+        self.run, self.start, self.question = run, start, question
         self.output, self.constant, self.left_out = end.output, end.constant, end.left_out
         self.target: Target = question.target
         if question.predict and question.target is None and end.output.dim() == 2 and end.output.shape[1] > 1:
@@ -45,13 +48,14 @@ class Forward:
         self.weights = output_weights(end.output, self.target, question.against)
         self.explained = sum_per_image(self.weights * end.output.detach())
         self.reads = run.stem.checked_reads()
+        self.colors = run.stem.colors.names(self.reads[0].count)
         self._calls = end.calls
 
     def partial_runs(self, size: int) -> PartialRuns:
         """Return what runs the model again with some of the responses, for so many images at a time."""
         return PartialRuns(
             self.run.model,
-            tuple(leaf.detach() for leaf in self.leaves),
+            self.start.images,
             self.question.extra,
             self.run.stem.sites,
             self._calls,

@@ -11,7 +11,8 @@ from edgefilter.lrp.rules import Rule
 from edgefilter.lrp.standins import FilterBankConv2d, layer_like
 from edgefilter.stems.layers import EdgeFilterBank2d
 
-from .propagation import own_modes, plain
+from .propagation import own_modes
+from .starting import plain
 
 __all__ = ["to_pixels"]
 

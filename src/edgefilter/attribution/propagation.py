@@ -14,6 +14,7 @@ from torch.autograd.graph import get_gradient_edge
 from zennit.core import Composite
 
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.colors import Colors
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.lrp.ending import ending
 from edgefilter.lrp.engine import Engine
@@ -27,8 +28,9 @@ from .calibration import ColorGame, Games, calibrated
 from .forward import Forward, sum_per_image, warn_of_numbers
 from .places import by_color
 from .scores import per_image
+from .starting import Start, plain, started
 
-__all__ = ["Propagation", "Propagator", "joined", "own_modes", "plain"]
+__all__ = ["Propagation", "Propagator", "joined", "own_modes"]
 
 # Times the explained output. On 20 photos and 5 networks it is never reached for the class on top or the tenth, and in 12 of 100 cases for
 # the one halfway down, whose output is near its base.
@@ -48,8 +50,8 @@ class Propagation(NamedTuple):
     pixels : tuple of Tensors
         Shaped as the inputs.
     bank : FilterBank
-    place, axis : int
-        Which input the bank reads, and the axis of its colors.
+    place, axis, channels : int
+        Which input the bank reads, the axis of its channels, and how many there are.
     left_out : str
         Name of the monotone function at the end that is left out, or "".
     steps : tuple of Step
@@ -66,6 +68,7 @@ class Propagation(NamedTuple):
     bank: FilterBank
     place: int
     axis: int
+    channels: int
     left_out: str
     steps: tuple[Step, ...]
     colors: ColorGame | None
@@ -92,6 +95,8 @@ class Propagator:
         For models without one.
     path : str or None
         Module path of the stem, if it was named.
+    colors : Colors
+        What the channels are scored as.
     """
 
     def __init__(
@@ -101,9 +106,10 @@ class Propagator:
         layer: EdgeFilterBank2d | None,
         bank: FilterBank | None,
         path: str | None,
+        colors: Colors,
     ) -> None:
         self.model, self.composite, self.layer = model, composite, layer
-        self.bank, self.path = bank, path
+        self.bank, self.path, self.colors = bank, path, colors
 
     def __call__(
         self, question: Question, *, down_to: str, games: Games = (), size: int = 1, watched: bool = False
@@ -128,33 +134,34 @@ class Propagator:
     def run(self, question: Question, *, watched: bool = False) -> Iterator[Forward]:
         """Run the model, and let go of all tensors afterwards."""
         with own_modes(question.images[0], grad=True):
-            leaves = tuple(_in_layout(plain(image)).requires_grad_() for image in question.images)
-            stem = Stem(self.layer, self.bank, self.path)
+            start = started(question.images, self.colors.basis)
+            stem = Stem(self.layer, self.bank, self.path, colors=self.colors)
             run = Engine(self.model, self.composite, stem, watched=watched)
             try:
-                output = self._output(run, leaves, question)
+                output = self._output(run, start, question)
                 wide = stem.common_size()
                 if wide is not None:
                     run.close()
-                    stem = Stem(self.layer, self.bank, self.path, wide)
+                    stem = Stem(self.layer, self.bank, self.path, wide, self.colors)
                     run = Engine(self.model, self.composite, stem, watched=watched)
-                    output = self._output(run, leaves, question)
-                yield Forward(run, ending(run, output), leaves, question)
+                    output = self._output(run, start, question)
+                yield Forward(run, ending(run, output), start, question)
             finally:
                 run.close()
 
-    def _output(self, run: Engine, leaves: tuple[Tensor, ...], question: Question) -> Tensor:
-        output = check_output(run(leaves, question.extra), len(leaves[0]))
+    def _output(self, run: Engine, start: Start, question: Question) -> Tensor:
+        count = len(start.leaves[0])
+        output = check_output(run(start.leaves, question.extra, start.originals), count)
         if run.doubtful:
             with torch.no_grad():  # in the caller's layout: whether tensors share memory depends on it
                 expected = self.model(*map(plain, question.images), *question.extra)
-            _check_same(output, check_output(expected, len(leaves[0])))
+            _check_same(output, check_output(expected, count))
         return output
 
 
 def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
     """Hand the explained output back."""
-    run, reads, leaves = forward.run, forward.reads, forward.leaves
+    run, reads, leaves = forward.run, forward.reads, forward.start.leaves
     responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
     flows = _has_way_back(forward, responses, leaves[place])
     below = {"responses": [], "bank input": [read.inputs for read in reads], "inputs": list(leaves)}[down_to]
@@ -184,6 +191,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         bank=reads[0].bank,
         place=place,
         axis=reads[0].axis,
+        channels=reads[0].count,
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
         colors=colors,
@@ -225,7 +233,7 @@ def _handed_back(run: Engine, output: Tensor, start: Tensor | None, places: list
 
 def _has_way_back(forward: Forward, responses: list[Tensor], leaf: Tensor) -> bool:
     """Return whether the output depends on the image, by rules only; warn if it does not, or not by the bank alone."""
-    run, alone = forward.run, len(forward.leaves) == 1
+    run, alone = forward.run, len(forward.start.leaves) == 1
     if run.value(forward.output) is None:
         warnings.warn(
             "the output must depend on the image for scores other than 0; got one that does not, or only through detach(), "
@@ -261,17 +269,6 @@ def joined(parts: list[Propagation]) -> Propagation:
         if first.colors is None
         else ColorGame.joined([one.colors for one in parts if one.colors]),
     )
-
-
-def plain(image: Tensor) -> Tensor:
-    """Return a new tensor of the plain class."""
-    return image.detach().as_subclass(Tensor).clone()
-
-
-def _in_layout(values: Tensor) -> Tensor:
-    """Return images in the layout that convolutions are fastest in: on the CPU, the channels last."""
-    fast = values.dim() == 4 and values.device.type == "cpu" and values.dtype != torch.float64
-    return values.contiguous(memory_format=torch.channels_last) if fast else values
 
 
 def _check_same(got: Tensor, expected: Tensor) -> None:

@@ -6,21 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from edgefilter.banks.colors import color_names
+
 __all__ = ["SCORES", "color_names", "per_image", "scores"]
 
 SCORES = {"color": (2, 3, 4), "edge": (1, 3, 4), "color_edge": (3, 4)}
-
-
-def color_names(channels: int) -> tuple[str, ...]:
-    """Name the color channels of an image.
-
-    Examples
-    --------
-    >>> color_names(3), color_names(1), color_names(2)
-    (('red', 'green', 'blue'), ('gray',), ('channel_0', 'channel_1'))
-    """
-    known = {1: ("gray",), 3: ("red", "green", "blue")}
-    return known.get(channels, tuple(f"channel_{i}" for i in range(channels)))
 
 
 def scores(response: Tensor, score: str) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.colors import Basis, ColorGroups
 from edgefilter.banks.groups import KINDS, as_groups
 
 from .arguments import Against, Question, Target
@@ -21,7 +22,7 @@ from .forward import warn_of_numbers
 from .game import Game, all_sets
 from .partial import PartialRuns
 from .permutations import Estimate, drawn_orders, estimated, sets_before
-from .scores import color_names, per_image
+from .scores import per_image
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,8 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         ``"color"``, ``"edge"`` (each filter), ``"color_edge"`` (each pair), a kind of groups of filters (``"order"``,
         ``"orientation"``, ``"family"``, ``"dependent"``), or ``{name: [filters]}``.
     bank : FilterBank or str, optional
+    colors, basis, channels : optional
+        What the channels are scored as.
     layer : str or nn.Module, optional
         As in :class:`EdgeFilterAttribution`.
 
@@ -133,6 +136,9 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         players: Players = "color",
         *,
         bank: FilterBank | str | None = None,
+        colors: ColorGroups = None,
+        basis: Basis = None,
+        channels: Sequence[str] | None = None,
         layer: str | nn.Module | None = None,
     ) -> None:
         if isinstance(players, str) and players not in PLAYERS:
@@ -144,7 +150,9 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
             raise TypeError(
                 f"players must be a name or a mapping of groups to filters; got {type(players).__name__}. Pass for example 'color'."
             )
-        self._attribution = EdgeFilterAttribution(model, bank=bank, layer=layer, calibrate=False)
+        self._attribution = EdgeFilterAttribution(
+            model, bank=bank, colors=colors, basis=basis, channels=channels, layer=layer, calibrate=False
+        )
         PerturbationAttribution.__init__(self, self._attribution.model)
         self.model, self.players = self._attribution.model, players
 
@@ -234,7 +242,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
             with propagate.run(piece) as forward:
                 runs = forward.partial_runs(size)
                 warn_of_numbers(forward.explained, stacklevel=5)
-                players = _players(self.players, runs, forward.reads[0].bank)
+                players = _players(self.players, forward.colors, forward.reads[0].bank)
                 label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
                 played = _Played(runs, torch.stack(list(players.values())), label if show_progress else None)
                 estimate, evaluations = draws.play(played)
@@ -285,14 +293,14 @@ class _Draws(NamedTuple):
         return estimated(orders, values, precision), len(sets)
 
 
-def _players(players: Players, runs: PartialRuns, bank: FilterBank) -> dict[str, Tensor]:
+def _players(players: Players, colors: Sequence[str], bank: FilterBank) -> dict[str, Tensor]:
     """Return the players by name, each with its share of the responses: (C, K), or (C, 1) for whole colors."""
-    colors, filters = color_names(runs.colors), bank.names
-    ones = torch.eye(runs.colors).double(), torch.eye(runs.filters).double()
+    filters = bank.names
+    ones = torch.eye(len(colors)).double(), torch.eye(len(filters)).double()
     if players == "color":
         return dict(zip(colors, ones[0][:, :, None], strict=True))
     if players == "edge":
-        return dict(zip(filters, ones[1][:, None].expand(-1, runs.colors, -1), strict=True))
+        return dict(zip(filters, ones[1][:, None].expand(-1, len(colors), -1), strict=True))
     if players == "color_edge":
         return {
             f"{color} {name}": ones[0][c][:, None] * ones[1][k]
@@ -301,7 +309,7 @@ def _players(players: Players, runs: PartialRuns, bank: FilterBank) -> dict[str,
         }
     groups = as_groups(bank, players)
     return {
-        name: torch.tensor([float(filt in members) for filt in filters]).double().expand(runs.colors, -1)
+        name: torch.tensor([float(filt in members) for filt in filters]).double().expand(len(colors), -1)
         for name, members in groups.items()
     }
 

@@ -12,7 +12,6 @@ from edgefilter.errors import UnknownNameError
 
 from .arguments import Question
 from .propagation import Propagator
-from .scores import color_names
 
 __all__ = ["silenced_output"]
 
@@ -29,7 +28,7 @@ def silenced_output(
     """
     with propagator.run(question) as forward:
         runs = forward.partial_runs(len(question.images[0]))
-        known = color_names(runs.colors)
+        known = forward.colors
         keep = torch.ones(runs.colors, runs.filters)
         keep[[_place(name, known, "color") for name in colors]] = 0
         keep[:, [_place(name, forward.reads[0].bank.names, "filter") for name in filters]] = 0

@@ -16,7 +16,7 @@ __all__ = ["store", "stored"]
 
 FORMAT = "edgefilter explanation 1"
 TENSORS = ("response", "pixel", "output", "base", "effects", "errors", "interactions", "filter_effects")
-NAMES = ("target", "colors", "filters", "filter_labels", "against")
+NAMES = ("target", "colors", "filters", "filter_labels", "against", "channels")
 
 
 def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path:
@@ -35,6 +35,7 @@ def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path
         overwrite=overwrite,
         names=names,
         groups=explanation.groups,
+        members=explanation.members,
         about=explanation.about,
     )
 
@@ -48,7 +49,9 @@ def stored(path: str | Path) -> dict[str, Any]:
         kind: {name: tuple(filters) for name, filters in members.items()}
         for kind, members in about.get("groups", {}).items()
     }
-    return {"pixel": None, **tensors, **names, "groups": groups, "about": about.get("about", {})}
+    members = {name: tuple(channels) for name, channels in about.get("members", {}).items()}
+    more = {"groups": groups, "members": members, "about": about.get("about", {})}
+    return {"pixel": None, **tensors, **names, **more}
 
 
 def _hashable(values: list[Any]) -> tuple[Any, ...]:

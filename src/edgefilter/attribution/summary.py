@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["doubtful", "summarized"]
 
 NAMED = 4
+MOST = 8  # colors: of more, the first four and the sum of the others
 ROUNDING = 1e-6  # of all sizes together: scores below are rounding in float32
 DOUBT = 0.1  # of a score: an effect of less contradicts it
 
@@ -47,8 +48,8 @@ def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> st
     lines = [f"{what} is {output:.2f}; {base:.2f} of it is there without the image."]
     if math.isnan(output):
         lines = [f"{what}: the scores add up to {float(explanation.total[0]):.2f}."]
-    errors = _of(explanation.errors)
-    lines.append(f"Colors: {_listed(explanation.colors, _of(explanation.color), errors)}.")
+    said, colors = _colors(explanation)
+    lines.append(said)
     if len(explanation.filters) > MANY and "order" in explanation.groups:
         groups = explanation.group("order")
         lines.append(f"Filters by order: {_listed(groups.names, _of(groups.edge))}.")
@@ -60,19 +61,34 @@ def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> st
     names, values = zip(*top, strict=True)
     lines.append(f"Filters: {_listed([words[name] for name in names], values)}.")
     lines += _warnings(
-        doubtful(explanation), {name: words.get(name, name) for name in (*explanation.colors, *names)}
+        doubtful(explanation),
+        {name: words.get(name, name) for name in (*colors, *names)},
+        "other filters" if len(colors) == len(explanation.colors) else "others",
     )
     if explanation.left_out:
         lines.append(f"Explained before the final {explanation.left_out}.")
     return "\n".join(lines)
 
 
-def _warnings(doubts: dict[str, str], named: dict[str, str]) -> list[str]:
+def _colors(explanation: ScoreViews) -> tuple[str, list[str]]:
+    """Say the scores of the colors of one image, and return the names of those that were said."""
+    count = len(explanation.colors)
+    names, values = zip(
+        *explanation.top(count if count <= MOST else NAMED, "color", by="size")[0], strict=True
+    )
+    spread = dict(zip(explanation.colors, _of(explanation.errors), strict=False))
+    said = _listed(names, values, [spread.get(name, 0.0) for name in names])
+    if count > len(names):
+        said += f", {count - len(names)} others {float(explanation.color[0].sum()) - sum(values):+.2f}"
+    return f"Colors: {said}.", list(names)
+
+
+def _warnings(doubts: dict[str, str], named: dict[str, str], rest_of: str) -> list[str]:
     """Say what to be careful with: of the names that were said, why; of the others, how many."""
     lines = [f"Careful: {named[name]} {why}." for name, why in doubts.items() if name in named]
     if rest := len(doubts) - len(lines):
         lines.append(
-            f"Of the other filters, {rest} {'has' if rest == 1 else 'have'} an effect that contradicts the score."
+            f"Of the {rest_of}, {rest} {'has' if rest == 1 else 'have'} an effect that contradicts the score."
         )
     return lines
 

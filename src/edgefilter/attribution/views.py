@@ -45,6 +45,8 @@ class ScoreViews:
     interactions: Tensor | None = None
     filter_effects: Tensor | None = None
     about: dict[str, str] = dataclasses.field(default_factory=dict)
+    channels: tuple[str, ...] = ()
+    members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -58,6 +60,7 @@ class ScoreViews:
             )
         if not self.against:
             object.__setattr__(self, "against", (None,) * len(self.target))
+        self._check_channels()
         images, names = len(self.target), (len(self.colors), len(self.filters))
         if self.response.dim() != 5 or self.response.shape[:3] != (images, *names):
             raise ValueError(
@@ -65,12 +68,25 @@ class ScoreViews:
                 f"colors and filters; got {tuple(self.response.shape)}. Reshape it, or correct the names."
             )
         pixels_fit = self.pixel is None or (
-            self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, names[0])
+            self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, len(self.channels))
         )
         if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
             raise ValueError(
-                f"output, pixel and filter_labels must fit the {images} images, {names[0]} colors and {names[1]} "
+                f"output, pixel and filter_labels must fit the {images} images, {len(self.channels)} channels and {names[1]} "
                 f"filters of response; got {self._shapes()}. Pass one output per image and one label per filter."
+            )
+
+    def _check_channels(self) -> None:
+        """Give each color a channel of its own, unless they are known."""
+        if not self.channels:
+            object.__setattr__(self, "channels", self.colors)
+        if not self.members and self.channels == self.colors:
+            object.__setattr__(self, "members", {name: (name,) for name in self.colors})
+        held = [channel for some in self.members.values() for channel in some]
+        if tuple(self.members) != self.colors or sorted(held) != sorted(self.channels):
+            raise ValueError(
+                f"members must hold the channels {', '.join(self.channels)} of the colors {', '.join(self.colors)}, each once; got "
+                f"{self.members!r}. Pass {{color: (channels)}}, or leave channels and members out."
             )
 
     def __len__(self) -> int:
@@ -151,6 +167,40 @@ class ScoreViews:
                 f"unknown color {name!r}{closest(name, self.colors)} The colors are {', '.join(self.colors)}."
             )
         return self.response[:, self.colors.index(name)].sum(1)
+
+    def pixel_map(self, name: str) -> Tensor:
+        """Return where a color's relevance lies in the image: shape (N, H, W), summed over the channels of the color.
+
+        Parameters
+        ----------
+        name : str
+            One of ``colors``, or of ``channels``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such color.
+        ValueError
+            If the pixels are unknown.
+
+        Examples
+        --------
+        >>> pixel = torch.ones(1, 3, 2, 2)
+        >>> groups = {"warm": ("red", "green"), "cold": ("blue",)}
+        >>> views = ScoreViews(torch.ones(1, 2, 1, 1, 1), pixel, torch.tensor([2.0]), (0,), ("warm", "cold"), ("sobel_x",),
+        ...                    channels=("red", "green", "blue"), members=groups)
+        >>> views.pixel_map("warm")
+        tensor([[[2., 2.],
+                 [2., 2.]]])
+        """
+        if self.pixel is None:
+            raise ValueError(
+                "explanation must have pixels for a map of them; got none. Use color_map(name), at the stem."
+            )
+        known = tuple(dict.fromkeys((*self.colors, *self.channels)))
+        if name not in known:
+            raise UnknownNameError(f"unknown color {name!r}{closest(name, known)} There are {', '.join(known)}.")
+        return self.pixel[:, [self.channels.index(one) for one in self.members.get(name, (name,))]].sum(1)
 
     def group(self, kind: str | Mapping[str, Iterable[str]]) -> GroupScores:
         """Return the scores of groups of filters: the sums of their filters' scores.

@@ -18,19 +18,16 @@ from .checks import (
     stage,
     torch_device,
 )
+from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     COMPARISON_FILES,
-    DEMO,
     METHODS,
     METRICS,
     Against,
-    Bits,
     Device,
     Force,
-    Network,
     Quiet,
     Target,
-    Weights,
 )
 from .printing import new_console
 
@@ -48,11 +45,10 @@ Metrics = Annotated[
 Folder = Annotated[Path, typer.Option(help=f"The folder for {', '.join(COMPARISON_FILES)}.")]
 
 
+@with_network
 def compare(
     images: Photos = None,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     target: Target = None,
     against: Against = None,
     methods: Methods = None,
@@ -66,26 +62,21 @@ def compare(
     """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
     import torch
 
-    from edgefilter.classifiers.loading import load_classifier
     from edgefilter.evaluation.comparing import compare as compare_methods
-    from edgefilter.photos import demo_photo
 
-    spinner = new_console(stderr=True, quiet=quiet)
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
         check_folder(out, COMPARISON_FILES, force)
         place = torch_device(device)
-        photos = [shown_photo(path, bits) for path in images] if images else [demo_photo()]
-        with spinner.status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
+        photos = [shown_photo(path, classifier.read) for path in images or (None,)]
         index = None if target is None else classifier.class_index(target)
         other = chosen_against(classifier, against)
     with stage(FAILURE):
         inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
         bar = not quiet and sys.stderr.isatty()
-        network = classifier.model.to(place)
         found = compare_methods(
-            network, inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
+            classifier.model.to(place), inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
         )
         paths = found.save(out, overwrite=force)
         if found.maps:

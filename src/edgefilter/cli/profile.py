@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -13,10 +14,13 @@ from typing import Annotated
 
 import typer
 
-from .checks import COMPLETE, INTERRUPTED, USAGE, check_composite, chosen_bank, stage, torch_device
+from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
+from .colors import Basis, Groups, color_groups
 from .findings import print_profile
-from .options import COMPOSITE, DEMO, PROFILE_FILES, Bank, Bits, Device, Network, Quiet, Rules, Weights
+from .network import NETWORK, NetworkOptions, with_network
+from .options import COMPOSITE, PROFILE_FILES, Bank, Device, Quiet, Rules
 from .printing import new_console
+from .stopping import NOTHING, loading
 
 __all__ = ["profile"]
 
@@ -56,7 +60,9 @@ Permutations = Annotated[
 Other = Annotated[
     str | None,
     typer.Option(
-        help="Another network that explains the same photos: the differences go to differences.csv."
+        metavar="NAME|FILE",
+        help="Another network that explains the same photos: the differences go to differences.csv. The options of the network "
+        "hold for it as well, unless it is a description.",
     ),
 ]
 OtherWeights = Annotated[
@@ -67,16 +73,17 @@ Anew = Annotated[
 ]
 
 
+@with_network
 def profile(
     folder: Sorted,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     by: By = Which.label,
     target: Explained = None,
     limit: Limit = None,
     composite: Rules = COMPOSITE,
     bank: Bank = COMPLETE,
+    colors: Groups = None,
+    basis: Basis = None,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Keep mean pixel maps, for aligned images.")
     ] = False,
@@ -94,24 +101,21 @@ def profile(
 
     A run that was stopped goes on when it is started again. torchrun -m edgefilter profile ... shares the work out.
     """
-    with stage(USAGE), resumable():
-        from edgefilter.classifiers.loading import load_classifier
+    with loading():
         from edgefilter.profiles.folder import processes, profile_folder
 
-        with processes() as place:
-            check_composite(composite)
-            chosen = None if bank == COMPLETE else chosen_bank(bank)
-            where = torch_device(f"{device}:{place}" if device == "cuda" else device)
-            with new_console(stderr=True, quiet=quiet).status(f"Loading {model} ..."):
-                classifier, other = load_classifier(model, weights, progress=not quiet), None
-                if compare is not None or compare_weights is not None:
-                    other = load_classifier(compare or model, compare_weights, progress=not quiet)
-            found = profile_folder(
-                folder, classifier, out, composite=composite, bank=chosen, by=by.value,
-                target=None if target is None else target.value, limit=limit, bits=bits, pixels=pixels,
-                permutations=permutations, compare=other, batch_size=batch_size, workers=workers, device=where,
-                overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
-            )  # fmt: skip
+    with terminable(), stage(USAGE), processes() as place:
+        check_composite(composite)
+        chosen = None if bank == COMPLETE else chosen_bank(bank)
+        where = torch_device(f"{device}:{place}" if device == "cuda" else device)
+        classifier = network.load(quiet=quiet)
+        other = network.other(compare, compare_weights)
+        found = profile_folder(
+            folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
+            target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels,
+            permutations=permutations, compare=None if other is None else other.load(quiet=quiet), batch_size=batch_size,
+            workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
+        )  # fmt: skip
     if found.files:
         print_profile(new_console(quiet=quiet), found)
 
@@ -121,16 +125,17 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def resumable() -> Iterator[None]:
-    """Say in one line what was kept when the run is interrupted; a process alone saves after SIGTERM as well."""
-    alone = int(os.environ.get("WORLD_SIZE", "1")) < 2
+def terminable() -> Iterator[None]:
+    """Save what was counted after SIGTERM as after Ctrl-C; one of several processes cannot do so alone."""
+    alone = (
+        int(os.environ.get("WORLD_SIZE", "1")) < 2 and threading.current_thread() is threading.main_thread()
+    )
     before = signal.signal(signal.SIGTERM, _terminate) if alone else None
     try:
         yield
-    except KeyboardInterrupt as cause:
-        code = ENDED if isinstance(cause, Terminated) else INTERRUPTED
-        typer.echo(f"Interrupted: {cause or 'no photo was counted yet.'}", err=True)
-        raise typer.Exit(code) from cause
+    except Terminated as cause:
+        typer.echo(str(cause) or NOTHING, err=True)
+        raise typer.Exit(ENDED) from cause
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)

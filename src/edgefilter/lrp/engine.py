@@ -21,7 +21,7 @@ from .modules import RuledModules
 from .rules import Pass
 from .site import kernel_of
 from .standins import Passing, of_function
-from .stem import Stem
+from .stem import NOTHING, Stem
 from .steps import NO_RULE, Refused, Step, node
 from .surroundings import autocasts, eager, random_states
 from .values import Late, Recipe, Value, replaced, tensors_in
@@ -72,23 +72,43 @@ class Engine(TorchFunctionMode):
         self._overwritten: dict[int, Tensor] = {}
         self._foreign: dict[int, tuple[Tensor, Value | None]] = {}
         self._leaves: tuple[Tensor, ...] = ()
+        self.given = NOTHING
         self._whole: list[tuple[nn.Module, Hook, tuple[Tensor, ...]]] = []
         self.calls = Calls()
 
     # Running.
 
-    def __call__(self, images: tuple[Tensor, ...], extra: tuple[Any, ...]) -> Any:
-        """Return what the model returns, with an autograd graph of rules."""
+    def __call__(
+        self, images: tuple[Tensor, ...], extra: tuple[Any, ...], originals: tuple[Tensor, ...] = ()
+    ) -> Any:
+        """Return what the model returns, with an autograd graph of rules.
+
+        Parameters
+        ----------
+        images : tuple of Tensors
+            Where the graph begins: the model's inputs, or an image in a basis of colors.
+        extra : tuple
+            Further arguments of the model.
+        originals : tuple of Tensors
+            The inputs, where the graph begins at something else.
+        """
         leaves = tuple(self.tag(image.view_as(image), from_image=True) for image in images)
         self._leaves = leaves
         drawn = random_states()
-        with self.modules, eager(), self:
-            output = self.model(*leaves, *extra)
+        with self.modules, eager():
+            given = tuple(map(self._made, leaves, originals)) or leaves
+            self.given = given[0]
+            with self:
+                output = self.model(*given, *extra)
         self.doubtful = self.doubtful or random_states() != drawn
         output = replaced(output, self.now)
         for tensor in tensors_in(output):
             self._check_not_cut(tensor)
         return output
+
+    def _made(self, leaf: Tensor, original: Tensor) -> Tensor:
+        assert self.stem.recolored is not None
+        return self.stem.recolored.given(self, leaf, original)
 
     def again(self, recipe: Recipe, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Return the result of a call with other tensors."""
@@ -111,7 +131,7 @@ class Engine(TorchFunctionMode):
         for step in self.steps:
             step.forget()
         self.stem.forget()
-        self.steps, self._values, self._leaves = [], [], ()
+        self.steps, self._values, self._leaves, self.given = [], [], (), NOTHING
         self._now, self._overwritten, self._foreign = {}, {}, {}
 
     # Knowing tensors.

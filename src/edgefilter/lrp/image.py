@@ -8,7 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from edgefilter.banks.colors import Colors
+
 from .recipes import oldest_first, remade, sources
+from .recolored import Recolored
 from .run import Run
 from .values import Recipe, replaced, tensors_in
 
@@ -44,7 +47,7 @@ def colors(run: Run, inputs: Tensor) -> tuple[Tensor, int]:
         (gradient,) = torch.autograd.grad(inputs, leaf, start, retain_graph=True, allow_unused=True)
         found.append(torch.zeros_like(leaf) if gradient is None else gradient.detach().abs())
     sizes = torch.stack(found).double().sum(1)  # (channels, *image)
-    if leaf.dim() != 4:
+    if leaf.dim() != 4 or run.stem.recolored is not None:
         return sizes.flatten(2).sum(2) if sizes.dim() > 2 else sizes, 1
     first, last = sizes.sum((2, 3)), sizes.sum((1, 2))
     if _spread(last) == _spread(first):
@@ -59,9 +62,9 @@ def _spread(shares: Tensor) -> float:
     return float((shares != 0).double().mean(1).max())
 
 
-def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
-    """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
-    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
+def replayed(run: Run, tensor: Tensor, image: Tensor, start: Tensor | None = None) -> Tensor | None:
+    """Return a tensor as it would be for another image, or another tensor on the way, without rules; None if it cannot be told."""
+    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor) if start is None else start): image}
 
     def recipe(given: Tensor) -> Recipe | None:
         value = None if id(given) in known else run.value(given)
@@ -122,23 +125,40 @@ def within_border(recipe: Recipe) -> Tensor:
     return one != none  # type: ignore[no-any-return]
 
 
-def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
-    """Return what each color of the image alone gives, under the rules; None if that does not add up."""
+def by_color(
+    run: Run, inputs: Tensor, axis: int, members: Tensor, recolored: Recolored | None = None
+) -> list[Tensor] | None:
+    """Return what each color of the image alone gives, under the rules; None if that does not add up.
+
+    Parameters
+    ----------
+    run : Run
+    inputs : Tensor
+        What the stem reads.
+    axis : int
+        Of the channels, in the image.
+    members : Tensor, shape (C, G)
+        1 for the channels of each color.
+    recolored : Recolored, optional
+        How the image is made of the colors of a basis, which the channels are then.
+    """
     leaf = run.leaf_of(inputs)
-    nothing = replayed(run, inputs, torch.zeros_like(leaf).detach())
-    if nothing is None:
+    start = leaf if recolored is None else run.given
+    blank = torch.zeros_like(leaf).detach()
+    nothing, shift = replayed(run, inputs, blank), replayed(run, inputs, blank, start)
+    if nothing is None or shift is None:
         return None
     parts = []
-    for color in range(leaf.shape[axis]):
-        shape = [1] * leaf.dim()
-        shape[axis] = leaf.shape[axis]
-        keep = torch.zeros(shape, dtype=leaf.dtype, device=leaf.device)
-        keep.select(axis, color).fill_(1)
+    shape = [-1 if place == axis else 1 for place in range(leaf.dim())]
+    for some in members.T:
         with run:
-            alone = leaf * keep
-        part = remade(run, inputs, {id(leaf): alone})
+            if recolored is None:
+                alone = leaf * some.to(leaf.detach()).reshape(shape)
+            else:
+                alone = recolored.alone(leaf, some.nonzero()[:, 0].tolist())
+        part = remade(run, inputs, {id(start): alone})
         with run:
-            parts.append(part - nothing)
+            parts.append(part - shift)
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
@@ -147,7 +167,7 @@ def by_color(run: Run, inputs: Tensor, axis: int) -> list[Tensor] | None:
 
 
 class Apart(NamedTuple):
-    """What a stem reads, taken apart into the colors of the image.
+    """What a stem reads, taken apart into the ``G`` colors of the image.
 
     Attributes
     ----------
@@ -156,11 +176,13 @@ class Apart(NamedTuple):
         What each color gives, under the rules; None where each channel shows one color, or where it cannot be told.
     rest : Tensor
         What is there without the image, where colors are told apart.
-    colors : Tensor, shape (parts * channels, C), float64
+    colors : Tensor, shape (parts * channels, G), float64
         What each color gives to a channel: rows of each color in turn and then of the rest, or of ``inputs``. They add up to 1, or to
         0 for channels that do not depend on the image.
     axis : int
-        The axis of the colors in the image.
+        The axis of the channels in the image.
+    count : int
+        How many there are.
     """
 
     inputs: Tensor
@@ -168,13 +190,17 @@ class Apart(NamedTuple):
     rest: Tensor
     colors: Tensor
     axis: int
+    count: int
 
 
-def apart(run: Run, inputs: Tensor) -> Apart:
+def apart(run: Run, inputs: Tensor, known: Colors, recolored: Recolored | None = None) -> Apart:
     """Take what a stem reads apart into the colors of the image."""
     shares, axis = colors(run, inputs)
+    count = shares.shape[1]
+    members = torch.from_numpy(known.membership(count))
+    shares = shares @ members
     mixes = bool(((shares != 0).sum(1) > 1).any())
-    alone = by_color(run, inputs, axis) if mixes else None
+    alone = by_color(run, inputs, axis, members, recolored) if mixes else None
     if mixes and alone is None:
         warnings.warn(
             "colors must meet in sums before the stem to be told apart; got something else, so that each channel of the stem is shared "
@@ -184,7 +210,7 @@ def apart(run: Run, inputs: Tensor) -> Apart:
         )
     if alone is None:
         whole = shares.sum(1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
-        return Apart(inputs, None, torch.zeros_like(inputs).detach(), shares / whole, axis)
+        return Apart(inputs, None, torch.zeros_like(inputs).detach(), shares / whole, axis, count)
     rest = inputs.detach() - sum((part.detach() for part in alone), start=torch.zeros_like(inputs))
     parts = torch.eye(len(alone) + 1, len(alone), dtype=torch.float64)
-    return Apart(inputs, alone, rest, parts.repeat_interleave(inputs.shape[1], 0), axis)
+    return Apart(inputs, alone, rest, parts.repeat_interleave(inputs.shape[1], 0), axis, count)

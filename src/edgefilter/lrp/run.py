@@ -31,6 +31,8 @@ class Run(Protocol):
         Whether constants among the values get no relevance.
     keeps_constant : bool
         Whether the constant of the last affine map is taken out of the rules.
+    given : Tensor
+        What the model gets as its first argument: the leaf itself, or made of it where colors are those of a basis.
     """
 
     modules: Any
@@ -39,6 +41,7 @@ class Run(Protocol):
     attention: str
     conserves: bool
     keeps_constant: bool
+    given: Tensor
     steps: list[Any]
 
     def __enter__(self) -> Any: ...

@@ -13,6 +13,7 @@ from edgefilter.errors import UnsupportedModelError
 
 from .calls import NumberedCall
 from .image import Apart
+from .recolored import Recolored
 from .run import Run
 
 __all__ = ["Site", "is_same", "kernel_of", "site"]
@@ -41,6 +42,8 @@ class Site:
         What each color gives to a channel.
     fixed : Tensor, shape (parts * channels,)
         1 for channels that are there whatever the image.
+    recolored : Recolored or None
+        Makes the responses that it returns of those of the colors of a basis.
     """
 
     call: NumberedCall
@@ -52,6 +55,7 @@ class Site:
     inputs: Tensor
     colors: Tensor
     fixed: Tensor
+    recolored: Recolored | None = None
 
     def values(self, keeps: Tensor) -> Tensor:
         """Return the outputs with each response multiplied by a factor, those of one set after those of another.
@@ -108,9 +112,9 @@ class Site:
         parts = len(factors) * len(self.bank) // len(weight)
         every = self._convolved(inputs, weight.repeat(parts, 1, 1, 1), None, len(factors))
         each = torch.unflatten(every, 1, (parts, -1, len(self.bank)))  # (N, parts, channels, K, H', W')
-        return (
-            (each * torch.unflatten(factors, 0, (parts, -1))[..., None, None].to(each)).sum(1).flatten(1, 2)
-        )
+        kept = each * torch.unflatten(factors, 0, (parts, -1))[..., None, None].to(each)
+        responses = kept.sum(1).flatten(1, 2)
+        return responses if self.recolored is None else self.recolored.responses(responses)
 
     def _convolved(self, inputs: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
         conv = self.conv
@@ -120,7 +124,13 @@ class Site:
 
 
 def site(
-    run: Run, kernel: Tensor, conv: Any, apart: Apart, bank: FilterBank, mixing: Tensor | None = None
+    run: Run,
+    kernel: Tensor,
+    conv: Any,
+    apart: Apart,
+    bank: FilterBank,
+    mixing: Tensor | None = None,
+    recolored: Recolored | None = None,
 ) -> Site:
     """Return the place of a convolution that the model is calling, taken apart.
 
@@ -136,6 +146,8 @@ def site(
     bank : FilterBank
     mixing : Tensor, shape (out, channels * K, 1, 1), optional
         As in :class:`Site`, for one part.
+    recolored : Recolored, optional
+        As in :class:`Site`.
     """
     if run.calls.now is None or run.calls.depth > 1:
         raise UnsupportedModelError(
@@ -155,6 +167,7 @@ def site(
         inputs=torch.cat([part.detach() for part in whole], 1) if len(whole) > 1 else whole[0].detach(),
         colors=apart.colors,
         fixed=(~(apart.colors != 0).any(1)).to(apart.colors),
+        recolored=recolored,
     )
 
 

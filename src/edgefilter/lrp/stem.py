@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.colors import Colors
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
 
 from .image import Apart, apart, present
 from .linear_steps import mixed
+from .recolored import Recolored
 from .rules import Pass
 from .run import Run
 from .site import Site, site
@@ -38,10 +40,12 @@ class Read:
     bank : FilterBank
     inputs, response : Tensor
         What the bank was given and what it returned, (N, parts * channels * K, H', W').
-    colors : Tensor, shape (parts * channels, C)
+    colors : Tensor, shape (parts * channels, G)
         Which share of a channel's responses each color of the image gets.
     axis : int
-        The axis of the colors in the image.
+        The axis of the channels in the image.
+    count : int
+        How many there are.
     """
 
     path: str
@@ -50,6 +54,7 @@ class Read:
     response: Tensor
     colors: Tensor
     axis: int
+    count: int
 
     @property
     def is_direct(self) -> bool:
@@ -72,9 +77,13 @@ class Stem:
         Module path of the only convolution to express.
     size : (int, int), optional
         Support of the bank, where several convolutions of different size are expressed.
+    colors : Colors, optional
+        What the channels of the image are scored as. Default: each by itself.
 
     Attributes
     ----------
+    recolored : Recolored or None
+        How the image is made of the colors of a basis.
     reads : list of Read
         How the image was read in a run.
     sites : list of Site
@@ -89,8 +98,11 @@ class Stem:
         bank: FilterBank | None = None,
         path: str | None = None,
         size: tuple[int, int] | None = None,
+        colors: Colors | None = None,
     ) -> None:
         self.layer, self.bank, self.path, self.size = layer, bank, path, size
+        self.colors = Colors() if colors is None else colors
+        self.recolored = None if self.colors.basis is None else Recolored(self.colors.basis)
         self.reads: list[Read] = []
         self.sites: list[Site] = []
         self.kernels: list[Tensor] = []
@@ -161,7 +173,11 @@ class Stem:
         if self.layer is not None:
             return self._of_layer(run, module, inputs, name.removesuffix(".conv"), owner)
         _check_readable(run, module, inputs, name)
-        weight = module._parameters["weight"].detach()
+        with torch.no_grad():
+            value = module.forward(inputs.detach())
+        kernel = module._parameters["weight"].detach()
+        inputs, recolored = self._colors_of(run, inputs)
+        weight = kernel if recolored is None else recolored.weight(kernel).to(kernel)
         bank, wide, extra = supported(weight, self.bank, self.size, name)
         padding = (
             module.padding
@@ -172,10 +188,8 @@ class Stem:
             )
         )
         mixing = expressed(wide, bank, name)
-        with torch.no_grad():
-            value = module.forward(inputs.detach())
         apart = self._apart(run, inputs)
-        self.sites.append(site(run, weight, _wide(module, wide, padding), apart, bank, mixing))
+        self.sites.append(site(run, kernel, _wide(module, wide, padding), apart, bank, mixing))
         key = (id(inputs), module.stride, padding, module.dilation, bank.shape)
         if key not in self._shared:
             filters = _bank_layer(bank, inputs, module, padding)
@@ -185,24 +199,48 @@ class Stem:
 
     def _of_layer(self, run: Run, module: Any, inputs: Tensor, name: str, owner: nn.Module | None) -> Tensor:
         assert self.layer is not None
-        apart = self._apart(run, inputs)
-        self.sites.append(site(run, module._parameters["weight"].detach(), module, apart, self.layer.bank))
+        image, (inputs, recolored) = inputs, self._colors_of(run, inputs)
+        apart, bank = self._apart(run, inputs), self.layer.bank
+        kernel = module._parameters["weight"].detach()
+        self.sites.append(site(run, kernel, module, apart, bank, recolored=recolored))
         module.__class__ = FilterBankConv2d
-        parts = self._filtered(run, module, apart, self.layer.bank, name)
-        if parts is self.reads[-1].response and parts.shape[1] == module.out_channels:
+        parts = self._filtered(run, module, apart, bank, name)
+        if recolored is None and parts is self.reads[-1].response and parts.shape[1] == module.out_channels:
             return parts
         with torch.no_grad():
-            value = module.forward(inputs.detach())
+            value = module.forward(image.detach())
         count = parts.shape[1] // value.shape[1]
-        together = of_function(Average, lambda every: torch.unflatten(every, 1, (count, -1)).sum(1))
+        together = of_function(
+            Average,
+            (lambda every: torch.unflatten(every, 1, (count, -1)).sum(1))
+            if recolored is None
+            else recolored.responses,
+        )
         hook = run.modules.hook(together)
         whole = run.step(Step, together, (parts,), value, hook=hook, reader=True, from_image=False)
         run.known(whole).parts = parts
         return whole
 
+    def mixing_of_parts(self, mixing: Tensor) -> Tensor:
+        """Return the mixing of the responses by color, from that of the bank's responses."""
+        recolored = self.sites[-1].recolored
+        return mixing if recolored is None else recolored.mixing(mixing)
+
+    def _colors_of(self, run: Run, inputs: Tensor) -> tuple[Tensor, Recolored | None]:
+        """Return the colors of the image in its place, if a stem reads just the image and a basis has no shift; and how it is made of them."""
+        known = self.recolored
+        if known is None or known.is_shifted or inputs is not run.given:
+            return inputs, None
+        return run.leaf_of(inputs), known
+
     def _apart(self, run: Run, inputs: Tensor) -> Apart:
         if id(inputs) not in self._taken:
-            self._taken[id(inputs)] = apart(run, inputs)
+            if self.recolored is not None and not run.is_near(inputs):
+                raise UnsupportedModelError(
+                    "basis must be None for a stem that reads features; got one behind another convolution, whose channels are no colors. "
+                    "Leave basis out."
+                )
+            self._taken[id(inputs)] = apart(run, inputs, self.colors, self.recolored)
         return self._taken[id(inputs)]
 
     def _filtered(
@@ -232,7 +270,7 @@ class Stem:
             shares = shares[: response.shape[1] // len(bank)]
         else:
             (response,) = made
-        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis))
+        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, apart.count))
         if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them

@@ -56,16 +56,13 @@ class Bars(NamedTuple):
 
 
 def draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explained) -> None:
-    """Draw a bar for each color, in the order of the channels."""
-    names, values = explanation.colors, as_array(explanation.color[0])
+    """Draw a bar for each color, in the order of the channels; of many colors the largest, and one bar for the rest."""
+    names, bars = _colors(explanation)
     # an empty strip below keeps few bars from growing as tall as the pictures beside them
     share = min(0.92, 0.22 + 0.2 * len(names))
     grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
     axes = part.add_subplot(grid[0])
     paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
-    errors = _unknown(values) if explanation.errors is None else as_array(explanation.errors[0])
-    contrary = _contrary(explanation, names, explanation.effects)
-    bars = Bars([spaced(name) for name in names], values, errors, contrary)
     _draw_bars(axes, bars, paint, height=0.62)
     heading(axes, "Relevance by color")
 
@@ -95,7 +92,22 @@ def least_height(explanation: Explained, bands: int) -> float:
     rows = len(_largest(explanation)[1].values)
     groups = _groups(explanation)
     above = 0.0 if groups is None else 0.8 + ROW * len(groups.values)
-    return max(AROUND + ROW * rows + above, bands * (AROUND + NAME * len(explanation.colors)))
+    return max(AROUND + ROW * rows + above, bands * (AROUND + NAME * len(_colors(explanation)[0])))
+
+
+def _colors(explanation: Explained) -> tuple[list[str], Bars]:
+    """Return the names and the bars of the colors that are drawn."""
+    names, values = list(explanation.colors), as_array(explanation.color[0])
+    errors = _unknown(values) if explanation.errors is None else as_array(explanation.errors[0])
+    contrary = _contrary(explanation, names, explanation.effects)
+    if len(names) <= ALL_BARS:
+        return names, Bars([spaced(name) for name in names], values, errors, contrary)
+    largest = np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS]
+    rest = f"{len(names) - len(largest)} others"
+    names = [*(names[place] for place in largest), rest]
+    shown = np.append(values[largest], values.sum() - values[largest].sum())
+    known = (np.append(part[largest], np.nan) for part in (errors, contrary))
+    return names, Bars([spaced(name) for name in names], shown, *known)
 
 
 def _groups(explanation: Explained) -> Bars | None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 
 from edgefilter._checks import closest
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.calibration import Calibrate, as_games
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.bases import ColorBasis
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
 
@@ -37,6 +37,8 @@ def profile_folder(
     composite: str | None = None,
     bank: FilterBank | None = None,
     calibrate: Calibrate = True,
+    colors: Mapping[str, Sequence[str]] | None = None,
+    basis: str | ColorBasis | None = None,
     by: Literal["label", "predicted"] = "label",
     target: Literal["label", "predicted"] | None = None,
     limit: int | None = None,
@@ -70,6 +72,8 @@ def profile_folder(
     calibrate : bool, str or tuple, default: True
         What the scores are measured by, as in :class:`~edgefilter.EdgeFilterAttribution`: by the game of the colors. False takes
         relevance alone, in one forward and one backward pass a photo.
+    colors, basis
+        What is scored as a color, as :meth:`~edgefilter.classifiers.Classifier.color_options` takes it.
     by : {"label", "predicted"}, default: "label"
         Whether a photo counts in the class of its folder, or in the class that the network predicts.
     target : {"label", "predicted"}, optional
@@ -141,7 +145,7 @@ def profile_folder(
             )
     photos = find_photos(Path(folder), limit)
     check_place(Path(out), photos.folder)
-    made = _Maker(photos, composite, bank, calibrate, target, device)
+    made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
     networks = [made(one) for one in (classifier, compare) if one is not None]
     settings = {
         "photos": photos.fingerprint,
@@ -149,6 +153,7 @@ def profile_folder(
         "weights": fingerprint_of(networks[0].attribution.model, bank),
         "composite": composite or DEFAULT,
         "calibrate": _noted(calibrate),
+        "colors": list(networks[0].attribution.colors.names(len(classifier.channels))),
         "by": by,
         "target": networks[0].target,
         "limit": limit,
@@ -174,13 +179,21 @@ class _Maker(NamedTuple):
     composite: str | None
     bank: FilterBank | None
     calibrate: Calibrate
+    colors: Mapping[str, Sequence[str]] | None
+    basis: str | ColorBasis | None
     target: str | None
     device: str | torch.device
 
     def __call__(self, classifier: Classifier) -> Network:
         model = on_device(classifier.model, self.device)
-        attribution = EdgeFilterAttribution(model, self.composite, bank=self.bank, calibrate=self.calibrate)
-        gray = Image.new("RGB", (64, 64), "gray")
+        attribution = EdgeFilterAttribution(
+            model,
+            self.composite,
+            bank=self.bank,
+            calibrate=self.calibrate,
+            **classifier.color_options(self.colors, self.basis),
+        )
+        gray = classifier.gray_photo()
         return Network(classifier, attribution, self.photos.classes, self.target, self.device, gray)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from edgefilter.photos import read_photo
+from edgefilter.bands import ARRAYS
+from edgefilter.classifiers.classifier import Classifier, Photo
 
 __all__ = ["Batch", "PhotoReader", "Photos", "Skipped", "check_place", "collate", "find_photos", "sample"]
 
@@ -42,7 +43,11 @@ def find_photos(folder: Path, limit: int | None) -> Photos:
             f"folder must be an existing folder; got {str(folder)!r}, which is none. Check the path."
         )
     try:
-        found = ImageFolder(str(folder), allow_empty=True)
+        found = ImageFolder(
+            str(folder),
+            is_valid_file=lambda path: path.lower().endswith((*IMG_EXTENSIONS, *ARRAYS)),
+            allow_empty=True,
+        )
     except FileNotFoundError as cause:
         raise FileNotFoundError(
             f"folder must hold one folder of photos for each class; got {str(folder)!r}, which holds no folders. "
@@ -107,28 +112,24 @@ class Batch(NamedTuple):
 class PhotoReader(Dataset[Any]):
     """Reads and preprocesses photos, for one network or several; one that cannot be read comes as the reason why."""
 
-    def __init__(
-        self, photos: Photos, preprocess: Sequence[Callable[[Image.Image], Tensor]], bits: int | None
-    ) -> None:
+    def __init__(self, photos: Photos, classifiers: Sequence[Classifier], bits: int | None) -> None:
         self.photos = photos
-        self.preprocess = preprocess
-        self.bits = bits
+        self.ways = [(one.reader(bits), one.preprocess) for one in classifiers]
         self.warned = False
 
     def __getitem__(self, index: int) -> tuple[list[Tensor] | Skipped, int]:
         path, label = self.photos.samples[index]
         try:
-            photo = self.read(path)
+            return [prepare(self.read(path, reader)) for reader, prepare in self.ways], label
         except (ValueError, OSError) as cause:
             name = Path(path).relative_to(self.photos.folder).as_posix()
             return Skipped(name, " ".join(str(cause).split())), label
-        return [prepare(photo) for prepare in self.preprocess], label
 
-    def read(self, path: str) -> Image.Image:
+    def read(self, path: str, reader: Callable[[str], Photo]) -> Photo:
         """Read a photo; the first warning stands for those of all."""
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always", UserWarning)
-            photo = read_photo(path, bits=self.bits)
+            photo = reader(path)
         if found and not self.warned:
             self.warned = True
             warnings.warn(f"{found[0].message} Further photos are read likewise.", UserWarning, stacklevel=2)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from edgefilter._files import replacing
 
 from .confusion import Confusion
 from .paired import PairedProfile
@@ -15,7 +16,7 @@ from .permutation import PermutationCheck
 from .photos import Skipped
 from .profile import ClassProfile
 
-__all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "replacing", "write_results"]
+__all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "write_results"]
 
 TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT = RESULTS = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
@@ -95,14 +96,3 @@ def _about(found: FolderProfile) -> dict[str, Any]:
     answers = {} if found.confusion is None else found.confusion.to_dict()
     check = None if found.permutation is None else found.permutation.to_dict()
     return found.settings | {"accuracy": None} | answers | {"permutation": check}
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to; what was written there takes the file's place when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

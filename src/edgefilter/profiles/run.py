@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm  # type: ignore[import-untyped,unused-ignore]
 
+from edgefilter._files import replacing
+
 from .network import Network
 from .permutation import PermutationCheck, planned
 from .photos import Batch, PhotoReader, Photos, Skipped, collate, sample
-from .results import DIFFERENCES, RESULTS, FolderProfile, replacing, write_results
+from .results import DIFFERENCES, RESULTS, FolderProfile, write_results
 from .tallies import Tallies
 
 __all__ = ["Run"]
@@ -59,9 +61,7 @@ class Run:
         self.position = 0
         self.skipped: list[Skipped] = []
         self.tallies = Tallies(networks, photos.classes, settings["by"], pixels=settings["pixels"])
-        self.reader = PhotoReader(
-            photos, [network.classifier.preprocess for network in networks], settings["bits"]
-        )
+        self.reader = PhotoReader(photos, [network.classifier for network in networks], settings["bits"])
         self.kept = self.state()
 
     def state(self) -> State:
@@ -175,7 +175,7 @@ class Run:
         else:
             kept = self.written
         return (
-            f"{kept} of {len(self.photos.samples)} photos are counted and kept in {str(self.out / PROGRESS)!r}. "
+            f"Stopped: {kept} of {len(self.photos.samples)} photos are counted and kept in {str(self.out / PROGRESS)!r}. "
             "Start again with the same settings to go on."
         )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.banks.colors import ColorGroups, as_colors
 
 from .responses import bank_of
 
@@ -16,7 +17,9 @@ __all__ = ["color_mask", "filter_mask"]
 PLACES = ("responses", "inputs")
 
 
-def color_mask(layer: nn.Module, *, of: Literal["responses", "inputs"] = "responses") -> Tensor:
+def color_mask(
+    layer: nn.Module, *, of: Literal["responses", "inputs"] = "responses", colors: ColorGroups = None
+) -> Tensor:
     """Give each channel the number of its color, for methods of Captum that take away one color at a time.
 
     Parameters
@@ -25,17 +28,19 @@ def color_mask(layer: nn.Module, *, of: Literal["responses", "inputs"] = "respon
     of : {"responses", "inputs"}, default: "responses"
         ``"responses"``: a ``layer_mask`` of the bank's output, for ``LayerFeatureAblation``. ``"inputs"``: a
         ``feature_mask`` of the images, for ``FeatureAblation``, ``ShapleyValueSampling``, ``KernelShap``, ...
+    colors : sequence of str or mapping, optional
+        As in :class:`edgefilter.EdgeFilterAttribution`: groups of channels are taken away together.
 
     Returns
     -------
     mask : Tensor of int64, shape (1, C*K, 1, 1) or (1, C, 1, 1)
-        The index of each channel's color, on the device of the layer. The leading 1 stands for every image, also
+        The index of each channel's color or group, on the device of the layer. The leading 1 stands for every image, also
         inside ``NoiseTunnel``.
 
     Raises
     ------
-    TypeError, ValueError
-        If ``layer`` is no edge-filter layer, or ``of`` is unknown.
+    TypeError, ValueError, KeyError
+        If ``layer`` is no edge-filter layer, ``of`` is unknown, or the colors do not fit its channels.
 
     Examples
     --------
@@ -43,13 +48,16 @@ def color_mask(layer: nn.Module, *, of: Literal["responses", "inputs"] = "respon
     >>> layer = ef.EdgeFilterConv2d(3, 16, "sobel")
     >>> color_mask(layer).flatten(), color_mask(layer, of="inputs").flatten()
     (tensor([0, 0, 1, 1, 2, 2]), tensor([0, 1, 2]))
+    >>> color_mask(layer, of="inputs", colors={"warm": ["red", "green"], "cold": ["blue"]}).flatten()
+    tensor([0, 0, 1])
     """
     if of not in PLACES:
         raise ValueError(f"of must be one of {', '.join(PLACES)}; got {of!r}{closest(str(of), PLACES)}")
     bank = bank_of(layer)
-    colors = torch.arange(bank.in_channels, device=bank.conv.weight.device)
+    membership = torch.from_numpy(as_colors(colors).membership(bank.in_channels))
+    found = membership.argmax(1).to(bank.conv.weight.device)
     each = len(bank.bank) if of == "responses" else 1
-    return colors.repeat_interleave(each).reshape(1, -1, 1, 1)
+    return found.repeat_interleave(each).reshape(1, -1, 1, 1)
 
 
 def filter_mask(layer: nn.Module) -> Tensor:

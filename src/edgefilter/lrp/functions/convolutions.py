@@ -51,7 +51,7 @@ def convolution(call: Call) -> Any:
     known = run.known(inputs)
     if known.parts is not None and module.groups == 1 and set(module.kernel_size) == {1}:
         value = linear_map(module).run(inputs.detach())
-        return mixed(run, module, weight.detach(), known.parts, owner, value)
+        return mixed(run, module, run.stem.mixing_of_parts(weight.detach()), known.parts, owner, value)
     if axes == 2 and run.stem.takes(run, owner, near=known.from_image):
         return run.stem.convolved(run, module, inputs, owner)
     if axes != 2 and known.from_image:
