@@ -73,14 +73,18 @@ class Network:
         self.target = "predicted" if outputs is None or target == "predicted" else "label"
 
     def about(self) -> dict[str, Any]:
-        """Return the class of each folder by name, if folders are classes, and the class that a single output speaks for."""
+        """Return where the network comes from, the class of each folder if folders are classes, and what a single output speaks for."""
         folders = None
         if self.truth is not None:
             names = distinct(self.names)
             folders = {
                 folder: names[place] for folder, place in zip(self.folders, self.truth.tolist(), strict=True)
             }
-        return {"folders": folders, "speaks_for": self.names[1] if self.single else None}
+        return {
+            "about": self.classifier.about,
+            "folders": folders,
+            "speaks_for": self.names[1] if self.single else None,
+        }
 
     def seen(self, photo: Any) -> Tensor:
         """Return a photo as the network takes it."""

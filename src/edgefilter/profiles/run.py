@@ -237,6 +237,7 @@ class Run:
             "skipped": len(state.skipped),
             "negative": int(tallies.negative.sum_value),
             **self.networks[0].about(),
+            "compared about": self.networks[1].classifier.about if len(self.networks) > 1 else None,
         }
         found = FolderProfile(
             tallies.profile, state.skipped, settings, [], tallies.confusion(), check, tallies.paired
