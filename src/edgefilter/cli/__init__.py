@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgefilter._lazy import lazy
 
-from .stopping import as_program, loading
+from .stopping import as_program
 
 if TYPE_CHECKING:
     from .commands import app
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy(__name__, {"app": ".commands"})
 
 def main() -> None:
     """Run the command line."""
-    with as_program():
-        with loading():
-            from .commands import app
-        app()
+    as_program()
+    from .commands import app
+
+    app()

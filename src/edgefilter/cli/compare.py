@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgefilter._files import replacing
+
 from .checks import (
     FAILURE,
     USAGE,
@@ -18,6 +20,7 @@ from .checks import (
     stage,
     torch_device,
 )
+from .naming import ReadFiles
 from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     COMPARISON_FILES,
@@ -30,6 +33,7 @@ from .options import (
     Target,
 )
 from .printing import new_console
+from .stopping import loading
 
 __all__ = ["compare"]
 
@@ -60,12 +64,16 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
-    import torch
+    with loading():
+        import torch
 
-    from edgefilter.evaluation.comparing import compare as compare_methods
+        from edgefilter.evaluation.comparing import compare as compare_methods
 
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
+        read = ReadFiles([*(("image", path) for path in images or ()), *network.files])
+        for name in COMPARISON_FILES:
+            read.check("out", out / name)
         check_folder(out, COMPARISON_FILES, force)
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
@@ -82,7 +90,9 @@ def compare(
         if found.maps:
             pictures = [classifier.to_picture(image[None]) for image in inputs]
             paths.append(out / COMPARISON_FILES[-1])
-            found.plot(pictures, images=len(pictures)).savefig(paths[-1])
+            figure = found.plot(pictures, images=len(pictures))
+            with replacing(paths[-1]) as file:
+                figure.savefig(file)
         console = new_console(quiet=quiet)
         console.print(str(found), soft_wrap=True)
         console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)

@@ -91,6 +91,13 @@ Rows = Annotated[
         help="Write a table with one row for each photo. - prints it and nothing else.",
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on after Ctrl-C: the photos that --json and --csv have already are left out, and stay in the files.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time; the numbers are the same.")]
 
 
@@ -111,6 +118,7 @@ def explain(
     out: Out = None,
     json_out: Numbers = None,
     csv_out: Rows = None,
+    resume: Resume = False,
     batch_size: BatchSize = 1,
     device: Device = "cpu",
     force: Force = False,
@@ -126,11 +134,14 @@ def explain(
         from .naming import ANY, class_file_name
         from .outputs import planned
         from .photos import choose_photos
+        from .resuming import Earlier, earlier, without
         from .running import Asked, Run, against_name
 
     with stage(USAGE):
         photos = choose_photos(images)
-        outputs = planned(photos, out, json_out, csv_out, network.files, force)
+        outputs = planned(photos, out, json_out, csv_out, network.files, force or resume)
+        before = earlier(photos, outputs) if resume else Earlier()
+        photos = without(photos, before)
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
@@ -147,4 +158,4 @@ def explain(
             classifier.model.to(place), composite, bank=chosen, calibrate=games, **seen
         )
         asked = Asked(index, other, top, score, summary, batch_size, quiet)
-        Run(classifier, attribution, asked, photos, outputs, place, first).explain()
+        Run(classifier, attribution, asked, photos, outputs, place, first, before).explain()

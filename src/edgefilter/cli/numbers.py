@@ -19,8 +19,8 @@ from .answer import Answer, best_classes, conserved, explained_class, margin, qu
 __all__ = ["as_csv", "as_json", "as_row", "as_text"]
 
 
-def as_json(answer: Answer, image: str) -> dict[str, Any]:
-    """Return all that was found out as plain values by name, ready for JSON."""
+def as_json(answer: Answer, image: str, digest: str) -> dict[str, Any]:
+    """Return all that was found out as plain values by name, ready for JSON; ``digest`` is that of the model's weights."""
     explanation, classifier = answer.explanation, answer.classifier
     index, probability = explained_class(answer)
     return {
@@ -36,19 +36,18 @@ def as_json(answer: Answer, image: str) -> dict[str, Any]:
         },
         **by_name(explanation, explanation.doubts()),
         "conserved_share": conserved(explanation),
-        "about": _about(answer),
+        "about": {**classifier.about, "weights_digest": digest, **explanation.about},
         "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
     }
 
 
-def as_row(answer: Answer, image: str) -> dict[str, Any]:
+def as_row(found: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the table: what was predicted and explained, each score by name, the doubts, and how it was made."""
-    found = as_json(answer, image)
     best, explained = found["predictions"][0], found["explained"]
     scores = {f"{kind}_{name}": value for kind in ("color", "edge") for name, value in found[kind].items()}
     orders = {f"order_{name}": group["edge"] for name, group in found["groups"].get("order", {}).items()}
     return {
-        "image": image,
+        "image": found["image"],
         "predicted_index": best["index"],
         "predicted": best["name"],
         "probability": best["probability"],
@@ -79,11 +78,6 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows({name: "" if _unknown(value) else value for name, value in row.items()} for row in rows)
     return text.getvalue()
-
-
-def _about(answer: Answer) -> dict[str, str]:
-    """Return where the model, its weights and its preprocessing come from, and how it was explained."""
-    return {**answer.classifier.about, **answer.explanation.about}
 
 
 def _unknown(value: Any) -> bool:

@@ -48,7 +48,7 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
     Raises
     ------
     FileNotFoundError
-        If a folder or a pattern holds no photo.
+        If a folder or a pattern holds no photo, or the only photo is not there.
     """
     if not given:
         return Chosen((None,), (DEMO_NAME,), (), False)
@@ -68,7 +68,12 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
         for photo in photos:
             found.setdefault(os.path.realpath(photo), photo)
     paths = tuple(found.values())
-    return Chosen(paths, _names(paths), folders, bool(folders or patterns) or len(paths) > 1)
+    several = bool(folders or patterns) or len(paths) > 1
+    if not several and not paths[0].exists():
+        raise FileNotFoundError(
+            f"image must be an existing file; got {str(paths[0])!r}, which is not there. Check the path."
+        )
+    return Chosen(paths, _names(paths), folders, several)
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ROWS", "by_size", "descending", "new_console", "new_table", "print_fitting"]
+__all__ = ["ROWS", "by_size", "descending", "new_console", "new_table", "print_fitting", "print_words"]
 
 ROWS = 12
 WIDE = 1000  # letters: of what is read by another program, no line is broken
@@ -50,6 +50,11 @@ def print_fitting(console: Console, tables: Iterable[Table]) -> None:
         if console.measure(table, options=console.options.update_width(WIDE)).maximum <= console.width:
             break
     console.print(table)
+
+
+def print_words(console: Console, text: str) -> None:
+    """Print sentences, broken between words at the edge of a terminal, and nowhere else."""
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def new_console(*, stderr: bool = False, quiet: bool = False) -> Console:

@@ -17,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.classifiers.classifier import Classifier, Photo
+from edgefilter.classifiers.fingerprint import fingerprint_of
 
 from .answer import Against, Answer, find_answers
 from .checks import USAGE, in_one_line, shown_photo, stage
@@ -26,6 +27,8 @@ from .options import ScoreTable
 from .outputs import Outputs
 from .photos import DEMO_NAME, Chosen
 from .printing import ROWS, new_console
+from .resuming import Earlier
+from .stopping import NOTHING
 from .tables import print_answer, print_rows, title_of
 
 __all__ = ["Asked", "Run", "against_name"]
@@ -64,12 +67,14 @@ class Run:
         photos: Chosen,
         outputs: Outputs,
         device: torch.device,
-        first: Photo | None,
+        first: Photo | None = None,
+        before: Earlier = Earlier(),  # noqa: B008 - a tuple
     ) -> None:
         self.classifier, self.attribution = classifier, attribution
         self.asked, self.photos, self.outputs = asked, photos, outputs
-        self.device, self.first = device, first
+        self.device, self.first, self.before = device, first, before
         self.console = new_console(quiet=asked.quiet or bool(outputs.printed))
+        self.digest = fingerprint_of(classifier.model)
         self.bar: Any = None
         self.rows: list[dict[str, Any]] = []
         self.numbers: list[dict[str, Any]] = []
@@ -145,14 +150,16 @@ class Run:
 
     def _keep(self, item: Item, answer: Answer, picture: Path | None) -> None:
         """Draw a photo's picture, print what is wanted and keep its numbers."""
-        asked = self.asked
+        asked, number = self.asked, as_json(answer, item.image, self.digest)
+        row = as_row(number)
+        self.before.check_same(row)
         if picture is not None:
             picture.parent.mkdir(exist_ok=True)
             with self._status("Drawing ..."):
                 _draw(answer, picture, asked.top or MAPS)
             self.pictures.append(picture)
-        self.numbers.append(as_json(answer, item.image))
-        self.rows.append(as_row(answer, item.image))
+        self.numbers.append(number)
+        self.rows.append(row)
         if not self.photos.several or asked.tables or asked.summary:
             with self._apart():
                 if self.photos.several:
@@ -165,8 +172,8 @@ class Run:
         """Write the numbers of the photos that were explained."""
         if not self.rows:
             return
-        json = as_text(self.numbers if self.photos.several else self.numbers[0])
-        for kind, text in (("json", json), ("csv", as_csv(self.rows))):
+        numbers = as_text([*self.before.json, *self.numbers] if self.photos.several else self.numbers[0])
+        for kind, text in (("json", numbers), ("csv", as_csv([*self.before.csv, *self.rows]))):
             path = getattr(self.outputs, kind)
             if path is not None:
                 with replacing(path) as place:
@@ -176,8 +183,10 @@ class Run:
 
     def _report(self) -> None:
         """Print one line for each of several photos, what was written, and what was skipped."""
+        if not self.photos.paths:
+            self.console.print("Nothing is left: all photos are in the files.")
         if self.photos.several and self.rows and not (self.asked.tables or self.asked.summary):
-            print_rows(self.console, self.rows)
+            print_rows(self.console, self.numbers)
         for what, place in self._written():
             self.console.print(f"{what}: {place}", soft_wrap=True)
         if self.skipped:
@@ -199,11 +208,12 @@ class Run:
 
     def _stopped(self) -> str:
         """Say what was kept, and how to go on."""
-        done = f"Stopped after {len(self.rows)} of {len(self.photos.paths)} photos"
         kept = "; ".join(f"{what.lower()}: {place}" for what, place in self._written())
         if not kept:
-            return f"{done}: nothing was written. Start the same command again."
-        return f"{done}. Kept: {kept}. The same command with --force starts again and replaces them."
+            return NOTHING
+        table = self.outputs.json or self.outputs.csv
+        go_on = "--resume to go on" if table else "--force to begin again"
+        return f"Stopped after {len(self.rows)} of {len(self.photos.paths)} photos. Kept: {kept}. Start the same command with {go_on}."
 
     def _skip(self, image: str, reason: str) -> None:
         self.skipped.append(image)

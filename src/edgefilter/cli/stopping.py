@@ -20,27 +20,21 @@ CLEAR = "\r\x1b[K\x1b[?25h"  # of a terminal: the line of a spinner away, and th
 _program = False  # whether this process is the command line, and not a test or a notebook that calls it
 
 
-@contextlib.contextmanager
-def as_program() -> Iterator[None]:
-    """Mark this process as the command line: its end needs no words, and its imports may be cut short."""
+def as_program() -> None:
+    """Mark this process as the command line: until a command begins, and when it is done, Ctrl-C just ends it."""
     global _program
     _program = True
-    try:
-        yield
-    finally:
-        _on_signal(lambda *_: os._exit(INTERRUPTED))
+    _on_signal(_leave)
 
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
     """End the process at Ctrl-C: an exception in the middle of an import comes out as another one, or as a traceback."""
-    if not _program or not _on_signal(_leave):
-        yield
-        return
+    _on_signal(_leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _on_signal(signal.default_int_handler)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -50,22 +44,22 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
+            _on_signal(signal.default_int_handler)
             command(*arguments, **options)
         except KeyboardInterrupt as cause:
             typer.echo(str(cause) or NOTHING, err=True)
             raise typer.Exit(INTERRUPTED) from cause
+        finally:
+            _on_signal(lambda *_: os._exit(INTERRUPTED))
 
     return run
 
 
-def _on_signal(handler: Callable[..., Any]) -> bool:
-    """Set what Ctrl-C does, unless it is ignored, as under nohup, or this is not the thread that is told of it."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
-        return False
-    signal.signal(signal.SIGINT, handler)
-    return True
+def _on_signal(handler: Callable[..., Any]) -> None:
+    """Set what Ctrl-C does to this program; under nohup it does nothing, and only the main thread is told of it."""
+    main = threading.current_thread() is threading.main_thread()
+    if _program and main and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, handler)
 
 
 def _leave(*_: Any) -> NoReturn:

@@ -13,7 +13,7 @@ from edgefilter.plots.words import spaced
 
 from .answer import Answer, best_classes, conserved, drops, explained_class, margin, quantity
 from .options import ScoreTable
-from .printing import by_size, new_table, print_fitting
+from .printing import by_size, new_table, print_fitting, print_words
 from .score_tables import HEADS, score_tables, wanted_parts
 
 __all__ = ["print_answer", "print_rows", "title_of"]
@@ -34,7 +34,7 @@ def print_answer(
     console.print(_predictions(answer))
     if summary:
         console.print()
-        console.print(answer.explanation.summary(class_names=answer.classifier.class_names), soft_wrap=True)
+        print_words(console, answer.explanation.summary(class_names=answer.classifier.class_names))
     if tables or not summary:
         _print_scores(console, answer, set(tables or (ScoreTable.color, ScoreTable.edge)), rows)
 
@@ -77,23 +77,22 @@ def _kept(explanation: Explanation) -> str:
     return f"relevance {float(explanation.total[0]):.2g} of {total:.2g}"
 
 
-def print_rows(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+def print_rows(console: Console, found: Sequence[dict[str, Any]]) -> None:
     """Print one line for each of several photos: its class, and the color and filter largest in size."""
-    print_fitting(console, (_row_table(rows, parts) for parts in (("color", "edge"), ("color",), ())))
+    print_fitting(console, (_row_table(found, parts) for parts in (("color", "edge"), ("color",), ())))
 
 
-def _row_table(rows: Sequence[dict[str, Any]], parts: Sequence[str]) -> Table:
+def _row_table(found: Sequence[dict[str, Any]], parts: Sequence[str]) -> Table:
     heads = {"color": "top color", "edge": "top filter"}
     table = new_table(["photo", "class"], ["probability"])
     for part in parts:
         table.add_column(heads[part], overflow="fold")
         table.add_column("relevance", justify="right", no_wrap=True)
-    for row in rows:
-        cells = [row["image"], row["explained"], f"{row['explained_probability']:.1%}"]
+    for one in found:
+        cells = [one["image"], one["explained"]["name"], f"{one['explained']['probability']:.1%}"]
         for part in parts:
-            scores = {name: value for name, value in row.items() if name.startswith(f"{part}_")}
-            name, value = max(scores.items(), key=lambda pair: abs(pair[1]))
-            cells += [name.removeprefix(f"{part}_"), f"{value:.3f}"]
+            name, value = max(one[part].items(), key=lambda pair: abs(pair[1]))
+            cells += [spaced(one["labels"].get(name, name)), f"{value:.3f}"]
         table.add_row(*cells)
     return table
 
@@ -104,11 +103,11 @@ def _print_scores(console: Console, answer: Answer, wanted: set[ScoreTable], row
     name = answer.classifier.class_names[index]
     other, value, what = margin(answer), f"{answer.explanation.output.item():.2f}", quantity(answer)
     before = f", before the final {left}" if (left := answer.explanation.left_out) else ""
-    console.print(
+    print_words(
+        console,
         f"\nExplained: {name} ({index}), {what} {value}{before}"
         if other is None
         else f"\nExplained: {name} ({index}) against {other}, {_difference(what)} {value}{before}",
-        soft_wrap=True,
     )
     doubted = False
     for score, parts in wanted_parts(answer.explanation, wanted):
@@ -117,9 +116,9 @@ def _print_scores(console: Console, answer: Answer, wanted: set[ScoreTable], row
         doubted |= any(part.doubted for part in parts[:rows])
     console.print()
     if doubted:
-        console.print(DOUBTED, soft_wrap=True)
+        print_words(console, DOUBTED)
     for line in _sentences(answer):
-        console.print(line, soft_wrap=True)
+        print_words(console, line)
 
 
 def _sentences(answer: Answer) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.explanation import Explanation
-from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.fingerprint import fingerprint_of
 
 from .checks import plainly
 from .confusion import distinct, predictions
@@ -172,15 +171,3 @@ def on_device(model: nn.Module, device: str | torch.device) -> nn.Module:
     if all(tensor.device == torch.device(device) for tensor in tensors):
         return model
     return copy.deepcopy(model).to(device)
-
-
-def fingerprint_of(model: nn.Module, bank: FilterBank | None = None) -> str:
-    """Return a digest of the weights, and of the kernels of a bank that expresses the stem."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    if bank is not None:
-        digest.update(" ".join(bank.names).encode())
-        digest.update(bank.weight.tobytes())
-    return digest.hexdigest()[:16]
