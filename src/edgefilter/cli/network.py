@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,6 +102,14 @@ class NetworkOptions:
             ("weights", self.weights),
             ("classes", self.classes),
         ]
+
+    def other(self, model: str | None, weights: Path | None) -> NetworkOptions | None:
+        """Return a second network: another one, or the same with other weights; a description says for itself what it takes."""
+        if model is None and weights is None:
+            return None
+        if model is not None and model.casefold().endswith((".toml", ".json")):
+            return NetworkOptions(model=model, weights=weights, bits=self.bits)
+        return replace(self, model=self.model if model is None else model, weights=weights)
 
     def load(self, *, quiet: bool = False) -> Classifier:
         """Load the network; what is assumed about it is kept, to be said where it is read."""
