@@ -101,9 +101,7 @@ def resident() -> float:
 def profile_once(folder: str, out: str) -> list[float]:
     """Profile a folder; return ms per image over the first and the last 1,000, all in all, and peaks of memory."""
     torch.set_num_threads(1)
-    classifier = Classifier(
-        small_network(), preprocess, (0.0,) * 3, (1.0,) * 3, tuple(f"c{i}" for i in range(CLASSES)), "small"
-    )
+    classifier = Classifier(small_network(), tuple(f"c{i}" for i in range(CLASSES)), preprocess, name="small")
     update = ef.ClassProfile.update
     times, peaks = [], []
 

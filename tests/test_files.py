@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from edgefilter._files import new_file, read_tagged, write_tagged
+from edgefilter._files import new_file, read_tagged, replacing, write_tagged
 
 TAG = "edgefilter test 1"
 
@@ -50,3 +55,68 @@ def test_what_is_no_file_of_ours_is_refused(tmp_path):
             ValueError, match=r"Thing.save\(\) wrote; got .* Its format should be 'edgefilter test"
         ):
             read_tagged(tmp_path / name, TAG, "Thing")
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no umask and no links without rights")
+
+
+@pytest.fixture
+def umask():
+    """Set the user's umask, and put the old one back."""
+    old = os.umask(0o022)
+    yield os.umask
+    os.umask(old)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize(("mask", "wanted"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_users_umask(tmp_path, umask, mask, wanted):
+    """Whoever writes it: safetensors alone gives files that nobody else may read."""
+    umask(mask)
+    path = write_tagged(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, TAG, overwrite=False)
+    with replacing(tmp_path / "b.txt") as place:
+        place.write_text("b")
+    assert mode(path) == mode(tmp_path / "b.txt") == wanted
+
+
+@posix
+def test_a_replaced_file_keeps_its_permissions_and_its_links(tmp_path, umask):
+    """The link is a link to the new content."""
+    umask(0o022)
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o660)
+    (tmp_path / "link").symlink_to("a")
+    with replacing(tmp_path / "link") as place:
+        place.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a").read_text() == "new"
+    assert mode(tmp_path / "a") == 0o660
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_was_stopped_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    """Also where there was none."""
+    (tmp_path / "a").write_text("old")
+
+    def write_half(path):
+        with replacing(path) as place:
+            place.write_text("half")
+            raise error
+
+    for name in ("a", "new"):
+        with pytest.raises(error):
+            write_half(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+@posix
+def test_a_device_is_written_to_and_not_replaced():
+    """As root, a file would stand in its place."""
+    with replacing("/dev/null") as place:
+        place.write_text("x")
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)

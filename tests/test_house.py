@@ -28,6 +28,7 @@ FILES = {
 
 FLOORS = (  # from the ground up; rooms of one floor do not import each other
     ("errors", "_checks", "_files", "_lazy"),
+    ("bands",),
     ("photos",),
     ("banks",),
     ("stems", "plots"),
@@ -39,7 +40,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not import each other
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_IN = {  # another library: the rooms that may import it, be it inside a function
-    "torch": set(FLOOR) - {"errors", "_checks", "_lazy", "photos", "banks"},
+    "torch": set(FLOOR) - {"errors", "_checks", "_lazy", "bands", "photos", "banks"},
     "zennit": {"lrp", "attribution", "quantus"},
     "captum": {"attribution", "evaluation"},
     "torchmetrics": {"profiles"},
@@ -53,7 +54,7 @@ ONLY_IN = {  # another library: the rooms that may import it, be it inside a fun
     "typer": {"cli"},
     "rich": {"cli"},
 }
-NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "timm", "efficientnet_lite_pytorch"}
+NEVER_AT_MODULE_LEVEL = {"matplotlib", "pandas", "skimage", "tifffile", "timm", "efficientnet_lite_pytorch"}
 LINES_OF_CODE = 35
 
 

@@ -1,16 +1,20 @@
-"""Files: written never over another one by accident, and tensors with a tag that says what they are."""
+"""Files: written at once and never over another one by accident, and tensors with a tag that says what they are."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import stat
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["new_file", "read_tagged", "write_tagged"]
+__all__ = ["new_file", "read_tagged", "replacing", "write_tagged"]
 
 
 def new_file(path: str | Path, *, overwrite: bool) -> Path:
@@ -35,6 +39,38 @@ def new_file(path: str | Path, *, overwrite: bool) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a place to write to; what was written there takes the file's place when it is complete.
+
+    The new file has the permissions of an existing one, else those of the user's umask, whoever writes it: safetensors
+    makes files that nobody else may read. A link stays and its file is replaced; a device or a pipe is written to directly.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(f"{folder}/a.txt") as place:
+    ...         _ = place.write_text("all of it")
+    ...     Path(folder, "a.txt").read_text()
+    'all of it'
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        temporary.touch()
+        mode = stat.S_IMODE((path if path.exists() else temporary).stat().st_mode)
+        yield temporary
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
+            temporary.chmod(mode)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_tagged(
     path: str | Path, tensors: Mapping[str, Tensor], tag: str, *, overwrite: bool, **about: Any
 ) -> Path:
@@ -49,7 +85,8 @@ def write_tagged(
 
     path = new_file(path, overwrite=overwrite)
     texts = {name: json.dumps(value) for name, value in about.items()}
-    save_file(dict(tensors), path, metadata={"format": tag, **texts})
+    with replacing(path) as place:
+        save_file(dict(tensors), place, metadata={"format": tag, **texts})
     return path
 
 

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-__all__ = ["demo_photo", "read_photo"]
+from .bands import ARRAYS, TIFFS, read_bands, white_value
 
-BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
+__all__ = ["demo_photo", "read_bands", "read_photo"]
+
+BITS_PER_SAMPLE, ORIENTATION, MAX_SAMPLE_VALUE = 258, 274, 281  # tags of TIFF
 
 
-def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
+@overload
+def read_photo(
+    path: str | Path, *, bits: int | None = None, channels: None = None, white: float | None = None
+) -> Image.Image: ...
+
+
+@overload
+def read_photo(
+    path: str | Path, *, bits: int | None = None, channels: int, white: float | None = None
+) -> Image.Image | npt.NDArray[np.float32]: ...
+
+
+def read_photo(
+    path: str | Path, *, bits: int | None = None, channels: int | None = None, white: float | None = None
+) -> Image.Image | npt.NDArray[np.float32]:
     """Read a photo from a file.
 
     Parameters
     ----------
     path : str or Path
-        A file in any format that Pillow reads; of an animation the first frame.
+        A file in any format that Pillow reads; of an animation the first frame. With ``channels`` also an image of many bands:
+        a TIFF or a NumPy file.
     bits : int, optional
         How many bits the values of a gray file of 16 bits have: white is ``2**bits - 1``. Pass 12 for most X-rays and
         CT, 16 for a picture that is dark. Default: what the file says, or else the fewest bits that hold all values,
         with a warning where this is less than 16. Ignored for files of 8 bits.
+    channels : int, optional
+        How many channels the network takes. For 1 and 3 a photo is read as a photo, and the network's preprocessing makes it gray
+        or not. For any other number, and from NumPy files and TIFFs that Pillow does not read, an array comes back, as from
+        :func:`read_bands`.
+    white : float, optional
+        The value that becomes 1 in such an array.
 
     Returns
     -------
-    photo : PIL.Image.Image
-        In mode RGB. The EXIF rotation is applied, transparency is laid on white, gray of 16 bits is scaled to 8 (see
+    photo : PIL.Image.Image, or ndarray of shape (H, W, channels), float32
+        The picture is in mode RGB. The EXIF rotation is applied, transparency is laid on white, gray of 16 bits is scaled to 8 (see
         ``bits``), and CMYK goes through its color profile where it has one.
 
     Raises
@@ -60,10 +85,29 @@ def read_photo(path: str | Path, *, bits: int | None = None) -> Image.Image:
         raise ValueError(
             f"bits must be a whole number from 1 to 16; got {bits!r}. Leave it out to go by the file."
         )
+    if channels is not None and _has_bands(path, channels):
+        return read_bands(path, channels, bits=bits, white=white)
     photo, bits_said, sure = _opened(path)
     if photo.mode.startswith(("I", "F")):
         photo = _gray16(photo, path, bits, bits_said, sure)
     return _rgb(photo, path)
+
+
+def _has_bands(path: Path, channels: int) -> bool:
+    """Return whether an image is read as an array for a network of so many channels."""
+    kind = path.suffix.lower()
+    if channels not in (1, 3) or kind in ARRAYS:
+        return True
+    if kind not in TIFFS or not path.is_file():
+        return False
+    try:
+        with Image.open(path) as image:
+            deep = max(np.ravel(image.getexif().get(BITS_PER_SAMPLE, 8))) > 8
+            color = image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+            fine = deep and color and importlib.util.find_spec("tifffile") is not None  # Pillow keeps 8 bits
+            return bool(image.mode == "F" or fine)
+    except (UnidentifiedImageError, OSError):
+        return True
 
 
 def _opened(path: Path) -> tuple[Image.Image, int | None, bool]:
@@ -88,7 +132,7 @@ def _opened(path: Path) -> tuple[Image.Image, int | None, bool]:
     except UnidentifiedImageError as cause:
         raise ValueError(
             f"image must be a photo that Pillow reads, such as JPEG or PNG; got {str(path)!r}, which is none. "
-            "Check that the file is what its name says."
+            "Check that the file is what its name says; of an image of many bands say how many (channels=...)."
         ) from cause
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as cause:
         raise ValueError(
@@ -146,29 +190,12 @@ def _rgb(image: Image.Image, path: Path) -> Image.Image:
 def _gray16(image: Image.Image, path: Path, bits: int | None, said: int | None, sure: bool) -> Image.Image:
     """Scale gray of up to 16 bits to 8: Pillow's own conversion clips at 255."""
     values = np.asarray(image)
-    least, most = values.min(), values.max()
-    if image.mode == "F" or least < 0 or most > 65535:
+    if image.mode == "F":
         raise ValueError(
-            f"image must hold values of 8 or 16 bits; got {str(path)!r} with values from {least} to "
-            f"{most} in mode {image.mode}. Scale it and save it as 8 bits."
+            f"image must hold values of 8 or 16 bits; got {str(path)!r} with values from {values.min()} to "
+            f"{values.max()} in mode {image.mode}. Scale it and save it as 8 bits."
         )
-    fewest = int(most).bit_length()
-    if bits is not None and fewest > bits:
-        raise ValueError(
-            f"bits must be at least {fewest} for {str(path)!r}, whose values go up to {most}; got {bits}. "
-            f"Pass bits={fewest}, or leave it out."
-        )
-    if bits is None:
-        bits = said if said is not None and said >= fewest else max(fewest, 8) if fewest else 16
-        if bits < 16 and not (sure and bits == said):
-            warnings.warn(
-                f"image {str(path)!r} has room for 16 bits, but no value above {most}: it is read as gray of {bits} bits, "
-                f"{2 ** (16 - bits)} times as bright. Pass bits=16 (--bits 16) if it is meant to be dark, or the "
-                "number of bits that the camera has, such as bits=12.",
-                UserWarning,
-                stacklevel=3,
-            )
-    white = 2**bits - 1
+    white = white_value(values, path, bits, said, sure)
     scaled = (values.astype(np.uint32) * 255 + white // 2) // white
     return Image.fromarray(scaled.astype(np.uint8))
 

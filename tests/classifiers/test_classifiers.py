@@ -317,9 +317,7 @@ def test_all_listed_networks_have_weights():
 
 
 def test_target_is_an_index_or_a_name():
-    classifier = Classifier(
-        torch.nn.Identity(), torch.zeros, (0.0,), (1.0,), ("cat", "Great Dane", "cat"), "m"
-    )
+    classifier = Classifier(torch.nn.Identity(), ("cat", "Great Dane", "cat"), torch.zeros, name="m")
     assert classifier.class_index("1") == classifier.class_index("great-dane") == 1
     for target, error, message in (
         ("3", ValueError, "target must be between 0 and 2, as m has 3 classes; got 3"),
@@ -346,6 +344,6 @@ def test_target_is_an_index_or_a_name():
 def test_unknown_class_suggests_words_before_spelling(target, message):
     """And never takes the suggestion by itself."""
     names = ("pug", "coffee mug", "coffee_pot", *(f"t{i} terrier" for i in range(7)), "coffeehouse")
-    classifier = Classifier(torch.nn.Identity(), torch.zeros, (0.0,), (1.0,), names, "m")
+    classifier = Classifier(torch.nn.Identity(), names, torch.zeros, name="m")
     with pytest.raises(KeyError, match=message):
         classifier.class_index(target)

@@ -21,9 +21,12 @@ from typer.testing import CliRunner
 
 import edgefilter as ef
 from edgefilter import cli
+from edgefilter.attribution.listing import by_name
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.fingerprint import fingerprint_of
 from edgefilter.classifiers.loading import load_classifier
-from edgefilter.cli.answer import Answer, Files, as_json
+from edgefilter.cli.answer import Answer
+from edgefilter.cli.numbers import as_json
 from edgefilter.cli.options import ScoreTable
 from edgefilter.cli.tables import print_answer
 from edgefilter.photos import read_photo
@@ -31,72 +34,19 @@ from edgefilter.photos import read_photo
 MODEL = "squeezenet1_1"
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A small network's random weights, of five classes."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = torchvision.models.get_model(MODEL, num_classes=5)
-    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_file(network.state_dict(), path)
-    return str(path)
-
-
-@pytest.fixture
-def photo(tmp_path, monkeypatch):
-    """A photo in an empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    values = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    Image.fromarray(values).save("photo.jpg")
-    return "photo.jpg"
-
-
-class Standardized(torch.nn.Conv2d):
-    """A convolution that standardizes its weights in each call, and cannot be replaced by a bank and a mixing."""
-
-    def forward(self, inputs):
-        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-        return self._conv_forward(inputs, weight / weight.std((1, 2, 3), keepdim=True), self.bias)
-
-
-@pytest.fixture
-def small_classifier(monkeypatch):
-    """Have the commands load a small network of chosen last layers, on photos of 12 pixels."""
-
-    def offer(*end, outputs=2):
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            layers = [
-                Standardized(3, 4, 3),
-                torch.nn.ReLU(),
-                torch.nn.Flatten(),
-                torch.nn.Linear(400, outputs),
-            ]
-        network = torch.nn.Sequential(*layers, *end).eval()
-
-        def preprocess(picture):
-            return to_tensor(picture.resize((12, 12)))[None]
-
-        names = tuple(f"class {place}" for place in range(outputs))
-        classifier = Classifier(network, preprocess, (0.0,) * 3, (1.0,) * 3, names, "small")
-        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
-        return classifier
-
-    return offer
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """Call the command line; tables are as wide as they need to be."""
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(cli.app, list(map(str, arguments)))
-
-
-def as_shown(explanation, check, model):
-    """Add what the command line adds: the effects that it measures, and the name of the network."""
+def as_shown(explanation, check):
+    """Add what the command line adds: the effects that it measures."""
     effects = check.color if explanation.effects is None else explanation.effects
-    about = {"model": model, **explanation.about}
-    return dataclasses.replace(explanation, effects=effects, filter_effects=check.edge, about=about)
+    return dataclasses.replace(explanation, effects=effects, filter_effects=check.edge)
+
+
+def same_numbers(found, explanation):
+    """Check the numbers of a JSON file, by name."""
+    wanted = by_name(explanation, explanation.doubts())
+    assert {key: found[key] for key in wanted} == json.loads(json.dumps(wanted))
+    for kind, names in (("color", explanation.colors), ("edge", explanation.filters)):
+        assert list(found[kind]) == list(names)
+        assert list(found[kind].values()) == getattr(explanation, kind)[0].tolist()
 
 
 def refused(result, message, code=2):
@@ -115,7 +65,8 @@ def test_explain_prints_the_scores_and_writes_the_picture(run, photo, weights):
         assert text in result.stdout
     assert "Silencing the top filter, " in result.stdout
     assert "Silencing the top color, " in result.stdout
-    with Image.open("photo_explanation.png") as picture:
+    (path,) = Path().glob(f"photo_{MODEL}_class_*.png")
+    with Image.open(path) as picture:
         assert min(picture.size) > 500
 
 
@@ -130,10 +81,11 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3)
     check = ef.causal_check(attribution, inputs, explanation)
-    explanation = as_shown(explanation, check, MODEL)
-    assert {key: found[key] for key in explanation.to_dict()} == explanation.to_dict()
+    same_numbers(found, as_shown(explanation, check))
     assert found["about"] == {
+        **classifier.about,
         "model": MODEL,
+        "weights_digest": fingerprint_of(classifier.model),
         "composite": "epsilon_plus",
         "calibrate": "color, order",
         "bank": ef.complete_bank(3).name,
@@ -160,8 +112,7 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
     attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=CALIBRATIONS[games])
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3, against=other)
-    explanation = as_shown(explanation, ef.causal_check(attribution, inputs, explanation), "small")
-    assert {key: found[key] for key in explanation.to_dict()} == json.loads(json.dumps(explanation.to_dict()))
+    same_numbers(found, as_shown(explanation, ef.causal_check(attribution, inputs, explanation)))
     without = attribution.silence(inputs, 3, against=other, colors=["red"])
     drop = float(explanation.output - without)
     assert found["causal_drop"]["color"]["red"] == pytest.approx(drop, rel=1e-3, abs=1e-6)
@@ -232,7 +183,7 @@ def test_a_dark_photo_of_16_bits_is_one_line_of_warning(run, small_classifier, t
     assert (plain.stderr, dark.stderr) == ("", "")
     assert bright.stderr.startswith("Warning: image '12.png' has room for 16 bits, but no value above 4095")
     assert bright.stderr.count("\n") == 1
-    outputs = [json.loads(result.stdout)["output"][0] for result in (plain, bright, dark)]
+    outputs = [json.loads(result.stdout)["output"] for result in (plain, bright, dark)]
     assert outputs[0] == outputs[1] != outputs[2]
 
 
@@ -262,13 +213,14 @@ def test_of_a_large_bank_only_the_filters_shown_are_silenced(run, photo, weights
     monkeypatch.setattr("edgefilter.cli.answer.MOST_SILENCED", 8)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--top", "2", "--json", "-")
     found = json.loads(result.stdout)
-    best = sorted(zip(map(abs, found["edge"][0]), found["filters"], strict=True), reverse=True)[:2]
+    best = sorted(found["edge"], key=lambda name: -abs(found["edge"][name]))[:2]
     drops = found["causal_drop"]["edge"]
-    assert set(drops) == {name for _, name in best}
-    assert found["filter_effects"] == [[drops.get(name) for name in found["filters"]]]
+    assert set(drops) == set(best)
     classifier = load_classifier(MODEL, weights)
     attribution = ef.EdgeFilterAttribution(classifier.model)
-    check = ef.causal_check(attribution, classifier.preprocess(read_photo(photo)), target=found["target"][0])
+    check = ef.causal_check(
+        attribution, classifier.preprocess(read_photo(photo)), target=found["explained"]["index"]
+    )
     every = dict(zip(found["filters"], check.edge[0].tolist(), strict=True))
     assert drops == pytest.approx({name: every[name] for name in drops}, rel=1e-3, abs=1e-6)
 
@@ -292,16 +244,14 @@ def by_hand(scores, *, effects=None, filter_effects=None, errors=None, **fields)
     groups = {"order": bank.groups("order")}
     explanation = ef.Explanation(response, None, response.sum((1, 2, 3, 4)), (1,), colors, tuple(bank.names),
                                  tuple(bank.labels), groups=groups, **measured, **fields)  # fmt: skip
-    classifier = Classifier(torch.nn.Identity(), to_tensor, (0.0,), (1.0,), ("ape", "bee"), "net")
+    classifier = Classifier(torch.nn.Identity(), ("ape", "bee"), to_tensor, name="net")
     return Answer(classifier, torch.tensor([1.0, -2.0]), explanation, bank, torch.zeros(1, 1, 4, 4))
 
 
 def printed(answer, *tables, rows=12, summary=False):
     """Return the tables of an answer, each as lists of cells, and all other lines."""
     text = io.StringIO()
-    print_answer(
-        Console(file=text, width=200), answer, Files(None, None), list(tables) or None, rows, summary=summary
-    )
+    print_answer(Console(file=text, width=200), answer, list(tables) or None, rows, summary=summary)
     blocks = [block.splitlines() for block in text.getvalue().split("\n\n")]
     cells = [[re.split(r"  +", line.strip()) for line in block] for block in blocks if "share of" in block[0]]
     return cells, [line.strip() for block in blocks for line in block if "share of" not in block[0]]
@@ -322,8 +272,7 @@ def test_scores_that_an_effect_contradicts_are_marked():
         ["sobel y", "sobel_y", "0.000", "0.0%", "-0.100"],
     ]
     assert sum(line.startswith("!  Silenced alone, the output moves the other way") for line in lines) == 1
-    doubts = as_json(answer, None)["doubts"]
-    assert set(doubts[0]) == {"green", "sobel_x"}
+    assert set(as_json(answer, "a.png", "")["doubts"]) == {"green", "sobel_x"}
     plain = by_hand([[5.0, -1.0], [1.0, 1.0]], effects=[4.0, 2.0], filter_effects=[6.0, 0.1])
     tables, lines = printed(plain)
     assert not any("!" in cell for table in tables for row in table for cell in row)
@@ -363,7 +312,7 @@ def test_groups_lead_the_filters_of_a_large_bank(run, photo):
     assert result.exit_code == 0, result.output
     found = json.loads(Path("n.json").read_text(encoding="utf-8"))
     orders = np.array(ef.get_bank("edges").orders)
-    edge = np.array(found["edge"][0])
+    edge = np.array(list(found["edge"].values()))
     words = ("brightness", "edges", "lines and corners")
     sums = {word: edge[orders == order].sum() for order, word in enumerate(words)}
     groups = found["groups"]["order"]
@@ -400,7 +349,7 @@ def test_the_summary_takes_the_place_of_the_tables(run, photo, small_classifier)
     attribution = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order"))
     inputs = classifier.preprocess(read_photo(photo))
     explanation = attribution.explain(inputs, 3, against=1)
-    explanation = as_shown(explanation, ef.causal_check(attribution, inputs, explanation), "small")
+    explanation = as_shown(explanation, ef.causal_check(attribution, inputs, explanation))
     assert explanation.summary(class_names=classifier.class_names) in result.stdout
     assert "Output class 3 minus class 1 is" in result.stdout
     assert "relevance" not in result.stdout
@@ -459,10 +408,10 @@ def test_default_picture_is_named_after_image_and_target(run, photo, weights):
     """Whether it exists is asked after all other arguments are checked."""
     arguments = ("explain", photo, "--model", MODEL, "--weights", weights)
     assert run(*arguments, "--target", "class 3").exit_code == 0
-    assert Path("photo_explanation_3.png").is_file()
-    assert not Path("photo_explanation.png").exists()
-    assert refused(run(*arguments, "--target", "3"), "got 'photo_explanation_3.png', which exists")
-    taken = ("--out", "photo_explanation_3.png")
+    name = f"photo_{MODEL}_class_3.png"
+    assert [path.name for path in Path().glob("*.png")] == [name]
+    assert refused(run(*arguments, "--target", "3"), f"got '{name}', which exists")
+    taken = ("--out", name)
     for option, value, message in (
         ("--target", "9", "target must be between 0 and 4"),
         ("--device", "gpu", "device must be"),
@@ -474,7 +423,8 @@ def test_default_picture_is_named_after_image_and_target(run, photo, weights):
 
 def test_existing_picture_is_refused_before_the_computation(run, photo, weights, monkeypatch):
     monkeypatch.setattr(ef.EdgeFilterAttribution, "explain", lambda *_: pytest.fail("the computation began"))
-    Path("photo_explanation.png").write_text("old")
+    for index in range(5):
+        Path(f"photo_{MODEL}_class_{index}.png").write_text("old")
     assert refused(run("explain", photo, "--model", MODEL, "--weights", weights), "which exists")
 
 
@@ -523,7 +473,7 @@ def test_demo_end_to_end(tmp_path):
     found = json.loads(done.stdout)
     assert found["predictions"][0]["name"] == found["explained"]["name"] == "espresso"
     assert found["conserved_share"] == pytest.approx(1, abs=0.01)
-    assert found["base"][0] + sum(found["color"][0]) == pytest.approx(found["output"][0], rel=0.01)
+    assert found["base"] + sum(found["color"].values()) == pytest.approx(found["output"], rel=0.01)
     assert found["causal_drop"]["edge"]["dx0_dy0"] > 1
     assert (tmp_path / "c.png").stat().st_size > 50_000
 
@@ -532,7 +482,7 @@ def test_demo_end_to_end(tmp_path):
     ("arguments", "message"),
     [
         (["none.jpg"], "image must be an existing file; got 'none.jpg'"),
-        (["."], "image must be a file; got the folder '.'"),
+        (["photo.jpg", "--json", "photo.jpg", "--force"], "json must be another file than image"),
         (["photo.jpg", "--composite", "epsilon_pluss"], "did you mean 'epsilon_plus'?"),
         (["photo.jpg", "--bank", "sobell"], "unknown bank 'sobell'; did you mean 'sobel'?"),
         (["photo.jpg", "--model", "resnet-18"], "unknown model 'resnet-18'; did you mean 'resnet18'?"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 from zennit.core import Composite
@@ -81,6 +82,28 @@ class Report:
         """Relevance at the filter bank divided by the explained output; NaN if the model is not supported."""
         return self.conserved / self.explained if self.supported and self.explained else float("nan")
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that was found as plain values by name, ready for JSON; what is not known (NaN) is None.
+
+        Examples
+        --------
+        >>> report = Report("Net", (Operation("fc", "Linear", "ConservingEpsilon", 2.0, 2.0),), 2.0, 2.0, "")
+        >>> report.to_dict()["operations"]
+        [{'name': 'fc', 'kind': 'Linear', 'rule': 'ConservingEpsilon', 'received': 2.0, 'handed_on': 2.0}]
+        """
+        return {
+            "model": self.model,
+            "supported": self.supported,
+            "unsupported": self.unsupported,
+            "operations": [
+                {name: _known(value) for name, value in operation._asdict().items()}
+                for operation in self.operations
+            ],
+            "explained": _known(self.explained),
+            "conserved": _known(self.conserved),
+            "conserved_share": _known(self.conserved_share),
+        }
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per operation.
 
@@ -110,6 +133,10 @@ class Report:
             f"{self.model}: {self.conserved_share:.6%} of {self.explained:.6g} reached the filter bank."
         )
         return "\n".join(line.rstrip() for line in lines)
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from .views import ScoreViews
 
-__all__ = ["as_dataframe", "as_dict"]
+__all__ = ["as_dataframe", "as_dict", "by_name"]
 
 
 def as_dict(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, Any]:
@@ -39,6 +40,48 @@ def as_dict(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, 
         "doubts": doubts,
         "about": dict(explanation.about),
     }
+
+
+def by_name(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, Any]:
+    """Return the scores of the first image by the names of colors and filters, ready for JSON; what was not measured is left out."""
+    colors, filters = explanation.colors, explanation.filters
+    pairs = zip(colors, explanation.color_edge[0], strict=True)
+    worth: Iterable[Tensor] = () if explanation.interactions is None else explanation.interactions[0]
+    return {
+        "output": _numbers(explanation.output)[0],
+        "base": _numbers(explanation.base)[0],
+        "delta": _numbers(explanation.delta)[0],
+        "left_out": explanation.left_out,
+        "colors": list(colors),
+        "filters": list(filters),
+        "labels": dict(zip(filters, explanation.filter_labels, strict=True)),
+        "color": _named(colors, explanation.color),
+        "edge": _named(filters, explanation.edge),
+        "color_edge": {color: _named(filters, row[None]) for color, row in pairs},
+        "groups": _orders(explanation),
+        "errors": _named(colors, explanation.errors),
+        "interactions": {color: _named(colors, row[None]) for color, row in zip(colors, worth, strict=False)},
+        "causal_drop": {
+            "color": _named(colors, explanation.effects),
+            "edge": _named(filters, explanation.filter_effects),
+        },
+        "doubts": doubts[0],
+    }
+
+
+def _orders(explanation: ScoreViews) -> dict[str, dict[str, Any]]:
+    """Return the groups of filters by order: their filters, and the score of each."""
+    if "order" not in explanation.groups:
+        return {}
+    groups = explanation.group("order")
+    rows = zip(groups.names, groups.filters, groups.edge[0].tolist(), strict=True)
+    return {"order": {name: {"filters": list(filters), "edge": value} for name, filters, value in rows}}
+
+
+def _named(names: Sequence[str], values: Tensor | None) -> dict[str, Any]:
+    """Return the values of the first image by name, without those that are unknown (NaN)."""
+    pairs = [] if values is None else zip(names, _numbers(values)[0], strict=True)
+    return {name: value for name, value in pairs if value is not None}
 
 
 def as_dataframe(explanation: ScoreViews) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,37 +14,184 @@ from PIL import Image
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.banks.bases import ColorBasis, as_basis
+from edgefilter.banks.colors import color_names
 from edgefilter.errors import UnknownNameError
+from edgefilter.models.preprocessing import Preprocessing
+from edgefilter.photos import read_photo
 
-__all__ = ["Classifier"]
+from .probing import Batched, Probe, probe
+
+__all__ = ["Classifier", "Photo"]
+
+Photo: TypeAlias = Image.Image | npt.NDArray[np.float32]
 
 SHOWN = 5  # classes that a message names
+VISIBLE = (
+    ("red", "green", "blue"),
+    ("b04", "b03", "b02"),
+    ("b4", "b3", "b2"),
+    ("r", "g", "b"),
+)  # the second: Sentinel-2
 
 
-@dataclass(frozen=True, eq=False)
 class Classifier:
     """A network with all that is needed to show it a photo and to read its answer.
+
+    The same as a description file gives (:func:`load_classifier`), for a network that is built in Python.
 
     Parameters
     ----------
     model : nn.Module
         In evaluation mode.
+    class_names : sequence of str
+        One for each output, in their order.
     preprocess : callable
-        RGB photo to Tensor, shape (1, C, H, W).
-    mean, std : tuple of float
-        What the preprocessing takes off values from 0 to 1, and divides them by.
-    class_names : tuple of str
-        One for each output.
-    name : str
-        As :func:`load_classifier` takes it.
+        From a photo (``PIL.Image.Image`` in mode RGB) to a Tensor of shape (C, H, W) or (1, C, H, W): a transform of torchvision,
+        or a function of your own. For images of many bands, from an array of shape (H, W, C).
+    name : str, default: "model"
+        What messages, tables and files call it.
+    channels : sequence of str, optional
+        The names of the input channels, in the order in which the network takes them. Default: what the preprocessing makes of
+        a red, a green and a blue photo, so ``("blue", "green", "red")`` for a network that takes them the other way round; if
+        that cannot be seen, ``"red"``, ``"green"``, ``"blue"``, ``"gray"``, or ``"channel_0"`` and so on.
+    mean, std : float or sequence of float, optional
+        What the preprocessing takes off values from 0 to 1, and divides them by, one for each channel or one for all. Default: measured
+        on a black, a gray and a white photo. They are used to show what the network sees, not to preprocess.
+    bands : sequence of str, optional
+        The names of the bands in files of photos, in their order, if the network takes some of them. Default: ``channels``.
+    colors : mapping, optional
+        Groups of channels that are explained as one color: ``{"red edge": ["B05", "B06", "B07"]}``.
+    bits, white : int and float, optional
+        How :meth:`read` scales photos of more than 8 bits, as in :func:`~edgefilter.photos.read_photo`.
+    about : mapping, optional
+        Where things come from, in words, for results: ``"weights"``, ``"preprocessing"``, ``"preprocessing_assumed"`` ("yes" or "no").
+
+    Attributes
+    ----------
+    model, class_names, name, channels, bands, colors, bits, white, about
+        As given, sequences as tuples.
+    preprocess : callable
+        From a photo to a Tensor of shape (1, C, H, W).
+    mean, std : tuple of float or None
+        None if they are neither given nor to be measured.
+
+    Raises
+    ------
+    TypeError
+        If an argument is none of these, for example in another order.
+    ValueError
+        If ``channels``, ``mean`` and ``std`` are of different lengths, or a name comes twice in ``channels``.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from torchvision.transforms.functional import to_tensor
+    >>> network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    >>> classifier = Classifier(network, ["ripe", "unripe"], to_tensor)
+    >>> classifier.channels
+    ('red', 'green', 'blue')
+    >>> classifier.preprocess(Image.new("RGB", (32, 24))).shape
+    torch.Size([1, 3, 24, 32])
     """
 
-    model: nn.Module
-    preprocess: Callable[[Image.Image], Tensor]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    class_names: tuple[str, ...]
-    name: str
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        preprocess: Callable[[Any], Tensor],
+        *,
+        name: str = "model",
+        channels: Sequence[str] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        bands: Sequence[str] | None = None,
+        colors: Mapping[str, Sequence[str]] | None = None,
+        bits: int | None = None,
+        white: float | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        _check_kinds(model, class_names, preprocess)
+        self.model, self.name = model, name
+        self.class_names = tuple(class_names)
+        self.preprocess = (
+            preprocess if isinstance(preprocess, (Batched, Preprocessing)) else Batched(preprocess)
+        )
+        found = None if None not in (channels, mean, std) else probe(self.preprocess)
+        given = {"channels": channels, "mean": mean, "std": std}
+        count = _channel_count(given, found, model)
+        self.channels = _channel_names(channels, found, count)
+        self.mean = _per_channel("mean", mean, count) or (found and found.mean)
+        self.std = _per_channel("std", std, count) or (found and found.std)
+        self.bands = None if bands is None else tuple(bands)
+        self.colors = None if colors is None else {group: tuple(members) for group, members in colors.items()}
+        self.bits, self.white = bits, white
+        plain = {
+            "weights": "of the model as given",
+            "preprocessing": repr(self.preprocess),
+            "preprocessing_assumed": "no",
+        }
+        self.about = {"model": name, **plain, **(about or {})}
+
+    def __repr__(self) -> str:
+        return (
+            f"Classifier({self.name!r}, {len(self.class_names)} classes, channels {', '.join(self.channels)})"
+        )
+
+    def read(self, path: str | Path, *, bits: int | None = None) -> Photo:
+        """Read a photo from a file as ``preprocess`` takes it: with as many bands as the network has channels.
+
+        Parameters
+        ----------
+        path : str or Path
+        bits : int, optional
+            Default: those of the classifier.
+
+        Returns
+        -------
+        photo : PIL.Image.Image or ndarray, shape (H, W, bands)
+            As :func:`~edgefilter.photos.read_photo` gives it, with its errors and warnings.
+        """
+        return self.reader(bits)(path)
+
+    def reader(self, bits: int | None = None) -> Callable[[str | Path], Photo]:
+        """Return what reads a photo, without the network: processes that read photos take it along."""
+        return partial(
+            read_photo, bits=bits or self.bits, channels=len(self.bands or self.channels), white=self.white
+        )
+
+    def gray_photo(self) -> Photo:
+        """Return a gray photo of 64 x 64 pixels with as many bands as the network takes."""
+        count = len(self.bands or self.channels)
+        if count in (1, 3):
+            return Image.new("RGB", (64, 64), "gray")
+        return np.full((64, 64, count), 0.5, np.float32)
+
+    def color_options(
+        self, colors: Mapping[str, Sequence[str]] | None = None, basis: str | ColorBasis | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments of :class:`~edgefilter.EdgeFilterAttribution` that say what is scored as a color.
+
+        Parameters
+        ----------
+        colors : mapping, optional
+            Groups of channels. Default: those of the classifier.
+        basis : str or ColorBasis, optional
+            Sums and differences of the channels in place of the channels: "opponent" or "luma". It is that of the photo, before it
+            was normalised.
+
+        Examples
+        --------
+        >>> network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+        >>> classifier = Classifier(network, ["a", "b"], torch.zeros, mean=0.5, std=0.25)
+        >>> classifier.color_options(basis="opponent")
+        {'channels': ('red', 'green', 'blue'), 'colors': None, 'basis': ColorBasis('opponent': luminance, red-green, blue-yellow)}
+        """
+        found = as_basis(basis, self.channels)
+        if isinstance(basis, str) and found is not None and self.mean is not None and self.std is not None:
+            found = found.normalized(self.mean, self.std)
+        groups = self.colors if colors is None and found is None else colors
+        return {"channels": self.channels, "colors": groups, "basis": found}
 
     def to_picture(self, inputs: Tensor) -> npt.NDArray[np.uint8]:
         """Return the first input as a viewer would see it: the crop that the network sees, not normalised.
@@ -55,18 +204,34 @@ class Classifier:
         Returns
         -------
         picture : ndarray, shape (H, W, 3), uint8
-        """
-        mean, std = (inputs.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        picture = (inputs[0] * std + mean).clamp(0, 1) * 255
-        picture = picture.expand(3, -1, -1)  # gray
-        return picture.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+            Of channels named red, green and blue, or B04, B03 and B02, these; of others the mean, in gray. Without a known ``mean``
+            and ``std`` each picture is stretched to its own range, the smallest value black and the largest white, unless it lies
+            between 0 and 1 already.
 
-    def class_index(self, target: str, *, argument: str = "target") -> int:
+        Examples
+        --------
+        >>> classifier = Classifier(nn.Identity(), ["a"], torch.zeros, channels=["B02", "B03", "B04", "B08"], mean=0, std=1)
+        >>> pixel = torch.tensor([0.0, 0.2, 1.0, 0.5])
+        >>> classifier.to_picture(pixel.reshape(1, 4, 1, 1))[0, 0].tolist()
+        [255, 51, 0]
+        """
+        values = inputs[0].detach().cpu().double()
+        if self.mean is not None and self.std is not None:
+            mean, std = (
+                torch.tensor(number, dtype=values.dtype)[:, None, None] for number in (self.mean, self.std)
+            )
+            values = values * std + mean
+        elif values.min() < 0 or values.max() > 1:
+            values = (values - values.min()) / (values.max() - values.min()).clamp(min=1e-12)
+        picture = values[_shown(self.channels)] if _shown(self.channels) else values.mean(0).expand(3, -1, -1)
+        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+    def class_index(self, target: str | int, *, argument: str = "target") -> int:
         """Return the index of a class that is given by its index or its name, as one types it.
 
         Parameters
         ----------
-        target : str
+        target : str or int
         argument : str, default: "target"
             What messages call it.
 
@@ -80,11 +245,11 @@ class Classifier:
         Examples
         --------
         >>> from torchvision.transforms.functional import to_tensor
-        >>> classifier = Classifier(nn.Identity(), to_tensor, (0.0,), (1.0,), ("cat", "Great Dane"), "mine")
+        >>> classifier = Classifier(nn.Identity(), ["cat", "Great Dane"], to_tensor)
         >>> classifier.class_index("great_dane"), classifier.class_index("0")
         (1, 0)
         """
-        count = len(self.class_names)
+        count, target = len(self.class_names), str(target)
         if target.removeprefix("-").isdecimal():
             if not 0 <= int(target) < count:
                 raise ValueError(
@@ -104,6 +269,66 @@ class Classifier:
             f"unknown class {target!r}{_similar(target, self.class_names)} "
             f"Pass a class name of {self.name}, or an index from 0 to {count - 1}."
         )
+
+
+def _check_kinds(model: object, class_names: object, preprocess: object) -> None:
+    """Raise if an argument of a classifier is none, for example because of their order."""
+    order = "The order is Classifier(model, class_names, preprocess)."
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module; got {type(model).__name__}. {order}")
+    names = list(class_names) if isinstance(class_names, Iterable) else [class_names]
+    odd = [name for name in names if not isinstance(name, str)]
+    if isinstance(class_names, (str, Mapping)) or odd or not names:
+        got = "none" if not names else f"a {type(odd[0] if odd else class_names).__name__}"
+        raise TypeError(f"class_names must be a list of str, one for each output; got {got}. {order}")
+    if not callable(preprocess):
+        raise TypeError(f"preprocess must be callable; got a {type(preprocess).__name__}. {order}")
+
+
+def _channel_count(given: Mapping[str, Any], found: Probe | None, model: nn.Module) -> int:
+    """Return the number of input channels: as many as were named, else as the preprocessing gives, else as the stem reads."""
+    lengths = {
+        name: len(value) for name, value in given.items() if isinstance(value, Sequence) and len(value) != 1
+    }
+    if len(set(lengths.values())) > 1 or isinstance(given["channels"], str):
+        raise ValueError(
+            "channels, mean and std must have one entry for each input channel; got "
+            f"{', '.join(f'{name}={given[name]!r}' for name in given if given[name] is not None)}. Pass as many of each."
+        )
+    if given["channels"] is not None:
+        return len(given["channels"])
+    if lengths:
+        return next(iter(lengths.values()))
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    return len(found.channels) if found else 3 if stem is None else stem.in_channels
+
+
+def _channel_names(given: Sequence[str] | None, found: Probe | None, count: int) -> tuple[str, ...]:
+    if given is None:
+        return found.channels if found and len(found.channels) == count else color_names(count)
+    if len(set(given)) < len(given) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"channels must be different names; got {list(given)!r}. Name each channel once.")
+    return tuple(given)
+
+
+def _per_channel(what: str, value: float | Sequence[float] | None, count: int) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    values = tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+    if what == "std" and not all(values):
+        raise ValueError(
+            f"std must not be 0, as values are divided by it; got {value!r}. Pass 1 to leave values."
+        )
+    return values * count if len(values) == 1 else values
+
+
+def _shown(channels: tuple[str, ...]) -> list[int] | None:
+    """Return the places of the channels that a viewer shows as red, green and blue, if there are such."""
+    plain = [name.casefold() for name in channels]
+    for names in VISIBLE:
+        if set(names) <= set(plain):
+            return [plain.index(name) for name in names]
+    return None
 
 
 def _plain(name: str) -> str:

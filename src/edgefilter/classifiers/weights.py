@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import pathlib
 import pickle
 import re
@@ -11,13 +12,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["read_state", "with_weights"]
+__all__ = ["SUFFIXES", "Checkpoint", "digest_of", "read_checkpoint", "with_weights"]
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 
@@ -39,19 +40,29 @@ WEIGHTS = (
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # parts of names
 COUNTERS = ("total_ops", "total_params", "n_averaged")  # of profilers and averages
 
-# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths and single numbers
+# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths, numbers and arrays
 HARMLESS: list[Any] = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath),
     *(np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))),
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((np.zeros(0).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    np.ndarray,
 ]
 
 Builder = Callable[..., nn.Module]  # takes num_classes=...
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read named tensors, without ever running code from the file.
+class Checkpoint(NamedTuple):
+    """The weights in a file, and what else stands there."""
+
+    state: dict[str, Tensor]
+    extras: Mapping[str, Any]
+    digest: str  # SHA-256 of the file
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read named tensors and what stands beside them, without ever running code from the file.
 
     Of a checkpoint, the weights of the model are read; an average of them (EMA) only if there are no others.
     """
@@ -65,7 +76,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             "Save model.state_dict() with safetensors."
         )
     try:
-        content = _read_file(path)
+        content, extras = _read_file(path)
     except pickle.UnpicklingError as cause:
         raise ValueError(
             f"weights must hold nothing but tensors; got {str(path)!r}, which {_objects(path)}. These "
@@ -76,17 +87,26 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"weights must be a readable {path.suffix} file; got {str(path)!r} ({_first_line(cause)}). "
             "Get the file again, or save model.state_dict() anew."
         ) from cause
-    return _named_tensors(content, path)
+    return Checkpoint(_named_tensors(content, path), extras, digest_of(path))
 
 
-def _read_file(path: Path) -> Any:
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_file(path: Path) -> tuple[Any, Mapping[str, Any]]:
+    """Return what a file holds, and what it says beside tensors."""
     if path.suffix.lower() == ".safetensors":
-        from safetensors.torch import load_file
+        from safetensors import safe_open
 
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 - no mapping
     with warnings.catch_warnings(), _harmless():
         warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    said = isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values())
+    return content, content if said else {}
 
 
 def _harmless() -> contextlib.AbstractContextManager[Any]:
@@ -146,20 +166,34 @@ def _state_in(content: Any, path: Path) -> dict[str, Tensor] | None:
 
 
 def with_weights(build: Builder, state: dict[str, Tensor], name: str, path: str) -> nn.Module:
-    """Build a network with as many classes as the weights have, and load them."""
+    """Build a network with as many classes and input channels as the weights have, and load them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what builders say about their initial weights, which are replaced
         model = build()
         state, prefix = _without_prefix(state, set(model.state_dict()), name, path)
+        _fit_stem(model, state)
         classes = _classes(model.state_dict(), state)
         if classes is not None:
             model = build(num_classes=classes)
+            _fit_stem(model, state)
     own = model.state_dict()
     counters = {key: own[key] for key in own.keys() - state.keys() if _may_miss(key)}
     state = counters | state
     _check_fit(own, state, name, path, prefix)
     model.load_state_dict(state)
     return model
+
+
+def _fit_stem(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Let the first convolution read as many channels as the weights do, if they differ in just that."""
+    name, stem = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    weight = state.get(f"{name}.weight")
+    if stem is None or weight is None or stem.groups != 1 or weight.dim() != 4:
+        return
+    mine, theirs = stem.weight.shape, weight.shape
+    if mine[1] != theirs[1] and (mine[0], mine[2:]) == (theirs[0], theirs[2:]):
+        stem.in_channels = theirs[1]
+        stem.weight = nn.Parameter(torch.empty_like(weight))
 
 
 def _may_miss(key: str) -> bool:
@@ -218,7 +252,7 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path
     if problems:
         raise ValueError(
             f"weights must fit model {name!r}; got {path!r} with {', '.join(problems)}{where}. "
-            "Name the network that the file was saved from."
+            "Name the network that the file was saved from, or one of your own: net.py:build, a function that returns it."
         )
 
 

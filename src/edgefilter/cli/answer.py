@@ -1,15 +1,15 @@
-"""What one run of ``edgefilter explain`` finds out."""
+"""What ``edgefilter explain`` finds out about a photo."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
-from edgefilter import __version__
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.causal import causal_check
 from edgefilter.attribution.explanation import Explanation
@@ -20,65 +20,71 @@ from edgefilter.stems.finding import bank_of_model
 from .printing import by_size
 
 __all__ = [
+    "Against",
     "Answer",
-    "Files",
-    "as_json",
     "best_classes",
     "conserved",
     "drops",
     "explained_class",
-    "find_answer",
+    "find_answers",
     "margin",
+    "quantity",
 ]
 
+Against = int | Literal["rest"] | None
+
 MOST_SILENCED = 64  # filters; each takes one run of the network
+ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
 
 
 class Answer(NamedTuple):
-    """What one run of ``explain`` finds out."""
+    """What was found out about one photo."""
 
     classifier: Classifier
-    logits: torch.Tensor
+    logits: Tensor
     explanation: Explanation
     bank: FilterBank
-    inputs: torch.Tensor
+    inputs: Tensor
 
 
-class Files(NamedTuple):
-    """What one run of ``explain`` writes."""
-
-    picture: Path | None
-    numbers: Path | None  # as JSON
-
-
-def find_answer(
+def find_answers(
     classifier: Classifier,
     attribution: EdgeFilterAttribution,
-    inputs: torch.Tensor,
-    index: int | None,
-    against: int | Literal["rest"] | None,
+    inputs: Tensor,
+    targets: Sequence[int],
+    against: Against,
     rows: int,
-) -> Answer:
-    """Explain a class, the predicted one if none is given, against another or by itself, and silence its parts."""
-    with torch.no_grad():
-        logits = attribution.model(inputs)[0].cpu()
-    explanation = _explained(attribution, inputs, int(logits.argmax()) if index is None else index, against)
-    if len(logits) == 1:
-        logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
-    explanation = _silenced(attribution, inputs, explanation, rows)
-    return Answer(classifier, logits, explanation, _bank_of(attribution, inputs), inputs)
+    outputs: Tensor,
+) -> list[Answer]:
+    """Explain a class of each photo of a batch, against another or by itself, and silence its parts.
+
+    Parameters
+    ----------
+    outputs : Tensor, shape (N, classes)
+        What the model gives for ``inputs``.
+    """
+    batch = _explained(attribution, inputs, list(targets), against)
+    batch = _silenced(attribution, inputs, batch, rows)
+    bank = _bank_of(attribution, inputs[:1])
+    answers = []
+    for place, logits in enumerate(outputs.cpu()):
+        explanation = batch[place]
+        if len(logits) == 1:
+            logits = explanation.output.cpu()  # without the sigmoid at the end, if there is one
+        answers.append(Answer(classifier, logits, explanation, bank, inputs[place : place + 1]))
+    return answers
 
 
 def _explained(
     attribution: EdgeFilterAttribution,
-    inputs: torch.Tensor,
-    index: int,
-    against: int | Literal["rest"] | None,
+    inputs: Tensor,
+    targets: list[int],
+    against: Against,
 ) -> Explanation:
     """Explain a class; if the bank is to blame for a failure, say what to type instead."""
     bank = attribution.bank
     try:
-        return attribution.explain(inputs, index, against=against)
+        return attribution.explain(inputs, targets, against=against)
     except ValueError as cause:
         if bank is None:
             raise
@@ -96,33 +102,43 @@ def _explained(
         ) from cause
 
 
-def _bank_of(attribution: EdgeFilterAttribution, inputs: torch.Tensor) -> FilterBank:
+def _bank_of(attribution: EdgeFilterAttribution, inputs: Tensor) -> FilterBank:
     """Return the bank of the network, or the one that expresses its stem, whose size shows when it runs."""
     layer = bank_of_model(attribution.model)
     return attribution.dry_run(inputs, 0).bank if layer is None else layer.bank
 
 
 def _silenced(
-    attribution: EdgeFilterAttribution, inputs: torch.Tensor, explanation: Explanation, rows: int
+    attribution: EdgeFilterAttribution, inputs: Tensor, explanation: Explanation, rows: int
 ) -> Explanation:
     """Add what silencing each color and each filter does, but of a large bank only the filters that are shown."""
     if len(explanation.filters) <= MOST_SILENCED:
         check = causal_check(attribution, inputs, explanation)
         return _with_effects(explanation, check.color, check.edge)
+    drops = [
+        _shown_drops(attribution, inputs[place : place + 1], explanation[place], rows)
+        for place in range(len(explanation))
+    ]
+    return _with_effects(explanation, *(torch.stack(part) for part in zip(*drops, strict=True)))
+
+
+def _shown_drops(
+    attribution: EdgeFilterAttribution, inputs: Tensor, explanation: Explanation, rows: int
+) -> tuple[Tensor, Tensor]:
+    """Silence each color of a photo and the filters that its table shows, (C,) and (K,); NaN for the others."""
     against = next(iter(explanation.against), None)
 
-    def drop(**parts: Any) -> torch.Tensor:
+    def drop(**parts: Any) -> Tensor:
         rest = attribution.silence(inputs, explanation.target[0], against=against, **parts)
         return explanation.output[0] - rest[0]
 
-    color = torch.stack([drop(colors=[name]) for name in explanation.colors])
-    edge = torch.full_like(explanation.edge, math.nan)
+    edge = torch.full_like(explanation.edge[0], math.nan)
     for place in by_size(explanation.edge[0])[:rows]:
-        edge[0, place] = drop(filters=[explanation.filters[place]])
-    return _with_effects(explanation, color[None], edge)
+        edge[place] = drop(filters=[explanation.filters[place]])
+    return torch.stack([drop(colors=[name]) for name in explanation.colors]), edge
 
 
-def _with_effects(explanation: Explanation, color: torch.Tensor, edge: torch.Tensor) -> Explanation:
+def _with_effects(explanation: Explanation, color: Tensor, edge: Tensor) -> Explanation:
     """Keep the effects of the colors where a game has measured them."""
     effects = color if explanation.effects is None else explanation.effects
     return dataclasses.replace(explanation, effects=effects, filter_effects=edge)
@@ -160,13 +176,24 @@ def margin(answer: Answer) -> str | None:
     )
 
 
-def _probabilities(answer: Answer) -> torch.Tensor:
+def quantity(answer: Answer) -> str:
+    """Return what the explained output is: a logit, or the probability of a model that ends with them in its own way."""
+    return "probability" if not answer.explanation.left_out and _are_probabilities(answer) else "logit"
+
+
+def _are_probabilities(answer: Answer) -> bool:
+    """Say whether the model's outputs are probabilities: those of one choice, which add up to 1, or sigmoids."""
+    outputs = answer.logits
+    if len(outputs) == 1 or not bool(((outputs >= 0) & (outputs <= 1)).all()):
+        return False
+    return answer.explanation.left_out == "sigmoid" or abs(float(outputs.sum()) - 1) < ROUNDING
+
+
+def _probabilities(answer: Answer) -> Tensor:
     """Return the probability of each class; a network of one logit, trained as a binary classifier, means its sigmoid."""
     if len(answer.logits) == 1:
         return answer.logits.sigmoid()
-    if answer.explanation.left_out in ("sigmoid", "softmax"):
-        return answer.logits
-    return answer.logits.softmax(0)
+    return answer.logits if _are_probabilities(answer) else answer.logits.softmax(0)
 
 
 def conserved(explanation: Explanation) -> float | None:
@@ -176,47 +203,16 @@ def conserved(explanation: Explanation) -> float | None:
 
 
 def best_classes(answer: Answer) -> list[dict[str, Any]]:
-    """Return the three classes with the largest outputs."""
+    """Return the three classes with the largest outputs; the logit is None where the model gives something else."""
     best = answer.logits.topk(min(3, len(answer.logits)))
     shares = _probabilities(answer)
+    plain = len(answer.logits) == 1 or not (answer.explanation.left_out or _are_probabilities(answer))
     return [
         {
             "index": i,
             "name": answer.classifier.class_names[i],
             "probability": float(shares[i]),
-            "logit": value,
+            "logit": value if plain else None,
         }
         for i, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
-
-
-def as_json(answer: Answer, image: Path | None) -> dict[str, Any]:
-    """Return all that was found out as plain values, ready for JSON."""
-    explanation = answer.explanation
-    index, probability = explained_class(answer)
-    return {
-        "image": "coffee" if image is None else str(image),
-        "model": answer.classifier.name,
-        "predictions": best_classes(answer),
-        "explained": {
-            "index": index,
-            "name": answer.classifier.class_names[index],
-            "probability": probability,
-            "against": margin(answer),
-        },
-        **explanation.to_dict(),
-        "about": {"model": answer.classifier.name, **explanation.about},
-        "groups": _orders(explanation),
-        "conserved_share": conserved(explanation),
-        "causal_drop": drops(explanation),
-        "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
-    }
-
-
-def _orders(explanation: Explanation) -> dict[str, dict[str, Any]]:
-    """Return the groups of filters by order: their names, and the score of each."""
-    if "order" not in explanation.groups:
-        return {}
-    groups = explanation.group("order")
-    rows = zip(groups.names, groups.filters, groups.edge[0].tolist(), strict=True)
-    return {"order": {name: {"filters": list(filters), "edge": value} for name, filters, value in rows}}

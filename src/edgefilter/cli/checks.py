@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,10 +18,9 @@ from edgefilter.errors import UnknownNameError
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
     from edgefilter.banks.bank import FilterBank
-    from edgefilter.classifiers.classifier import Classifier
+    from edgefilter.classifiers.classifier import Classifier, Photo
 
 __all__ = [
     "COMPLETE",
@@ -31,17 +30,19 @@ __all__ = [
     "check_composite",
     "check_folder",
     "check_new",
-    "check_outputs",
     "check_picture",
+    "check_writable",
     "chosen_against",
     "chosen_bank",
+    "in_one_line",
+    "say",
     "shown_photo",
     "split_names",
     "stage",
     "torch_device",
 ]
 
-FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+FAILURE, USAGE = 1, 2
 PICTURES = (".png", ".pdf", ".svg")
 COMPLETE = "complete"
 
@@ -77,8 +78,6 @@ def stage(code: int) -> Iterator[None]:
         yield
     except (typer.Exit, BrokenPipeError):
         raise
-    except KeyboardInterrupt as cause:
-        raise typer.Exit(INTERRUPTED) from cause
     except (ValueError, TypeError, LookupError, OSError) as cause:
         _fail(cause, code)
     except (RuntimeError, ImportError) as cause:
@@ -86,8 +85,13 @@ def stage(code: int) -> Iterator[None]:
 
 
 def _fail(cause: Exception, code: int) -> None:
-    typer.echo(f"Error: {' '.join(str(cause).split())}", err=True)
+    say(f"Error: {in_one_line(cause)}")
     raise typer.Exit(code) from cause
+
+
+def in_one_line(cause: Exception) -> str:
+    """Return what an error says."""
+    return " ".join(str(cause).split())
 
 
 def chosen_bank(name: str) -> FilterBank:
@@ -102,6 +106,10 @@ def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["
     """Return what the explained class is compared with."""
     if given is None:
         return None
+    if len(classifier.class_names) == 1:
+        raise ValueError(
+            f"against must be another class; got {given!r}, and {classifier.name} has one class only. Leave it out."
+        )
     return "rest" if given == "rest" else classifier.class_index(given, argument="against")
 
 
@@ -121,17 +129,22 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def shown_photo(path: Path | None, bits: int | None = None) -> Image.Image:
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(text, err=True)
+
+
+def shown_photo(path: Path | None, read: Callable[[Path], Photo], say: Callable[[str], None] = say) -> Photo:
     """Read a photo, the demo photo if none is named; what is doubtful about it is one line on stderr."""
-    from edgefilter.photos import demo_photo, read_photo
+    from edgefilter.photos import demo_photo
 
     if path is None:
         return demo_photo()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", UserWarning)
-        photo = read_photo(path, bits=bits)
+        photo = read(path)
     for warning in found:
-        typer.echo(f"Warning: {warning.message}", err=True)
+        say(f"Warning: {warning.message}")
     return photo
 
 
@@ -144,14 +157,6 @@ def check_composite(name: str) -> None:
         raise UnknownNameError(
             f"unknown composite {name!r}{closest(name, known)} The composites are {', '.join(known)}."
         )
-
-
-def check_outputs(out: Path | None, json_out: str | None) -> None:
-    """Raise if a picture or numbers could not be written."""
-    if out is not None:
-        check_picture(out)
-    if json_out and json_out != STDOUT:
-        check_writable(Path(json_out), "json")
 
 
 def check_picture(path: Path) -> None:

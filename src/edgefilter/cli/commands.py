@@ -14,8 +14,9 @@ from .explain import explain
 from .kernels import kernels
 from .models import models
 from .profile import profile
+from .stopping import guarded
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     name="edgefilter",
@@ -23,14 +24,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (explain, compare, profile, kernels, check, models):  # as --help lists them
-    app.command()(command)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
+    app.command()(guarded(command))
 
 
 def _version(wanted: bool) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgefilter._files import replacing
+
 from .checks import (
     FAILURE,
     USAGE,
@@ -18,21 +20,20 @@ from .checks import (
     stage,
     torch_device,
 )
+from .naming import ReadFiles
+from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     COMPARISON_FILES,
-    DEMO,
     METHODS,
     METRICS,
     Against,
-    Bits,
     Device,
     Force,
-    Network,
     Quiet,
     Target,
-    Weights,
 )
 from .printing import new_console
+from .stopping import loading
 
 __all__ = ["compare"]
 
@@ -48,11 +49,10 @@ Metrics = Annotated[
 Folder = Annotated[Path, typer.Option(help=f"The folder for {', '.join(COMPARISON_FILES)}.")]
 
 
+@with_network
 def compare(
     images: Photos = None,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    network: NetworkOptions = NETWORK,
     target: Target = None,
     against: Against = None,
     methods: Methods = None,
@@ -64,34 +64,35 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Put the explanation beside other methods on the same photos, by the metrics of Captum and Quantus."""
-    import torch
+    with loading():
+        import torch
 
-    from edgefilter.classifiers.loading import load_classifier
-    from edgefilter.evaluation.comparing import compare as compare_methods
-    from edgefilter.photos import demo_photo
+        from edgefilter.evaluation.comparing import compare as compare_methods
 
-    spinner = new_console(stderr=True, quiet=quiet)
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
+        read = ReadFiles([*(("image", path) for path in images or ()), *network.files])
+        for name in COMPARISON_FILES:
+            read.check("out", out / name)
         check_folder(out, COMPARISON_FILES, force)
         place = torch_device(device)
-        photos = [shown_photo(path, bits) for path in images] if images else [demo_photo()]
-        with spinner.status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
+        photos = [shown_photo(path, classifier.read) for path in images or (None,)]
         index = None if target is None else classifier.class_index(target)
         other = chosen_against(classifier, against)
     with stage(FAILURE):
         inputs = torch.cat([classifier.preprocess(photo) for photo in photos]).to(place)
         bar = not quiet and sys.stderr.isatty()
-        network = classifier.model.to(place)
         found = compare_methods(
-            network, inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
+            classifier.model.to(place), inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
         )
         paths = found.save(out, overwrite=force)
         if found.maps:
             pictures = [classifier.to_picture(image[None]) for image in inputs]
             paths.append(out / COMPARISON_FILES[-1])
-            found.plot(pictures, images=len(pictures)).savefig(paths[-1])
+            figure = found.plot(pictures, images=len(pictures))
+            with replacing(paths[-1]) as file:
+                figure.savefig(file)
         console = new_console(quiet=quiet)
         console.print(str(found), soft_wrap=True)
         console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)

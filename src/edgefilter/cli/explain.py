@@ -1,54 +1,51 @@
-"""``edgefilter explain``: explain one prediction."""
+"""``edgefilter explain``: explain the predictions of one photo or of many."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .checks import (
     COMPLETE,
     FAILURE,
-    STDOUT,
     USAGE,
     check_composite,
-    check_new,
-    check_outputs,
-    check_picture,
     chosen_against,
     chosen_bank,
     shown_photo,
     stage,
     torch_device,
 )
+from .colors import Basis, Groups, color_groups
+from .network import NETWORK, NetworkOptions, with_network
 from .options import (
     CALIBRATIONS,
     COMPOSITE,
-    DEMO,
     Against,
     Bank,
-    Bits,
     Calibration,
     Device,
     Force,
-    Network,
-    Photo,
     Quiet,
     Rules,
     ScoreTable,
     Target,
     Top,
-    Weights,
 )
-from .printing import ROWS, new_console
-
-if TYPE_CHECKING:
-    from .answer import Answer, Files
+from .stopping import loading
 
 __all__ = ["explain"]
 
+Images = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[IMAGE]...",
+        help="The photos: files, folders (with the folders in them) or patterns such as 'photos/*.jpg'. "
+        "Default: scikit-image's cup of coffee.",
+    ),
+]
 Score = Annotated[
     list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
 ]
@@ -73,8 +70,8 @@ Calibrate = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="The picture: .png, .pdf or .svg. Default: <image>_explanation.png here; --target adds the class "
-        "index to the name; with --json - none."
+        help="The picture, .png, .pdf or .svg; of several photos the folder for their pictures, named <photo>_<model>_<class>.png. "
+        "Default: the picture of one photo by that name here, of several none; with --json - or --csv - none."
     ),
 ]
 Numbers = Annotated[
@@ -82,16 +79,32 @@ Numbers = Annotated[
     typer.Option(
         "--json",
         metavar="FILE|-",
-        help="Write the numbers as JSON; - prints them and nothing else, and draws only with --out.",
+        help="Write the numbers by name as JSON: an object for one photo, a list for several. - prints them and nothing else, and draws "
+        "only with --out.",
     ),
 ]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE|-",
+        help="Write a table with one row for each photo. - prints it and nothing else.",
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on after Ctrl-C: the photos that --json and --csv have already are left out, and stay in the files.",
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time; the numbers are the same.")]
 
 
+@with_network
 def explain(
-    image: Photo = None,
-    model: Network = DEMO,
-    weights: Weights = None,
-    bits: Bits = None,
+    images: Images = None,
+    network: NetworkOptions = NETWORK,
     target: Target = None,
     against: Against = None,
     top: Top = None,
@@ -100,86 +113,49 @@ def explain(
     composite: Rules = COMPOSITE,
     calibrate: Calibrate = Calibration.color_order,
     bank: Bank = COMPLETE,
+    colors: Groups = None,
+    basis: Basis = None,
     out: Out = None,
     json_out: Numbers = None,
+    csv_out: Rows = None,
+    resume: Resume = False,
+    batch_size: BatchSize = 1,
     device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Explain one prediction: which color, which edge filter and which pixels carried it."""
-    from edgefilter.attribution.attribution import EdgeFilterAttribution
-    from edgefilter.classifiers.loading import load_classifier
+    """Explain predictions: which color, which edge filter and which pixels carried each of them.
 
-    from .answer import as_json, find_answer
-    from .tables import print_answer
+    Of several photos, one that cannot be read is skipped, and the exit code is 1 then.
+    """
+    with loading():
+        from edgefilter.attribution.attribution import EdgeFilterAttribution
 
-    spinner = new_console(stderr=True, quiet=quiet)
+        from .naming import ANY, class_file_name
+        from .outputs import planned
+        from .photos import choose_photos
+        from .resuming import Earlier, earlier, without
+        from .running import Asked, Run, against_name
+
     with stage(USAGE):
-        check_outputs(out, json_out)
+        photos = choose_photos(images)
+        outputs = planned(photos, out, json_out, csv_out, network.files, force or resume)
+        before = earlier(photos, outputs) if resume else Earlier()
+        photos = without(photos, before)
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
-        photo = shown_photo(image, bits)
-        with spinner.status(f"Loading {model} ..."):
-            classifier = load_classifier(model, weights, progress=not quiet)
+        classifier = network.load(quiet=quiet)
+        first = None if photos.several else shown_photo(photos.paths[0], classifier.read)
+        seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
-        other = chosen_against(classifier, against)
-        files = _files(image, index, out, json_out, force)
-    with spinner.status("Explaining ..."), stage(FAILURE if chosen is None else USAGE):
-        inputs = classifier.preprocess(photo).to(place)
+        other, names = chosen_against(classifier, against), classifier.class_names
+        explained = ANY if index is None else class_file_name(index, names)
+        outputs.check_new(photos, classifier.name, explained, against_name(other, names))
+    with stage(FAILURE if chosen is None else USAGE):
         games: Any = CALIBRATIONS[calibrate.value]
-        network = classifier.model.to(place)
-        attribution = EdgeFilterAttribution(network, composite, bank=chosen, calibrate=games)
-        answer = find_answer(classifier, attribution, inputs, index, other, top or ROWS)
-    with stage(FAILURE):
-        if files.picture:
-            with spinner.status("Drawing ..."):
-                _draw(answer, files.picture, top or 3)
-        if json_out:
-            _write_json(as_json(answer, image), files.numbers)
-        console = new_console(quiet=quiet or json_out == STDOUT)
-        print_answer(console, answer, files, score, top or ROWS, summary=summary)
-
-
-def _files(
-    image: Path | None, index: int | None, out: Path | None, json_out: str | None, force: bool
-) -> Files:
-    """Name the files to write, and raise before the work is done if one of them would be replaced."""
-    from .answer import Files
-
-    if out is None and json_out != STDOUT:
-        end = "" if index is None else f"_{index}"
-        out = Path(f"{'coffee' if image is None else image.stem}_explanation{end}.png")
-        check_picture(out)
-    numbers = Path(json_out) if json_out and json_out != STDOUT else None
-    for path, argument in ((out, "out"), (numbers, "json")):
-        if path is not None:
-            check_new(path, argument, force)
-    return Files(out, numbers)
-
-
-def _draw(answer: Answer, out: Path, top: int) -> None:
-    from .answer import conserved, explained_class, margin
-
-    best, probability = explained_class(answer)
-    name, output = answer.classifier.class_names[best], float(answer.explanation.output[0])
-    other = margin(answer)
-    share = conserved(answer.explanation)
-    title = f"{name}: logit {output:.2f}, probability {probability:.1%}"
-    if other is not None:
-        title = f"{name} against {other}: logits differ by {output:.2f}"
-    if answer.explanation.left_out:
-        title += f", before the final {answer.explanation.left_out}"
-    title += "" if share is None else f", relevance {share:.1%} conserved"
-    picture = answer.classifier.to_picture(answer.inputs)
-    figure = answer.explanation.plot(picture, top=top, title=title, bank=answer.bank)
-    figure.savefig(out)
-
-
-def _write_json(content: dict[str, Any], path: Path | None) -> None:
-    """Write to a file, or without one to stdout."""
-    text = json.dumps(content, indent=2, allow_nan=False)
-    if path is None:
-        typer.echo(text)
-    else:
-        path.write_text(text + "\n", encoding="utf-8")
+        attribution = EdgeFilterAttribution(
+            classifier.model.to(place), composite, bank=chosen, calibrate=games, **seen
+        )
+        asked = Asked(index, other, top, score, summary, batch_size, quiet)
+        Run(classifier, attribution, asked, photos, outputs, place, first, before).explain()

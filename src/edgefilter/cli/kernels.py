@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edgefilter._checks import closest
+from edgefilter._files import replacing
 from edgefilter.banks.catalogue import get_kernel, kernel_names
 from edgefilter.banks.kernel import Kernel
 from edgefilter.banks.presets import bank_names
@@ -17,6 +18,7 @@ from edgefilter.plots.kernels import plot_kernels
 from edgefilter.plots.words import spaced
 
 from .checks import FAILURE, USAGE, check_new, check_picture, chosen_bank, stage
+from .options import Force, Quiet
 from .printing import new_console
 
 __all__ = ["kernels"]
@@ -28,10 +30,11 @@ def kernels(
         str | None, typer.Option(help="The kernels of this bank instead of the catalogue.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Draw them: .png, .pdf or .svg.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Force = False,
+    quiet: Quiet = False,
 ) -> None:
     """List and draw the kernels of the catalogue, or of a bank."""
-    console = new_console()
+    console = new_console(quiet=quiet)
     with stage(USAGE):
         found = list(chosen_bank(bank)) if bank else [get_kernel(name) for name in kernel_names()]
         found = _of_family(found, family)
@@ -45,7 +48,9 @@ def kernels(
         for line in _kernel_lines(found):
             console.print(line, no_wrap=True, overflow="ellipsis" if fit else "ignore", crop=fit)
         if out is not None:
-            plot_kernels(found).savefig(out)
+            figure = plot_kernels(found)
+            with replacing(out) as place:
+                figure.savefig(place)
             console.print(f"Picture: {out}", soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "BASES",
     "CALIBRATIONS",
     "COMPARISON_FILES",
     "COMPOSITE",
@@ -22,20 +23,18 @@ __all__ = [
     "PROFILE_FILES",
     "Against",
     "Bank",
-    "Bits",
     "Calibration",
     "Device",
     "Force",
-    "Network",
     "Photo",
     "Quiet",
     "Rules",
     "ScoreTable",
     "Target",
     "Top",
-    "Weights",
 ]
 
+BASES = ("opponent", "luma")
 DEMO = "efficientnet_lite0"
 COMPOSITE = "epsilon_plus"
 COMPOSITES = (
@@ -75,7 +74,10 @@ METRICS = (
 )
 CALIBRATIONS = {"none": False, "color": "color", "color+order": ("color", "order")}
 COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.png")
-PROFILE_FILES = ("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "profile.json")
+PROFILE_FILES = (
+    *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
+    "profile.json",
+)
 
 
 class ScoreTable(str, Enum):
@@ -96,11 +98,6 @@ class Calibration(str, Enum):
 
 
 Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
-Network = Annotated[str, typer.Option(help="A network of torchvision, timm:NAME, or the demo network.")]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="Its weights: a .safetensors, .pt, .pth or .ckpt file. Code in it is never run."),
-]
 Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
 Target = Annotated[
     str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
@@ -125,14 +122,5 @@ Bank = Annotated[
 ]
 
 Device = Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")]
-Bits = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=16,
-        help="The bits of a gray photo of 16 bits: 12 for most X-rays, 16 for one that is dark. Default: what the file says, "
-        "or the fewest that hold all values, with a warning.",
-    ),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors and warnings.")]

@@ -2,154 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from edgefilter.attribution.explanation import Explanation
-from edgefilter.banks.groups import MANY
 from edgefilter.plots.words import spaced
 
-from .answer import Answer, Files, best_classes, conserved, drops, explained_class, margin
+from .answer import Answer, best_classes, conserved, drops, explained_class, margin, quantity
 from .options import ScoreTable
-from .printing import by_size, new_table
+from .printing import by_size, new_table, print_fitting, print_words
+from .score_tables import HEADS, score_tables, wanted_parts
 
-__all__ = ["print_answer"]
+__all__ = ["print_answer", "print_rows", "title_of"]
 
-HEADS = {
-    "color": ["color"],
-    "order": ["order", "filters"],
-    "edge": ["filter", "name"],
-    "color_edge": ["color", "filter", "name"],
-}
 DOUBTED = "!  Silenced alone, the output moves the other way, or by less than a tenth of the score: do not believe the score."
-
-
-class Part(NamedTuple):
-    """A row of a table: a color, a group, a filter or a pair, and what is known about its score."""
-
-    cells: tuple[str, ...]
-    score: float
-    error: float = 0.0
-    drop: float | None = None
-    doubted: bool = False
 
 
 def print_answer(
     console: Console,
     answer: Answer,
-    files: Files,
     tables: Sequence[ScoreTable] | None,
     rows: int,
     *,
     summary: bool = False,
 ) -> None:
     """Print the predictions, and the tables that are wanted with the sentences that sum up, or the summary."""
-    console.print(f"Model: {answer.classifier.name}")
-    predictions = new_table(["prediction"], ["probability", "logit"])
-    for row in best_classes(answer):
-        predictions.add_row(row["name"], f"{row['probability']:.1%}", f"{row['logit']:.2f}")
-    console.print(predictions)
+    console.print(f"Model: {answer.classifier.name}", soft_wrap=True)
+    console.print(_predictions(answer))
     if summary:
         console.print()
-        console.print(answer.explanation.summary(class_names=answer.classifier.class_names), soft_wrap=True)
+        print_words(console, answer.explanation.summary(class_names=answer.classifier.class_names))
     if tables or not summary:
         _print_scores(console, answer, set(tables or (ScoreTable.color, ScoreTable.edge)), rows)
-    for what, path in (("Numbers", files.numbers), ("Picture", files.picture)):
-        if path is not None:
-            console.print(f"{what}: {path}", soft_wrap=True)
+
+
+def _predictions(answer: Answer) -> Table:
+    """Lay out the most probable classes; the logit is left out where the model gives something else."""
+    classes = best_classes(answer)
+    logits = any(row["logit"] is not None for row in classes)
+    table = new_table(["prediction"], ["probability", *(["logit"] if logits else [])])
+    for row in classes:
+        table.add_row(row["name"], f"{row['probability']:.1%}", *([f"{row['logit']:.2f}"] if logits else []))
+    return table
+
+
+def title_of(answer: Answer) -> str:
+    """Return what was explained, for the top of a picture."""
+    best, probability = explained_class(answer)
+    name, value = answer.classifier.class_names[best], float(answer.explanation.output[0])
+    other, what = margin(answer), quantity(answer)
+    title = f"{name}: {what} {value:.2f}"
+    if what == "logit":
+        title += f", probability {probability:.1%}"
+    if other is not None:
+        title = f"{name} against {other}: {_difference(what)} {value:.2f}"
+    if answer.explanation.left_out:
+        title += f", before the final {answer.explanation.left_out}"
+    return f"{title}, {_kept(answer.explanation)}"
+
+
+def _difference(what: str) -> str:
+    return "probabilities differ by" if what == "probability" else "logits differ by"
+
+
+def _kept(explanation: Explanation) -> str:
+    """Return how much relevance is conserved: a share where it is one, else the two numbers."""
+    share = conserved(explanation)
+    if share is not None and 0 <= share < 1.0005:
+        return f"relevance {share:.1%} conserved"
+    total = float(explanation.output[0] - explanation.base[0])
+    return f"relevance {float(explanation.total[0]):.2g} of {total:.2g}"
+
+
+def print_rows(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """Print one line for each of several photos: its class, and the color and filter largest in size."""
+    print_fitting(console, (_row_table(found, parts) for parts in (("color", "edge"), ("color",), ())))
+
+
+def _row_table(found: Sequence[dict[str, Any]], parts: Sequence[str]) -> Table:
+    heads = {"color": "top color", "edge": "top filter"}
+    table = new_table(["photo", "class"], ["probability"])
+    for part in parts:
+        table.add_column(heads[part], overflow="fold")
+        table.add_column("relevance", justify="right", no_wrap=True)
+    for one in found:
+        cells = [one["image"], one["explained"]["name"], f"{one['explained']['probability']:.1%}"]
+        for part in parts:
+            name, value = max(one[part].items(), key=lambda pair: abs(pair[1]))
+            cells += [spaced(one["labels"].get(name, name)), f"{value:.3f}"]
+        table.add_row(*cells)
+    return table
 
 
 def _print_scores(console: Console, answer: Answer, wanted: set[ScoreTable], rows: int) -> None:
     """Print what was explained, the tables, what their marks mean, and the sentences that sum up."""
     index, _ = explained_class(answer)
     name = answer.classifier.class_names[index]
-    other, value = margin(answer), f"{answer.explanation.output.item():.2f}"
+    other, value, what = margin(answer), f"{answer.explanation.output.item():.2f}", quantity(answer)
     before = f", before the final {left}" if (left := answer.explanation.left_out) else ""
-    console.print(
-        f"\nExplained: {name} ({index}), logit {value}{before}"
+    print_words(
+        console,
+        f"\nExplained: {name} ({index}), {what} {value}{before}"
         if other is None
-        else f"\nExplained: {name} ({index}) against {other}, logits differ by {value}{before}"
+        else f"\nExplained: {name} ({index}) against {other}, {_difference(what)} {value}{before}",
     )
     doubted = False
-    for score, parts in _wanted_parts(answer.explanation, wanted):
+    for score, parts in wanted_parts(answer.explanation, wanted):
         console.print()
-        console.print(_score_table(HEADS[score], parts, rows))
+        print_fitting(console, score_tables(HEADS[score], parts, rows))
         doubted |= any(part.doubted for part in parts[:rows])
     console.print()
     if doubted:
-        console.print(DOUBTED, soft_wrap=True)
+        print_words(console, DOUBTED)
     for line in _sentences(answer):
-        console.print(line, soft_wrap=True)
-
-
-def _wanted_parts(explanation: Explanation, wanted: set[ScoreTable]) -> Iterator[tuple[str, list[Part]]]:
-    """Yield the rows of each table, largest in size first; before those of many filters, their groups by order."""
-    if wanted & {ScoreTable.color, ScoreTable.all}:
-        yield "color", _parts(explanation, "color", [(name,) for name in explanation.colors])
-    words = dict(zip(explanation.filters, map(spaced, explanation.filter_labels), strict=True))
-    if wanted & {ScoreTable.edge, ScoreTable.all}:
-        if len(explanation.filters) > MANY and "order" in explanation.groups:
-            groups = explanation.group("order")
-            cells = zip(groups.names, map(str, map(len, groups.filters)), strict=True)
-            yield "order", _sorted(cells, groups.edge[0])
-        yield "edge", _parts(explanation, "edge", [(words[name], name) for name in explanation.filters])
-    if wanted & {ScoreTable.color_edge, ScoreTable.all}:
-        pairs = [(color, words[name], name) for color in explanation.colors for name in explanation.filters]
-        yield "color_edge", _sorted(pairs, explanation.color_edge[0].flatten())
-
-
-def _parts(explanation: Explanation, score: str, cells: Sequence[tuple[str, ...]]) -> list[Part]:
-    """Return rows with all that was measured about their scores."""
-    doubts, measured = explanation.doubts()[0], drops(explanation)[score]
-    errors = explanation.errors[0].tolist() if score == "color" and explanation.errors is not None else []
-    spread = dict(zip(explanation.colors, errors, strict=False))
-    return [
-        part._replace(
-            error=spread.get(part.cells[-1], 0.0),
-            drop=measured.get(part.cells[-1]),
-            doubted=part.cells[-1] in doubts,
-        )
-        for part in _sorted(cells, explanation.color[0] if score == "color" else explanation.edge[0])
-    ]
-
-
-def _sorted(cells: Iterable[tuple[str, ...]], values: torch.Tensor) -> list[Part]:
-    rows = list(map(Part, cells, values.tolist()))
-    return [rows[place] for place in by_size(values)]
-
-
-def _score_table(heads: Sequence[str], parts: Sequence[Part], rows: int) -> Table:
-    """Lay out the largest scores; ``drop`` is what the output loses when the part is silenced, ``!`` a doubt."""
-    shown, rest = parts[:rows], parts[rows:]
-    sizes = sum(abs(part.score) for part in parts)
-    silenced = any(part.drop is not None for part in shown)
-    table = new_table(heads, ["relevance", "share of sizes", *(["drop if silenced"] if silenced else [])])
-    if any(part.doubted for part in shown):
-        table.add_column("")
-    for part in shown:
-        score = f"{part.score:.3f}" + (f" ± {part.error:.3f}" if part.error else "")
-        drop = ["-" if part.drop is None else f"{part.drop:.3f}"] if silenced else []
-        mark = ["!"] if part.doubted else []
-        table.add_row(*part.cells, score, _share(abs(part.score), sizes), *drop, *mark)
-    if rest:
-        name = "1 other" if len(rest) == 1 else f"{len(rest)} others"
-        share = _share(sum(abs(part.score) for part in rest), sizes)
-        score = f"{sum(part.score for part in rest):.3f}"
-        table.add_row(name, *[""] * (len(heads) - 1), score, share)
-    return table
-
-
-def _share(size: float, sizes: float) -> str:
-    return f"{size / sizes:.1%}" if sizes else "-"
+        print_words(console, line)
 
 
 def _sentences(answer: Answer) -> Iterator[str]:
     explanation, output = answer.explanation, float(answer.explanation.output[0])
-    explained = "logit" if margin(answer) is None else "difference of logits"
+    explained = quantity(answer)
+    if margin(answer) is not None:
+        explained = "difference of logits" if explained == "logit" else "difference of probabilities"
     place, color = by_size(explanation.edge[0])[0], explanation.colors[by_size(explanation.color[0])[0]]
     name, label = explanation.filters[place], spaced(explanation.filter_labels[place])
     measured = drops(explanation)
@@ -160,7 +136,14 @@ def _sentences(answer: Answer) -> Iterator[str]:
     for what, drop in parts:
         verb = "lowers" if drop >= 0 else "raises"
         yield f"Silencing the top {what}, {verb} the {explained} from {output:.2f} to {output - drop:.2f}."
-    share = conserved(explanation)
-    base = float(explanation.base[0])
-    rest = f" without its base, {base:.2f}, which every image has" if base else ""
-    yield f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the {explained}{rest}."
+    yield _conserved(explanation, explained)
+
+
+def _conserved(explanation: Explanation, explained: str) -> str:
+    """Say what the scores add up to: a share where it is one, else the two numbers."""
+    share, base = conserved(explanation), float(explanation.base[0])
+    if share is not None and not 0 <= share < 1.00005:
+        total, wanted = float(explanation.total[0]), float(explanation.output[0]) - base
+        return f"Conserved: not quite. Relevance adds up to {total:.3g}, the {explained} without its base, {base:.2f}, to {wanted:.3g}."
+    rest = f" without its base, {base:.2f}, which every image has" if abs(base) >= 0.005 else ""
+    return f"Conserved: relevance adds up to {'-' if share is None else f'{share:.2%}'} of the {explained}{rest}."

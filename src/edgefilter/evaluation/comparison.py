@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from edgefilter._files import replacing
+
 from .metrics import METRICS
 
 if TYPE_CHECKING:
@@ -142,10 +144,12 @@ class Comparison:
                     f"folder must hold no {path.name}; got {str(folder)!r}, which does. Pass overwrite=True."
                 )
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self.pixel.to_csv(paths[0])
-        self.parts.to_csv(paths[1])
+        for path, table in zip(paths, (self.pixel, self.parts), strict=False):
+            with replacing(path) as place:
+                table.to_csv(place)
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
-        paths[2].write_text(text + "\n", encoding="utf-8")
+        with replacing(paths[2]) as place:
+            place.write_text(text + "\n", encoding="utf-8")
         return paths
 
 

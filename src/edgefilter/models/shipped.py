@@ -11,12 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from edgefilter._checks import closest
+from edgefilter._files import replacing
 from edgefilter.errors import UnknownNameError
 
 from .networks import EdgeNetwork, edge_cnn, edge_resnet18, edge_resnet50
 from .preprocessing import Preprocessing
 
-__all__ = ["load", "names", "read", "write"]
+__all__ = ["FORMAT", "load", "names", "read", "write"]
 
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "edgefilter network 1"
@@ -155,7 +156,8 @@ def write(
         "preprocessing": json.dumps(vars(preprocess)),
     }
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    save_file(state, str(path), metadata=metadata)
+    with replacing(path) as place:
+        save_file(state, place, metadata=metadata)
 
 
 BUILDERS: dict[str, Callable[..., EdgeNetwork]] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from edgefilter.attribution.explanation import Explanation
 
-__all__ = ["SCORES", "check_explanation", "check_labels", "clean_names", "shortened"]
+__all__ = ["SCORES", "check_explanation", "check_labels", "clean_names", "plainly", "shortened"]
 
 SCORES = ("color", "edge", "color_edge")
 
@@ -42,6 +42,17 @@ def shortened(value: Any) -> str:
     """Return what stands for a value in a message, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def plainly(name: str) -> str:
+    """Return a name as it is compared: in lower case, with spaces only.
+
+    Examples
+    --------
+    >>> plainly("Great_Dane")
+    'great dane'
+    """
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def check_explanation(

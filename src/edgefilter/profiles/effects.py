@@ -10,15 +10,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Effect", "Share", "effects", "hedges"]
+__all__ = ["Effect", "Share", "effects", "half_width", "hedges", "student"]
 
 
 class Share(NamedTuple):
-    """The share of a color, a filter or a pair in a class: its mean over the images, and their standard deviation."""
+    """The share of a color, a filter or a pair in a class.
+
+    Attributes
+    ----------
+    name : str
+    mean, std : float
+        Over the images of the class: the mean, and the standard deviation (NaN for a single image).
+    label : str
+        The name as words.
+    low, high : float
+        The confidence interval of the mean, NaN for a single image.
+    """
 
     name: str
     mean: float
     std: float
+    label: str = ""
+    low: float = math.nan
+    high: float = math.nan
 
 
 class Effect(NamedTuple):
@@ -33,6 +47,8 @@ class Effect(NamedTuple):
         Its confidence interval.
     difference : float
         The difference of the mean shares itself.
+    label : str
+        The name as words.
     """
 
     name: str
@@ -40,6 +56,7 @@ class Effect(NamedTuple):
     low: float
     high: float
     difference: float
+    label: str = ""
 
 
 NEGLIGIBLE = 1e-12  # of values from -1 to 1: smaller differences mean nothing
@@ -90,6 +107,7 @@ def effects(
     variances: Sequence[Tensor],
     counts: Sequence[int],
     confidence: float,
+    labels: Sequence[str] | None = None,
 ) -> list[Effect]:
     """Return by how much each share differs between two classes, the largest effects first.
 
@@ -102,5 +120,53 @@ def effects(
     difference = means[0] - means[1]
     effect, half = hedges(difference, variances, counts, confidence)
     order = effect.abs().argsort(descending=True, stable=True).tolist()
-    columns = (effect, effect - half, effect + half, difference)
-    return [Effect(names[i], *(float(column[i]) for column in columns)) for i in order]
+    columns = torch.stack([effect, effect - half, effect + half, difference], 1).tolist()
+    words = names if labels is None else labels
+    found = []
+    for place in order:
+        value, low, high, mean = columns[place]
+        found.append(Effect(names[place], value, low, high, mean, words[place]))
+    return found
+
+
+def half_width(std: Tensor, count: Tensor, confidence: float = 0.95) -> Tensor:
+    """Return half the width of Student's interval of each mean; NaN for fewer than two images.
+
+    Parameters
+    ----------
+    std : Tensor, shape (classes, ...)
+        Of the images of each class.
+    count : Tensor, shape (classes,), integers
+    confidence : float, default: 0.95
+
+    Examples
+    --------
+    >>> half_width(torch.tensor([[2.0], [2.0]]), torch.tensor([4, 1]))
+    tensor([[3.1786],
+            [   nan]])
+    """
+    reach = [student(confidence, number - 1) / max(number, 1) ** 0.5 for number in count.tolist()]
+    return std * std.new_tensor(reach).reshape(-1, *[1] * (std.dim() - 1))
+
+
+def student(confidence: float, free: int) -> float:
+    """Return how many standard errors an interval of a mean reaches to each side.
+
+    Student's quantile, by the expansion of Abramowitz & Stegun 26.7.5: at 95 % it is 0.7 % too small with 2 degrees of
+    freedom, 0.1 % with 3.
+
+    Examples
+    --------
+    >>> round(student(0.95, 9), 3), round(student(0.95, 1000), 3)
+    (2.262, 1.962)
+    """
+    if free < 1:
+        return math.nan
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / free**power for power, term in enumerate(terms, 1))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -15,11 +15,12 @@ from edgefilter._checks import closest
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.calibration import Calibrate, as_games
 from edgefilter.banks.bank import FilterBank
+from edgefilter.banks.bases import ColorBasis
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
 
-from .network import fingerprint_of, on_device, outputs_of
-from .photos import check_place, find_photos
+from .network import Network, fingerprint_of, on_device
+from .photos import Photos, check_place, find_photos
 from .results import FolderProfile
 from .run import Run
 
@@ -36,15 +37,19 @@ def profile_folder(
     composite: str | None = None,
     bank: FilterBank | None = None,
     calibrate: Calibrate = True,
+    colors: Mapping[str, Sequence[str]] | None = None,
+    basis: str | ColorBasis | None = None,
     by: Literal["label", "predicted"] = "label",
     target: Literal["label", "predicted"] | None = None,
     limit: int | None = None,
     bits: int | None = None,
     pixels: bool = False,
+    permutations: int = 1,
+    compare: Classifier | None = None,
     batch_size: int = 16,
     workers: int = 0,
     device: str | torch.device = "cpu",
-    save_every: float = 30.0,
+    save_every: float = 5.0,
     overwrite: bool = False,
     progress: bool = True,
 ) -> FolderProfile:
@@ -58,8 +63,8 @@ def profile_folder(
         The network with its preprocessing, from :func:`~edgefilter.classifiers.load_classifier`.
     out : str or Path
         The folder for the results, made where it is not there: ``profile.csv`` (:meth:`~edgefilter.ClassProfile.to_dataframe`),
-        ``profile.safetensors`` (:meth:`~edgefilter.ClassProfile.load`), ``profile.png``, ``skipped.csv``, ``profile.json``
-        (settings and counts).
+        ``profile.safetensors`` (:meth:`~edgefilter.ClassProfile.load`), ``profile.png``, ``skipped.csv``, ``confusion.csv``,
+        ``permutation.csv``, ``differences.csv`` (with ``compare``), ``profile.json`` (settings, counts, accuracy, permutation).
     composite : str, optional
         The relevance rules. Default: those of :class:`~edgefilter.EdgeFilterAttribution`.
     bank : FilterBank, optional
@@ -67,6 +72,8 @@ def profile_folder(
     calibrate : bool, str or tuple, default: True
         What the scores are measured by, as in :class:`~edgefilter.EdgeFilterAttribution`: by the game of the colors. False takes
         relevance alone, in one forward and one backward pass a photo.
+    colors, basis
+        What is scored as a color, as :meth:`~edgefilter.classifiers.Classifier.color_options` takes it.
     by : {"label", "predicted"}, default: "label"
         Whether a photo counts in the class of its folder, or in the class that the network predicts.
     target : {"label", "predicted"}, optional
@@ -81,13 +88,19 @@ def profile_folder(
         the bits that the camera has, so that all are scaled alike.
     pixels : bool, default: False
         Whether to keep the mean pixel map of each class, for aligned images.
+    permutations : int, default: 1
+        How often colors and filters are shuffled between up to 100 of the photos, to see what the network loses: as
+        :func:`~edgefilter.profiles.permutation_check`. 0 leaves it out.
+    compare : Classifier, optional
+        Another network, or another version of this one, that explains the same photos: the differences of the shares, as
+        :class:`~edgefilter.profiles.PairedProfile`.
     batch_size : int, default: 16
         Photos explained at a time, by each process.
     workers : int, default: 0
         Processes beside this one that read photos.
     device : str or torch.device, default: "cpu"
-    save_every : float, default: 30
-        Seconds after which the state is saved; 0 saves after every batch.
+    save_every : float, default: 5
+        Seconds after which the state is saved; 0 saves after every batch. A kill loses no more than that.
     overwrite : bool, default: False
         Whether to begin anew and replace what is in ``out``.
     progress : bool, default: True
@@ -101,48 +114,90 @@ def profile_folder(
     ------
     FileNotFoundError, FileExistsError, ValueError
         If an argument does not fit, ``out`` holds results, or the progress of another run.
+    KeyboardInterrupt
+        After Ctrl-C, once what was counted is saved; the message says where, and how many photos that are.
 
     Notes
     -----
-    Photos that cannot be read are skipped and listed. A run that was killed goes on where its state was saved last, in
-    any number of processes and with any batch size, if it is called again with the same settings for the same
+    Photos that cannot be read are skipped and listed. A run that was stopped by Ctrl-C goes on after the last batch that was counted,
+    a run that was killed where its state was saved last, in any number of processes and with any batch size, if it is called again with the same settings for the same
     photos; no photo is counted twice, as the counts and the place in the list of photos are one file, replaced at once.
 
     With ``torch.distributed`` initialised (gloo is enough), each process calls this function and explains its part of
     the photos, each photo in one process; the first one writes. A process that fails ends all, at the next exchange.
     """
-    options = {"by": (by, WHAT), "target": (target, (*WHAT, None))}
+    _check_words(by=(by, WHAT), target=(target, (*WHAT, None)))
+    _check_counts(
+        batch_size=(batch_size, 1), workers=(workers, 0), limit=(limit, 1), permutations=(permutations, 0)
+    )
+    photos = find_photos(Path(folder), limit)
+    check_place(Path(out), photos.folder)
+    made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
+    networks = [made(one) for one in (classifier, compare) if one is not None]
+    settings = {
+        "photos": photos.fingerprint,
+        "model": classifier.name,
+        "weights": fingerprint_of(networks[0].attribution.model, bank),
+        "composite": composite or DEFAULT,
+        "calibrate": _noted(calibrate),
+        "colors": list(networks[0].attribution.colors.names(len(classifier.channels))),
+        "by": by,
+        "target": networks[0].target,
+        "limit": limit,
+        "bits": bits,
+        "pixels": pixels,
+    }
+    if compare is not None:
+        settings["compared"] = compare.name
+        settings["compared weights"] = fingerprint_of(networks[1].attribution.model, bank)
+    run = Run(photos, networks, settings, permutations)
+    run.begin(Path(out), overwrite)
+    try:
+        run.go(batch_size, workers, save_every, progress)
+        return run.end(workers, batch_size, progress)
+    except KeyboardInterrupt as cause:
+        raise type(cause)(run.stopped()) from cause
+
+
+def _check_words(**options: tuple[str | None, Sequence[str | None]]) -> None:
     for name, (value, known) in options.items():
         if value not in known:
             raise ValueError(
                 f"{name} must be one of {', '.join(WHAT)}; got {value!r}{closest(str(value), WHAT)}"
             )
-    for name, number, least in (("batch_size", batch_size, 1), ("workers", workers, 0), ("limit", limit, 1)):
+
+
+def _check_counts(**options: tuple[int | None, int]) -> None:
+    for name, (number, least) in options.items():
         if number is not None and (not isinstance(number, int) or number < least):
             raise ValueError(
                 f"{name} must be an integer >= {least}; got {number!r}. Pass for example {name}=8."
             )
-    photos = find_photos(Path(folder), limit)
-    outputs = outputs_of(photos.classes, classifier, target)
-    check_place(Path(out), photos.folder)
-    model = on_device(classifier.model, device)
-    attribution = EdgeFilterAttribution(model, composite, bank=bank, calibrate=calibrate)
-    settings = {
-        "photos": photos.fingerprint,
-        "model": classifier.name,
-        "weights": fingerprint_of(model, bank),
-        "composite": composite or DEFAULT,
-        "calibrate": _noted(calibrate),
-        "by": by,
-        "target": "predicted" if outputs is None else "label",
-        "limit": limit,
-        "bits": bits,
-        "pixels": pixels,
-    }
-    run = Run(photos, classifier, attribution, outputs, settings, device)
-    run.begin(Path(out), overwrite)
-    run.go(batch_size, workers, save_every, progress)
-    return run.end()
+
+
+class _Maker(NamedTuple):
+    """Makes of a classifier what explains the photos of a folder."""
+
+    photos: Photos
+    composite: str | None
+    bank: FilterBank | None
+    calibrate: Calibrate
+    colors: Mapping[str, Sequence[str]] | None
+    basis: str | ColorBasis | None
+    target: str | None
+    device: str | torch.device
+
+    def __call__(self, classifier: Classifier) -> Network:
+        model = on_device(classifier.model, self.device)
+        attribution = EdgeFilterAttribution(
+            model,
+            self.composite,
+            bank=self.bank,
+            calibrate=self.calibrate,
+            **classifier.color_options(self.colors, self.basis),
+        )
+        gray = classifier.gray_photo()
+        return Network(classifier, attribution, self.photos.classes, self.target, self.device, gray)
 
 
 def _noted(calibrate: Calibrate) -> list[Any]:

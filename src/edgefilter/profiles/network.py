@@ -1,50 +1,168 @@
-"""The network that explains: its bank, a digest of its weights, and the output of each folder."""
+"""The network that answers: its classes, the output of each folder, and a digest of its weights."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgefilter.banks.bank import FilterBank
+from edgefilter.attribution.attribution import EdgeFilterAttribution
+from edgefilter.attribution.explanation import Explanation
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.fingerprint import fingerprint_of
 
-__all__ = ["fingerprint_of", "on_device", "outputs_of"]
+from .checks import plainly
+from .confusion import distinct, predictions
+
+__all__ = ["Network", "fingerprint_of", "on_device", "outputs_of"]
 
 SHOWN = 3  # names in a message
 
 
-def outputs_of(folders: Sequence[str], classifier: Classifier, target: str | None) -> list[int] | None:
-    """Return the output of each folder's class, or None if predictions are to be explained."""
+class Network:
+    """A network that photos are explained for, and what its outputs have to do with their folders.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    attribution : EdgeFilterAttribution
+    folders : sequence of str
+        The names of the folders.
+    target : {"label", "predicted"} or None
+        What is to be explained; None for the label if all folders are named by classes.
+    device : str or torch.device
+    photo : PIL.Image.Image or ndarray
+        Any photo, to see what the network answers.
+
+    Attributes
+    ----------
+    example : Tensor, shape (1, C, H, W)
+        That photo as the network takes it.
+    names : tuple of str
+        The classes: one for each output, two of a network with one output.
+    single : bool
+        Whether it has one output, which speaks for the second class where it is positive.
+    truth : Tensor or None
+        The class of each folder, if folders are classes.
+    target : {"label", "predicted"}
+        What is explained.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        attribution: EdgeFilterAttribution,
+        folders: Sequence[str],
+        target: str | None,
+        device: str | torch.device,
+        photo: Any,
+    ) -> None:
+        self.classifier, self.attribution, self.device = classifier, attribution, device
+        self.folders = tuple(folders)
+        self.example = self.seen(photo)
+        with torch.no_grad():
+            self.single = attribution.model(self.example).flatten(1).shape[1] == 1
+        two = _two(classifier.class_names) if self.single else None
+        self.names = tuple(classifier.class_names) if two is None else two
+        outputs = outputs_of(folders, classifier, "label" if target == "label" else None, two)
+        self.truth = None if outputs is None else torch.tensor(outputs)
+        self.target = "predicted" if outputs is None or target == "predicted" else "label"
+
+    def about(self) -> dict[str, Any]:
+        """Return where the network comes from, the class of each folder if folders are classes, and what a single output speaks for."""
+        folders = None
+        if self.truth is not None:
+            names = distinct(self.names)
+            folders = {
+                folder: names[place] for folder, place in zip(self.folders, self.truth.tolist(), strict=True)
+            }
+        return {
+            "about": self.classifier.about,
+            "folders": folders,
+            "speaks_for": self.names[1] if self.single else None,
+        }
+
+    def seen(self, photo: Any) -> Tensor:
+        """Return a photo as the network takes it."""
+        return self.classifier.preprocess(photo).to(self.device)
+
+    def explain(self, inputs: Tensor, labels: Tensor) -> Explanation:
+        """Explain the output of the folder's class, the largest output, or the only one."""
+        target = None
+        if self.truth is not None and self.target == "label" and not self.single:
+            target = self.truth[labels].tolist()
+        return self.attribution.explain(inputs, target)
+
+    def predicted(self, inputs: Tensor, explanation: Explanation) -> Tensor:
+        """Return the predicted classes, shape (N,); where they were explained, no further pass is needed."""
+        if self.single:  # explained without a sigmoid at its end
+            return predictions(explanation.output[:, None]).cpu()
+        if self.target == "predicted":
+            return torch.tensor(explanation.target)
+        return self.largest(inputs, len(inputs))
+
+    def largest(self, inputs: Tensor, size: int) -> Tensor:
+        """Return the places of the largest outputs, shape (N,), for so many images at a time."""
+        with torch.no_grad():
+            return torch.cat(
+                [predictions(self.attribution.model(some)).cpu() for some in torch.split(inputs, size)]
+            )
+
+
+def _two(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes of a network of one output; 0 and 1 unless it names both."""
+    return tuple(names) if len(names) == 2 else ("0", "1")
+
+
+def outputs_of(
+    folders: Sequence[str], classifier: Classifier, target: str | None, names: Sequence[str] | None = None
+) -> list[int] | None:
+    """Return the class of each folder, or None if folders are not classes.
+
+    Parameters
+    ----------
+    folders : sequence of str
+    classifier : Classifier
+    target : {"label", "predicted"} or None
+        ``"label"``: folders have to be classes; also by index, or of a network without names all of them in alphabetical order.
+    names : sequence of str, optional
+        Its classes. Default: ``classifier.class_names``.
+    """
     if target == "predicted":
         return None
-    names = classifier.class_names
-    unnamed = tuple(f"class {place}" for place in range(len(names)))
-    if target == "label" and names == unnamed and len(folders) == len(names):
-        return list(range(len(names)))
-    found: list[int] = []
-    missing: list[str] = []
-    for folder in folders:
-        try:
-            place = classifier.class_index(folder)
-        except (KeyError, ValueError):
-            missing.append(folder)
-            continue
-        found.append(place)
-        if target is None and folder.isdecimal() and names[place] != folder:
-            missing.append(folder)  # "7" is the name of a class here, not of any network's eighth output
-    if target is None and missing:
+    unnamed = names is not None or classifier.class_names == tuple(
+        f"class {i}" for i in range(len(classifier.class_names))
+    )
+    names = classifier.class_names if names is None else tuple(names)
+    places = [_class_of(folder, names) for folder in folders]
+    if target is None:  # "7" is the name of a class here, not of any network's eighth output
+        places = [
+            None if place is not None and folder.isdecimal() and names[place] != folder else place
+            for folder, place in zip(folders, places, strict=True)
+        ]
+    missing = [folder for folder, place in zip(folders, places, strict=True) if place is None]
+    if not missing:
+        return [place for place in places if place is not None]
+    if target is None:
         return None
-    if missing:
-        shown = ", ".join(map(repr, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
-        raise ValueError(
-            f"target='label' must have folders named by classes of {classifier.name}; got {len(missing)} of "
-            f"{len(folders)} that are not: {shown}. Rename them, or pass target='predicted'."
-        )
-    return found
+    if unnamed and len(folders) == len(names):
+        return list(range(len(names)))
+    shown = ", ".join(map(repr, missing[:SHOWN])) + (", ..." if len(missing) > SHOWN else "")
+    raise ValueError(
+        f"target='label' must have folders named by classes of {classifier.name}; got {len(missing)} of "
+        f"{len(folders)} that are not: {shown}. Rename them, or pass target='predicted'."
+    )
+
+
+def _class_of(folder: str, names: Sequence[str]) -> int | None:
+    """Return the place of a folder's class, by name or else by index; None if there is none, or several."""
+    found = [place for place, name in enumerate(names) if plainly(name) == plainly(folder)]
+    if not found and folder.isdecimal() and int(folder) < len(names):
+        return int(folder)
+    return found[0] if len(found) == 1 else None
 
 
 def on_device(model: nn.Module, device: str | torch.device) -> nn.Module:
@@ -53,15 +171,3 @@ def on_device(model: nn.Module, device: str | torch.device) -> nn.Module:
     if all(tensor.device == torch.device(device) for tensor in tensors):
         return model
     return copy.deepcopy(model).to(device)
-
-
-def fingerprint_of(model: nn.Module, bank: FilterBank | None = None) -> str:
-    """Return a digest of the weights, and of the kernels of a bank that expresses the stem."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    if bank is not None:
-        digest.update(" ".join(bank.names).encode())
-        digest.update(bank.weight.tobytes())
-    return digest.hexdigest()[:16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +12,15 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from edgefilter._checks import closest, pair
+from edgefilter._checks import pair
 from edgefilter._files import read_tagged, write_tagged
-from edgefilter.errors import UnknownNameError
 
-from .checks import SCORES, check_explanation, check_labels, clean_names, shortened
-from .effects import Effect, Share, effects
-from .statistics import merge_moments, moments_of, of_moments
-from .tables import class_table
+from .checks import check_explanation, check_labels, clean_names, shortened
+from .shares import shares_of
+from .statistics import add_moments, merge_moments, of_moments, writable
+from .views import ProfileViews
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
     from edgefilter.attribution.explanation import Explanation
 
 __all__ = ["ClassProfile"]
@@ -32,7 +28,7 @@ __all__ = ["ClassProfile"]
 FORMAT = "edgefilter class profile 1"
 
 
-class ClassProfile(Metric):
+class ClassProfile(ProfileViews, Metric):
     """Mean and spread, per class, of the shares that colors, filters and pairs have in the explanations of its images.
 
     The share of a pair of color and filter in an image is its score divided by the sum of the absolute scores of all
@@ -163,11 +159,7 @@ class ClassProfile(Metric):
             If an argument does not fit; the profile is as it was then.
         """
         self._check(explanation, labels)
-        response = explanation.response.detach()
-        rows = response.sum(4, dtype=torch.promote_types(response.dtype, torch.float32))
-        color_edge = rows.sum(3, dtype=torch.float64)  # at once it takes ten times as long
-        scale = color_edge.abs().sum((1, 2))
-        usable = scale.isfinite() & (scale > 0)
+        shares, usable, scale = shares_of(explanation)
         if self.pixel_size is not None:
             assert explanation.pixel is not None
             usable &= explanation.pixel.isfinite().flatten(1).all(1)
@@ -175,18 +167,15 @@ class ClassProfile(Metric):
         kept = usable.to(device)
         labels = labels.to(device, torch.long)
         self.unusable = self.unusable + labels[~kept].bincount(minlength=self.num_classes)
-        labels, scale = labels[kept], scale[usable]
+        labels, shares = labels[kept], shares[usable].to(device)
         if not len(labels):
             return
-        shares = (color_edge[usable] / scale[:, None, None]).to(device)
         values = torch.cat([shares.sum(2), shares.sum(1), shares.flatten(1)], dim=1)
-        classes, batch = moments_of(values, labels)
-        self.moments = _writable(self.moments)
-        self.moments[classes] = merge_moments(torch.stack([self.moments[classes], batch]))
+        self.moments = add_moments(self.moments, values, labels)
         if self.pixel_size is not None:
             assert explanation.pixel is not None
-            pixels = explanation.pixel.detach()[usable].double() / scale[:, None, None, None]
-            self.pixel_sum = _writable(self.pixel_sum).index_add_(0, labels, pixels.to(device))
+            pixels = explanation.pixel.detach()[usable].double() / scale[usable, None, None, None]
+            self.pixel_sum = writable(self.pixel_sum).index_add_(0, labels, pixels.to(device))
 
     def merge(self, other: ClassProfile) -> ClassProfile:
         """Return the profile of this one's images and of another's, which must be other images; both stay as they are.
@@ -249,137 +238,6 @@ class ClassProfile(Metric):
             for name, value in self.compute().items()
         }
 
-    def top(self, which: int | str, k: int = 3, score: str = "edge") -> list[Share]:
-        """Return the colors, filters or pairs with the largest mean shares in a class, largest first.
-
-        Parameters
-        ----------
-        which : int or str
-            The class, by index or name.
-        k : int, default: 3
-            How many; all if there are fewer.
-        score : {"edge", "color", "color_edge"}, default: "edge"
-            ``"color_edge"`` gives names such as ``"red sobel_x"``.
-
-        Returns
-        -------
-        shares : list of Share
-            Name, mean, and standard deviation over the images (NaN for a single image).
-
-        Raises
-        ------
-        KeyError, ValueError
-            If an argument does not fit, or the class has no images.
-        """
-        names = self._part_names(score)
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
-        values = self.values()
-        place = self._class_with(which, 1, values["count"])
-        means, spreads = (values[f"{score}_{what}"][place].flatten() for what in ("mean", "std"))
-        order = means.argsort(descending=True, stable=True)[:k].tolist()
-        return [Share(names[i], float(means[i]), float(spreads[i])) for i in order]
-
-    def contrast(
-        self, a: int | str, b: int | str, score: str = "edge", *, confidence: float = 0.95
-    ) -> list[Effect]:
-        """Return in which colors, filters or pairs two classes differ, the largest effects first.
-
-        Parameters
-        ----------
-        a, b : int or str
-            The classes, by index or name, with two images or more each.
-        score : {"edge", "color", "color_edge"}, default: "edge"
-        confidence : float, default: 0.95
-            Of the interval.
-
-        Returns
-        -------
-        effects : list of Effect
-            Positive where the share is larger in ``a``.
-
-        Raises
-        ------
-        KeyError, ValueError
-            If an argument does not fit, or a class has fewer than two images.
-
-        Notes
-        -----
-        The difference of the means is divided by the root of the mean of both variances, which does not depend on how
-        many images each class has, and multiplied by Hedges' correction for small samples; the interval is Bonett's
-        for unequal variances. It takes the images as drawn independently: frames of one video are not, and make it too
-        narrow. Each interval stands for itself: of 100 parts without any difference, 5 will exclude zero. Where no
-        image of either class differs from its mean, the effect is 0 or infinite and its interval NaN.
-
-        References
-        ----------
-        Hedges, J. Educational Statistics 6(2), 1981. Bonett, "Confidence intervals for standardized linear contrasts
-        of means", Psychological Methods 13(2), 2008.
-
-        Examples
-        --------
-        >>> import edgefilter as ef
-        >>> response = torch.tensor([3.0, 2.0, 1.0, 2.0, 1.0, 1.0, 1.0, 3.0]).reshape(4, 1, 2, 1, 1)
-        >>> explanation = ef.Explanation(response, None, torch.ones(4), (0,) * 4, ("gray",), ("sobel_x", "sobel_y"))
-        >>> profile = ClassProfile(2, explanation.colors, explanation.filters)
-        >>> profile.update(explanation, torch.tensor([0, 0, 1, 1]))
-        >>> [f"{e.name}: {e.effect:.2f} from {e.low:.2f} to {e.high:.2f}" for e in profile.contrast(0, 1)]
-        ['sobel_x: 0.29 from -1.32 to 1.90', 'sobel_y: -0.29 from -1.90 to 1.32']
-        """
-        names = self._part_names(score)
-        if not 0 < confidence < 1:
-            raise ValueError(
-                f"confidence must lie between 0 and 1; got {confidence!r}. Pass for example 0.95."
-            )
-        values = self.values()
-        places = [self._class_with(which, 2, values["count"]) for which in (a, b)]
-        counts = [int(values["count"][place]) for place in places]
-        means = [values[f"{score}_mean"][place].flatten() for place in places]
-        variances = [values[f"{score}_std"][place].flatten().square() for place in places]
-        return effects(names, means, variances, counts, confidence)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per class and color, filter or pair; classes without images are left out.
-
-        Returns
-        -------
-        table : pandas.DataFrame
-            Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
-            ``color``, ``filter`` (empty where the row is not about one), ``mean``, ``std``.
-        """
-        return class_table(self.values(), self.class_names, self.colors, self.filters)
-
-    def plot(
-        self,
-        val: Mapping[str, Tensor] | None = None,
-        ax: Any = None,
-        *,
-        classes: Sequence[int | str] | None = None,
-        filters: int = 8,
-    ) -> tuple[Figure, Any]:
-        """Draw the classes one below the other: shares by color with their spread, and shares of the top filters.
-
-        Parameters
-        ----------
-        val : dict, optional
-            What ``compute()`` or ``forward()`` gave, as in torchmetrics. Default: ``compute()``.
-        ax : matplotlib.axes.Axes, optional
-            Draw the shares by color there, and nothing else. Default: a new figure.
-        classes : sequence of int or str, optional
-            The classes to draw, by index or name. Default: the 24 with the most images.
-        filters : int, default: 8
-            The number of filters, those with the largest mean shares for or against any class shown.
-
-        Returns
-        -------
-        figure : matplotlib.figure.Figure
-            Apart from pyplot; ``figure.savefig(path)`` writes it.
-        axes : matplotlib.axes.Axes or list of them
-        """
-        from edgefilter.plots.profile import plot_profile
-
-        return plot_profile(self, val, ax, classes=classes, filters=filters)
-
     # --- files ----------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -436,60 +294,13 @@ class ClassProfile(Metric):
         profile.load_state_dict(tensors)
         return profile
 
-    # --- checks and names -----------------------------------------------------------------------------------
-
-    def class_index(self, which: int | str) -> int:
-        """Return the index of a class that is given by index or name.
-
-        Raises
-        ------
-        KeyError
-            If there is no such class, or several have the name.
-        """
-        if isinstance(which, int) and not isinstance(which, bool):
-            if 0 <= which < self.num_classes:
-                return which
-            raise UnknownNameError(
-                f"class must be between 0 and {self.num_classes - 1}; got {which}. Pass an index or a name."
-            )
-        found = [place for place, name in enumerate(self.class_names) if name == which]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UnknownNameError(
-                f"class must be one; got {which!r}, the name of classes {found}. Pass the index."
-            )
-        raise UnknownNameError(
-            f"unknown class {which!r}{closest(str(which), self.class_names)} The profile's .class_names lists all."
-        )
-
-    def _class_with(self, which: int | str, least: int, counts: Tensor) -> int:
-        place = self.class_index(which)
-        if int(counts[place]) < least:
-            raise ValueError(
-                f"class {self.class_names[place]!r} must have {least} images or more with shares; got "
-                f"{int(counts[place])}. Take more images in with update()."
-            )
-        return place
+    # --- checks ---------------------------------------------------------------------------------------------
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         colors, filters = len(self.colors), len(self.filters)
         return {"color": (colors,), "edge": (filters,), "color_edge": (colors, filters)}
 
-    def _part_names(self, score: str) -> list[str]:
-        if score not in SCORES:
-            raise UnknownNameError(
-                f"unknown score {score!r}{closest(str(score), SCORES)} The scores are {', '.join(SCORES)}."
-            )
-        pairs = [f"{color} {name}" for color in self.colors for name in self.filters]
-        return {"color": list(self.colors), "edge": list(self.filters), "color_edge": pairs}[score]
-
     def _check(self, explanation: Explanation, labels: Tensor) -> None:
         """Raise if a batch does not fit, before anything is counted."""
         check_explanation(explanation, self.colors, self.filters, self.pixel_size)
         check_labels(labels, len(explanation.response), self.num_classes)
-
-
-def _writable(state: Tensor) -> Tensor:
-    """Return a state, or its copy where it was made in inference mode and that has ended."""
-    return state.clone() if state.is_inference() and not torch.is_inference_mode_enabled() else state

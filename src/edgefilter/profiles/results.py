@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgefilter._files import replacing
+
+from .confusion import Confusion
+from .paired import PairedProfile
+from .permutation import PermutationCheck
 from .photos import Skipped
 from .profile import ClassProfile
 
-__all__ = ["RESULTS", "FolderProfile", "replacing", "write_results"]
+__all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "write_results"]
 
-TABLE, PROFILE, PICTURE, SKIPPED, ABOUT = RESULTS = (
-    *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv"),
+TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT = RESULTS = (
+    *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
     "profile.json",
 )
+DIFFERENCES = "differences.csv"  # of a comparison only
 
 
 class FolderProfile(NamedTuple):
@@ -31,21 +37,43 @@ class FolderProfile(NamedTuple):
         What was explained, by which network, and how many photos were counted.
     files : list of Path
         What was written; empty in all processes but the first.
+    confusion : Confusion or None
+        Which classes are predicted for which; None if the folders are not classes of the network.
+    permutation : PermutationCheck or None
+        What is lost when colors and filters are shuffled between photos.
+    paired : PairedProfile or None
+        The differences to the network that was compared with.
     """
 
     profile: ClassProfile
     skipped: list[Skipped]
     settings: dict[str, Any]
     files: list[Path]
+    confusion: Confusion | None = None
+    permutation: PermutationCheck | None = None
+    paired: PairedProfile | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """The share of photos whose class the network predicts; NaN if folders are not classes."""
+        return math.nan if self.confusion is None else self.confusion.accuracy
 
 
 def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
-    """Write the results, each file at once."""
+    """Write the results, each file at once; one that there is nothing for is removed."""
     import pandas as pd
 
-    skipped = pd.DataFrame(found.skipped, columns=list(Skipped._fields))
-    tables = {TABLE: found.profile.to_dataframe(), SKIPPED: skipped}
+    tables: dict[str, pd.DataFrame | None] = {
+        TABLE: found.profile.to_dataframe(),
+        SKIPPED: pd.DataFrame(found.skipped, columns=list(Skipped._fields)),
+        CONFUSION: None if found.confusion is None else found.confusion.to_dataframe(),
+        PERMUTATION: None if found.permutation is None else found.permutation.to_dataframe(),
+        DIFFERENCES: None if found.paired is None else found.paired.to_dataframe(),
+    }
     for name, table in tables.items():
+        if table is None:
+            (out / name).unlink(missing_ok=True)
+            continue
         with replacing(out / name) as path:
             table.to_csv(path, index=False)
         yield out / name
@@ -53,7 +81,7 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         found.profile.save(path, overwrite=True)
     yield out / PROFILE
     with replacing(out / ABOUT) as path:
-        path.write_text(json.dumps(found.settings, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(_about(found), indent=2) + "\n", encoding="utf-8")
     yield out / ABOUT
     if found.settings["counted"]:
         with replacing(out / PICTURE) as path:
@@ -63,12 +91,8 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         (out / PICTURE).unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a place to write to; what was written there takes the file's place when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _about(found: FolderProfile) -> dict[str, Any]:
+    """Return settings and findings as plain values, ready for JSON."""
+    answers = {} if found.confusion is None else found.confusion.to_dict()
+    check = None if found.permutation is None else found.permutation.to_dict()
+    return found.settings | {"accuracy": None} | answers | {"permutation": check}

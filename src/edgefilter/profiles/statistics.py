@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["merge_moments", "moments_of", "of_moments"]
+__all__ = ["add_moments", "merge_moments", "moments_of", "of_moments", "writable"]
 
 
 def merge_moments(parts: Tensor) -> Tensor:
@@ -68,6 +68,32 @@ def moments_of(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     mean = empty.index_add(0, place, values) / count
     squares = empty.index_add(0, place, (values - mean[place]).square())
     return classes, torch.cat([count, mean, squares], dim=1)
+
+
+def add_moments(moments: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    """Return the moments of all classes with a batch taken in, in the same memory where it may be written to.
+
+    Parameters
+    ----------
+    moments : Tensor, shape (classes, 1 + 2 * D), float64
+    values : Tensor, shape (N, D), float64
+    labels : Tensor, shape (N,), integers
+
+    Examples
+    --------
+    >>> add_moments(torch.zeros(2, 3).double(), torch.tensor([[1.0], [3.0]]).double(), torch.tensor([1, 1]))
+    tensor([[0., 0., 0.],
+            [2., 2., 2.]], dtype=torch.float64)
+    """
+    classes, batch = moments_of(values, labels)
+    moments = writable(moments)
+    moments[classes] = merge_moments(torch.stack([moments[classes], batch]))
+    return moments
+
+
+def writable(state: Tensor) -> Tensor:
+    """Return a state, or its copy if it was made in an inference mode that has ended."""
+    return state.clone() if state.is_inference() and not torch.is_inference_mode_enabled() else state
 
 
 def of_moments(moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:

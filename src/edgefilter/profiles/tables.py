@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .checks import SCORES
+from .effects import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,27 +17,35 @@ __all__ = ["class_table"]
 
 
 def class_table(
-    values: Mapping[str, Tensor], class_names: Sequence[str], colors: Sequence[str], filters: Sequence[str]
+    values: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    colors: Sequence[str],
+    filters: Sequence[str],
+    filter_labels: Sequence[str],
 ) -> pd.DataFrame:
     """Lay out what ``ClassProfile.values()`` gave; classes without images are left out."""
     import pandas as pd
 
     counts = [values[name].tolist() for name in ("count", "unusable")]
     parts = {
-        "color": [(color, "") for color in colors],
-        "edge": [("", name) for name in filters],
-        "color_edge": [(color, name) for color in colors for name in filters],
+        "color": [(color, "", "") for color in colors],
+        "edge": [("", *names) for names in zip(filters, filter_labels, strict=True)],
+        "color_edge": [
+            (color, *names) for color in colors for names in zip(filters, filter_labels, strict=True)
+        ],
     }
-    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "mean", "std"]
+    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "filter_label"]
+    columns += ["mean", "std", "low", "high"]
+    means, spreads = ({score: values[f"{score}_{what}"] for score in SCORES} for what in ("mean", "std"))
+    widths = {score: half_width(spreads[score], values["count"]) for score in SCORES}
     rows = [
-        (place, class_names[place], *known, score, *part, mean, std)
+        (place, class_names[place], *known, score, *part, mean, std, mean - half, mean + half)
         for place, known in enumerate(zip(*counts, strict=True))
         if any(known)
         for score in SCORES
-        for part, mean, std in zip(
+        for part, mean, std, half in zip(
             parts[score],
-            values[f"{score}_mean"][place].flatten().tolist(),
-            values[f"{score}_std"][place].flatten().tolist(),
+            *(column[score][place].flatten().tolist() for column in (means, spreads, widths)),
             strict=True,
         )
     ]
