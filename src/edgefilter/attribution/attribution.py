@@ -318,6 +318,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             about=self._about(result.bank),
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
+            window=result.window,
         )
 
     def silence(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
+from edgefilter.stems.windows import window_of_layer
 
 from .differences import difference
 from .listing import as_dataframe, as_dict
@@ -75,6 +76,8 @@ class Explanation(ScoreViews):
         Default: not measured.
     about : dict of str to str, optional
         How it was made: ``composite``, ``calibrate``, ``bank``, ``version``.
+    window : Window, optional
+        What of the image the responses see, for :meth:`region`. Default: unknown.
 
     Notes
     -----
@@ -164,6 +167,7 @@ class Explanation(ScoreViews):
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
             groups=all_groups(bank.bank),
+            window=None if inputs is None else window_of_layer(bank, tuple(inputs.shape[2:])),  # type: ignore[arg-type]
         )
         if found._seems_absolute():
             warnings.warn(

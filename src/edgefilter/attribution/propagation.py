@@ -21,6 +21,7 @@ from edgefilter.lrp.leaks import check_graph
 from edgefilter.lrp.stem import Stem
 from edgefilter.lrp.steps import Step
 from edgefilter.stems.layers import EdgeFilterBank2d
+from edgefilter.stems.windows import Window
 
 from .arguments import Question, check_output
 from .calibration import ColorGame, Games, calibrated
@@ -56,6 +57,8 @@ class Propagation(NamedTuple):
         On the way of the relevance, in the order of execution, if they were watched.
     colors : ColorGame or None
         What the game of the colors gave, if it was played.
+    window : Window or None
+        What of the image the responses see; of several banks, those of the first.
     """
 
     explained: Tensor
@@ -69,6 +72,7 @@ class Propagation(NamedTuple):
     left_out: str
     steps: tuple[Step, ...]
     colors: ColorGame | None
+    window: Window | None
 
 
 @contextlib.contextmanager
@@ -187,6 +191,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
         colors=colors,
+        window=reads[0].window,
     )
 
 

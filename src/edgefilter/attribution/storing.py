@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgefilter._files import read_tagged, write_tagged
+from edgefilter.stems.windows import Window
 
 if TYPE_CHECKING:
     from .views import ScoreViews
@@ -16,6 +17,7 @@ __all__ = ["store", "stored"]
 
 FORMAT = "edgefilter explanation 1"
 TENSORS = ("response", "pixel", "output", "base", "effects", "errors", "interactions", "filter_effects")
+WINDOW = ("shares", "pixels")
 NAMES = ("target", "colors", "filters", "filter_labels", "against")
 
 
@@ -28,6 +30,9 @@ def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path
         if tensor is not None
     }
     names = {name: list(getattr(explanation, name)) for name in NAMES} | {"left_out": [explanation.left_out]}
+    window = explanation.window
+    if window is not None:
+        tensors |= {f"window_{name}": getattr(window, name).contiguous() for name in WINDOW}
     return write_tagged(
         path,
         tensors,
@@ -36,6 +41,7 @@ def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path
         names=names,
         groups=explanation.groups,
         about=explanation.about,
+        window=None if window is None else [window.stride, window.dilation, window.size],
     )
 
 
@@ -48,7 +54,12 @@ def stored(path: str | Path) -> dict[str, Any]:
         kind: {name: tuple(filters) for name, filters in members.items()}
         for kind, members in about.get("groups", {}).items()
     }
-    return {"pixel": None, **tensors, **names, "groups": groups, "about": about.get("about", {})}
+    window = about.get("window") and Window(
+        *(tensors.pop(f"window_{name}") for name in WINDOW), *map(tuple, about["window"])
+    )
+    return {
+        "pixel": None, **tensors, **names, "groups": groups, "about": about.get("about", {}), "window": window,
+    }  # fmt: skip
 
 
 def _hashable(values: list[Any]) -> tuple[Any, ...]:

@@ -13,8 +13,10 @@ from torch import Tensor
 from edgefilter._checks import closest
 from edgefilter.banks.groups import Groups
 from edgefilter.errors import UnknownNameError
+from edgefilter.stems.windows import Window
 
 from .grouping import GroupScores, chosen_groups, group_scores
+from .regions import RegionScores, region_scores
 from .scores import SCORES, scores
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class ScoreViews:
     interactions: Tensor | None = None
     filter_effects: Tensor | None = None
     about: dict[str, str] = dataclasses.field(default_factory=dict)
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -182,6 +185,41 @@ class ScoreViews:
         """
         groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
         return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
+
+    def region(self, label_map: Any) -> RegionScores:
+        """Return the scores of the regions of a label map: a partition of the scores by color and filter.
+
+        Parameters
+        ----------
+        label_map : Tensor or ndarray of int, shape (H, W) or (N, H, W)
+            One label for each pixel of the images as the model saw them, for all images or for each: superpixels, a segmentation, a mask of
+            truth values. Labels need not be consecutive.
+
+        Returns
+        -------
+        scores : RegionScores
+            ``.labels``, ``.color_edge`` (N, R, C, K), its sums ``.color``, ``.edge`` and ``.total`` (N, R), and ``.note``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the label map holds no whole numbers, or is not of the size of the images.
+
+        Notes
+        -----
+        The relevance of a response is shared among the pixels under its kernel by the squared weights, as the default composite shares it (or
+        alike, with the flat rule): the sums over the filters are those of ``pixel`` in each region. Where other rules hand relevance to
+        the pixels, the regions still add up to ``color_edge``, and ``note`` says that they differ from ``pixel``.
+
+        Examples
+        --------
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 1, 2)
+        >>> views = ScoreViews(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x",))
+        >>> regions = views.region(torch.tensor([[7, 7, 9, 9]]))
+        >>> regions.labels, regions.total
+        ((7, 9), tensor([[1., 3.]]))
+        """
+        return region_scores(self, label_map)
 
     def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[tuple[str, float]]]:
         """Return the names with the largest scores, for each image, largest first.

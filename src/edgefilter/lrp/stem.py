@@ -12,9 +12,11 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
+from edgefilter.stems.windows import Window
 
 from .image import Apart, apart, present
 from .linear_steps import mixed
+from .placing import window
 from .rules import Pass
 from .run import Run
 from .site import Site, site
@@ -42,6 +44,8 @@ class Read:
         Which share of a channel's responses each color of the image gets.
     axis : int
         The axis of the colors in the image.
+    window : Window or None
+        What of the image the responses see; None for inputs that are no images.
     """
 
     path: str
@@ -50,6 +54,7 @@ class Read:
     response: Tensor
     colors: Tensor
     axis: int
+    window: Window | None
 
     @property
     def is_direct(self) -> bool:
@@ -232,7 +237,8 @@ class Stem:
             shares = shares[: response.shape[1] // len(bank)]
         else:
             (response,) = made
-        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis))
+        sight = window(run, filters, apart, bank, hook)
+        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, sight))
         if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them
