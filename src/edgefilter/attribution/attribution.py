@@ -11,6 +11,7 @@ from captum._utils.common import _format_tensor_into_tuples
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 from zennit.core import Composite
 
 from edgefilter._checks import closest
@@ -278,6 +279,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         against: Against = None,
         internal_batch_size: int | None = None,
+        show_progress: bool = False,
     ) -> Explanation:
         """Return all scores of a batch of predictions from one pass.
 
@@ -291,6 +293,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         against : int, tuple, Tensor, list or "rest", optional
         internal_batch_size : int, optional
             As in :meth:`attribute`.
+        show_progress : bool, default: False
+            Whether to show a progress bar, on stderr: of the batches, or of the sets of colors if there is one batch.
 
         Returns
         -------
@@ -301,6 +305,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             self.question(inputs, target, additional_forward_args, against, predict=True),
             internal_batch_size=internal_batch_size,
             down_to="inputs",
+            show_progress=show_progress,
         )
         colors = result.response.shape[1]
         pixel = result.pixels[result.place].movedim(result.axis, 1)
@@ -407,11 +412,14 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         internal_batch_size: int | None,
         down_to: Literal["responses", "bank input", "inputs"],
+        show_progress: bool = False,
     ) -> Propagation:
         """Check the inputs, and propagate all of them at once or some at a time."""
         propagate, games = self.propagator(question.images), as_games(self.calibrate)
         pieces, size = question.pieces(internal_batch_size)
-        parts = [propagate(piece, down_to=down_to, games=games, size=size) for piece in pieces]
+        shown = tqdm(pieces, "batches", disable=not show_progress or len(pieces) < 2)
+        label = "sets" if show_progress and len(pieces) == 1 else None
+        parts = [propagate(piece, down_to=down_to, games=games, size=size, label=label) for piece in shown]
         if len(parts) > 1 and any(
             part is not value for part, value in zip(pieces[0].extra, question.extra, strict=True)
         ):

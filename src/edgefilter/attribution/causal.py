@@ -41,6 +41,7 @@ def causal_check(
     *,
     target: Target = None,
     against: Against = None,
+    show_progress: bool = False,
 ) -> CausalCheck:
     """Silence each color and each filter in turn and measure the drop of the explained output.
 
@@ -56,6 +57,8 @@ def causal_check(
         Further arguments of the model.
     target, against : optional
         As in :meth:`EdgeFilterAttribution.explain`: without a target, the largest output of each image.
+    show_progress : bool, default: False
+        Whether to show a progress bar, on stderr.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def causal_check(
         if explanation is not None:
             _check_same(forward, explanation)
         warn_of_numbers(forward.explained, stacklevel=3)
-        runs = forward.partial_runs(len(question.images[0]))
+        runs = forward.partial_runs(len(question.images[0]), "parts" if show_progress else None)
         without = 1 - torch.eye(runs.colors), 1 - torch.eye(runs.filters)
         keeps = [*without[0][:, :, None], *(one.expand(runs.colors, -1) for one in without[1])]
         drops = (runs.every[:, None] - runs.outputs(keeps)).to(forward.explained)

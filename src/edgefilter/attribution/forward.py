@@ -47,8 +47,8 @@ class Forward:
         self.reads = run.stem.checked_reads()
         self._calls = end.calls
 
-    def partial_runs(self, size: int) -> PartialRuns:
-        """Return what runs the model again with some of the responses, for so many images at a time."""
+    def partial_runs(self, size: int, label: str | None = None) -> PartialRuns:
+        """Return what runs the model again with some of the responses, for so many images at a time; a label shows its progress."""
         return PartialRuns(
             self.run.model,
             tuple(leaf.detach() for leaf in self.leaves),
@@ -58,6 +58,7 @@ class Forward:
             self.weights,
             self.explained,
             size,
+            label,
         )
 
 

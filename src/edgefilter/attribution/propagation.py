@@ -110,7 +110,14 @@ class Propagator:
         self.bank, self.path = bank, path
 
     def __call__(
-        self, question: Question, *, down_to: str, games: Games = (), size: int = 1, watched: bool = False
+        self,
+        question: Question,
+        *,
+        down_to: str,
+        games: Games = (),
+        size: int = 1,
+        watched: bool = False,
+        label: str | None = None,
     ) -> Propagation:
         """Propagate the relevance of a batch down to the ``"responses"``, the ``"bank input"`` or the ``"inputs"``.
 
@@ -124,9 +131,11 @@ class Propagator:
             How many images the model may get at a time.
         watched : bool
             Whether to note what each step receives and hands on.
+        label : str, optional
+            Of the progress bar of the games. Default: none is shown.
         """
         with self.run(question, watched=watched) as forward:
-            return _back(forward, down_to, games, size)
+            return _back(forward, down_to, games, size, label)
 
     @contextlib.contextmanager
     def run(self, question: Question, *, watched: bool = False) -> Iterator[Forward]:
@@ -156,7 +165,7 @@ class Propagator:
         return output
 
 
-def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
+def _back(forward: Forward, down_to: str, games: Games, size: int, label: str | None) -> Propagation:
     """Hand the explained output back."""
     run, reads, leaves = forward.run, forward.reads, forward.leaves
     responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
@@ -166,7 +175,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     carried, colors = sum_per_image(start.double()).abs(), None
     if games and flows:
         parts = _handed_back(run, forward.output, start, list(responses))
-        scores = calibrated(parts, reads, forward.partial_runs(size), games)
+        scores = calibrated(parts, reads, forward.partial_runs(size, label), games)
         response, base, colors = scores.response, scores.base, scores.colors
         carried = torch.maximum(carried, scores.swing.to(carried))
         found = _handed_down(responses, scores.shares, below)

@@ -171,9 +171,7 @@ def _image_size(explanation: ScoreViews) -> tuple[int, int] | None:
 def _by_middle(response: Tensor, regions: Tensor, count: int) -> Tensor:
     """Return relevance (K, H', W') by region, (R, K): each place counts for the pixel under its middle."""
     places = nearest_places(tuple(response.shape[1:]), tuple(regions.shape))  # type: ignore[arg-type]
-    at = regions.flatten()[places.flatten()].to(response.device)
-    values = _exact(response).flatten(1).T
-    return values.new_zeros(count, len(response)).index_add_(0, at.to(values.device), values)
+    return _added(response, regions.flatten()[places], count)
 
 
 def _by_window(response: Tensor, window: Window, regions: Tensor, count: int) -> Tensor:
@@ -181,7 +179,7 @@ def _by_window(response: Tensor, window: Window, regions: Tensor, count: int) ->
 
     The relevance of a place that sees no pixel goes to all pixels alike.
     """
-    values = _exact(response)
+    values = response if response.dtype == torch.float64 else response.float()
     weight = window.shares[:, None].to(values)
     pixels = window.pixels.to(values.device)
     seen = (pixels >= 0).to(values)
@@ -190,12 +188,17 @@ def _by_window(response: Tensor, window: Window, regions: Tensor, count: int) ->
     back = F.conv_transpose2d(
         ratio[None], weight, None, window.stride, 0, _left_over(window), len(weight), window.dilation
     )[0]
-    of_pixel = regions.flatten().to(values.device)
-    at = of_pixel[pixels.clamp(min=0).flatten()]
-    found = values.new_zeros(count, len(values)).index_add_(0, at, (back * seen).flatten(1).T)
-    lost = torch.where(whole > 0, 0, values).sum((1, 2))
-    sizes = torch.bincount(of_pixel, minlength=count).to(values) / len(of_pixel)
+    of_pixel = regions.flatten()
+    found = _added(back * seen, of_pixel.to(values.device)[pixels.clamp(min=0)], count)
+    lost = _exact(torch.where(whole > 0, 0, values)).sum((1, 2))
+    sizes = torch.bincount(of_pixel, minlength=count).to(lost) / len(of_pixel)
     return found + sizes[:, None] * lost
+
+
+def _added(values: Tensor, at: Tensor, count: int) -> Tensor:
+    """Return the sums of maps (K, H, W) over the places of each region, (R, K), float64."""
+    exact = _exact(values).flatten(1)
+    return exact.new_zeros(len(exact), count).index_add_(1, at.flatten().to(exact.device), exact).T
 
 
 def _left_over(window: Window) -> list[int]:

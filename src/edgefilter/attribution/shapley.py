@@ -232,11 +232,11 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         parts = []
         for number, piece in enumerate(pieces):
             with propagate.run(piece) as forward:
-                runs = forward.partial_runs(size)
+                label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
+                runs = forward.partial_runs(size, label if show_progress else None)
                 warn_of_numbers(forward.explained, stacklevel=5)
                 players = _players(self.players, runs, forward.reads[0].bank)
-                label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
-                played = _Played(runs, torch.stack(list(players.values())), label if show_progress else None)
+                played = _Played(runs, torch.stack(list(players.values())))
                 estimate, evaluations = draws.play(played)
                 parts.append((estimate, played.nothing, runs.every, per_image(forward.target, runs.count)))
         like = question.images[0]
@@ -256,13 +256,13 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
 class _Played:
     """A game of players that are factors of the responses."""
 
-    def __init__(self, runs: PartialRuns, players: Tensor, label: str | None) -> None:
-        self.runs, self.players, self.label = runs, players, label
+    def __init__(self, runs: PartialRuns, players: Tensor) -> None:
+        self.runs, self.players = runs, players
         self.nothing = runs.nothing()
 
     def values(self, sets: Tensor) -> Tensor:
         """Return the values of some sets, shape (N, S), float64."""
-        return self.runs.played(sets, self.players, self.nothing, self.label)
+        return self.runs.played(sets, self.players, self.nothing)
 
 
 class _Draws(NamedTuple):

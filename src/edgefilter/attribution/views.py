@@ -16,6 +16,7 @@ from edgefilter.errors import UnknownNameError
 from edgefilter.stems.windows import Window
 
 from .grouping import GroupScores, chosen_groups, group_scores
+from .maps import relevance_map
 from .regions import RegionScores, region_scores
 from .scores import SCORES, scores
 
@@ -220,6 +221,42 @@ class ScoreViews:
         ((7, 9), tensor([[1., 3.]]))
         """
         return region_scores(self, label_map)
+
+    def map(
+        self, kind: str = "positive", *, smooth: float | bool | None = None, normalize: bool = False
+    ) -> Tensor:
+        """Return one map for each image, as class activation maps are: the relevance of its pixels, colors summed.
+
+        Parameters
+        ----------
+        kind : {"positive", "signed", "absolute"}, default: "positive"
+            What speaks for the output, and 0 elsewhere; all with its sign; or the size of it.
+        smooth : float or bool, optional
+            Blur the summed relevance by a Gaussian of so many pixels of standard deviation, before ``kind``: mirrored at the borders, so
+            that the signed sum stays. True: 16, half the stride of most classifiers of photos, whose maps it makes as coarse as class
+            activation maps. Default: as sharp as they are.
+        normalize : bool, default: False
+            Whether to divide by the largest size in each image: positive and absolute maps are in [0, 1] then, signed ones in [-1, 1]. A
+            map without relevance stays 0.
+
+        Returns
+        -------
+        map : Tensor, shape (N, H, W)
+            In units of the explained output, unless it is normalized.
+
+        Raises
+        ------
+        ValueError
+            If an argument does not fit, or the explanation has no relevance by pixel.
+
+        Examples
+        --------
+        >>> pixel = torch.tensor([2.0, -4.0]).reshape(1, 1, 1, 2)
+        >>> views = ScoreViews(pixel[:, :, None], pixel, torch.tensor([-2.0]), (0,), ("gray",), ("sobel_x",))
+        >>> views.map(), views.map("signed", normalize=True)
+        (tensor([[[2., 0.]]]), tensor([[[ 0.5000, -1.0000]]]))
+        """
+        return relevance_map(self, kind, smooth, normalize=normalize)
 
     def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[tuple[str, float]]]:
         """Return the names with the largest scores, for each image, largest first.
