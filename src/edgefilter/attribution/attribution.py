@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
-from captum._utils.common import _format_tensor_into_tuples
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
@@ -28,12 +27,12 @@ from .arguments import (
     as_against,
     as_extra,
     as_target,
-    check_images,
     check_mode,
     unwrapped,
 )
 from .calibration import Calibrate, as_games
 from .explanation import Explanation
+from .images import as_images, check_images
 from .propagation import Propagation, Propagator, joined
 from .scores import SCORES, color_names, per_image, scores
 from .silencing import silenced_output
@@ -399,7 +398,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     ) -> Question:
         """Return what is asked, in the forms that are worked with."""
         return Question(
-            _format_tensor_into_tuples(inputs),
+            as_images(inputs),
             as_target(target),
             as_against(against),
             as_extra(additional),

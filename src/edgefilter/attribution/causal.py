@@ -11,6 +11,7 @@ from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 from .explanation import Explanation
 from .forward import Forward, warn_of_numbers
+from .images import as_images
 from .scores import color_names
 
 __all__ = ["CausalCheck", "causal_check"]
@@ -88,6 +89,11 @@ def causal_check(
     >>> torch.allclose(check.color.sum(1), explanation.output, atol=1e-5)
     True
     """
+    if not isinstance(attribution, EdgeFilterAttribution):
+        raise TypeError(
+            f"attribution must be an EdgeFilterAttribution; got {type(attribution).__name__}. Pass causal_check(attribution, images), with "
+            "attribution = EdgeFilterAttribution(model)."
+        )
     if explanation is not None:
         _check_alone(inputs, explanation, target, against)
         target = None if None in explanation.target else list(explanation.target)
@@ -115,12 +121,16 @@ def _as_given(against: tuple[Any, ...]) -> Any:
     return "rest" if "rest" in against else list(against)
 
 
-def _check_alone(inputs: Any, explanation: Explanation, target: Any, against: Any) -> None:
+def _check_alone(inputs: Any, explanation: Any, target: Any, against: Any) -> None:
+    if not isinstance(explanation, Explanation):
+        raise TypeError(
+            f"explanation must be an Explanation of these images, or None; got {type(explanation).__name__}. Name outputs by target=..."
+        )
     if target is not None or against is not None:
         raise ValueError(
             "target and against must be None with an explanation, which says what was explained; got both. Leave one out."
         )
-    count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    count = len(as_images(inputs)[0])
     if count != len(explanation):
         raise ValueError(
             f"inputs must be the {len(explanation)} images that were explained; got {count}. "

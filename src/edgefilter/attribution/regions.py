@@ -224,7 +224,10 @@ def _exact(values: Tensor) -> Tensor:
 def _note(explanation: ScoreViews, totals: Tensor, each: Tensor) -> str:
     """Say whether the regions have what the pixel map has in them."""
     if explanation.window is None:
-        return OTHERWISE + "it is not known which pixels a place sees, so that each counts for the pixel under its middle."
+        return (
+            OTHERWISE
+            + "it is not known which pixels a place sees, so that each counts for the pixel under its middle."
+        )
     if explanation.pixel is None:
         return "the explanation has no pixel map that the regions could be held against."
     pixel = _exact(explanation.pixel.sum(1)).flatten(1)
@@ -233,4 +236,6 @@ def _note(explanation: ScoreViews, totals: Tensor, each: Tensor) -> str:
     size = pixel.abs().sum(1, keepdim=True)
     if bool(((expected - totals.to(expected)).abs() <= AGREEMENT * size).all()):
         return ""
-    return OTHERWISE + "these were made by another rule, or behind other layers than these regions can follow."
+    return (
+        OTHERWISE + "these were made by another rule, or behind other layers than these regions can follow."
+    )

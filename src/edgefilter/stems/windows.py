@@ -11,6 +11,7 @@ from .layers import EdgeFilterBank2d
 
 __all__ = ["Window", "nearest_places", "window_of_layer"]
 
+
 class Window(NamedTuple):
     """What the responses of a bank see of the image.
 
