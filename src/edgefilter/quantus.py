@@ -319,7 +319,7 @@ def _by_channel(relevance: Tensor, score: str) -> Tensor:
     return relevance.flatten(1, 2) if score in ("color_edge", "response") else relevance
 
 
-def _as_images(inputs: Array | Tensor, model: nn.Module) -> Tensor:
+def _as_images(inputs: Any, model: nn.Module) -> Tensor:
     if not isinstance(inputs, (Tensor, np.ndarray)) or (
         isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "biuf"
     ):
@@ -331,7 +331,7 @@ def _as_images(inputs: Array | Tensor, model: nn.Module) -> Tensor:
     return torch.as_tensor(inputs).to(weight.device, weight.dtype)
 
 
-def _as_targets(targets: Array | Tensor | Sequence[int] | int) -> Tensor:
+def _as_targets(targets: Any) -> Tensor:
     given = None if targets is None or isinstance(targets, str) else torch.as_tensor(targets).detach().cpu()
     if given is None or bool((given != given.long()).any()):
         raise TypeError(

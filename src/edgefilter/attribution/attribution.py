@@ -332,8 +332,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         *,
         against: Against = None,
-        colors: Sequence[str] = (),
-        filters: Sequence[str] = (),
+        colors: str | Sequence[str] = (),
+        filters: str | Sequence[str] = (),
     ) -> Tensor:
         """Return the explained output with the responses of some colors and of some filters set to zero.
 
@@ -341,8 +341,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         ----------
         inputs, target, additional_forward_args, against
             As in :meth:`attribute`.
-        colors, filters : sequence of str
-            Names of what is silenced; with none of both, the output is as it is.
+        colors, filters : str or sequence of str
+            Names of what is silenced, of filters labels as well; with none of both, the output is as it is.
 
         Returns
         -------

@@ -19,9 +19,10 @@ from edgefilter.stems.windows import window_of_layer
 from .differences import difference
 from .listing import as_dataframe, as_dict
 from .scores import color_names, per_image
+from .spatial import SpatialViews
 from .storing import store, stored
 from .summary import doubtful, summarized
-from .views import PARTS, ScoreViews
+from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ EXCESS = 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Explanation(ScoreViews):
+class Explanation(SpatialViews):
     """Relevance of a batch of predictions, as one tensor with many views.
 
     Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
@@ -240,7 +241,7 @@ class Explanation(ScoreViews):
         Returns
         -------
         table : pandas.DataFrame
-            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``relevance``.
+            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``label`` (the filter's name to show), ``relevance``.
         """
         return as_dataframe(self)
 
@@ -291,8 +292,9 @@ class Explanation(ScoreViews):
 
         Parameters
         ----------
-        image : array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
-            The picture to show, as a viewer would see it: uint8, or floats from 0 to 1.
+        image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
+            The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
+            is refused.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional

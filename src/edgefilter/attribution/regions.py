@@ -170,7 +170,7 @@ def _image_size(explanation: ScoreViews) -> tuple[int, int] | None:
 
 def _by_middle(response: Tensor, regions: Tensor, count: int) -> Tensor:
     """Return relevance (K, H', W') by region, (R, K): each place counts for the pixel under its middle."""
-    places = nearest_places(tuple(response.shape[1:]), tuple(regions.shape))  # type: ignore[arg-type]
+    places = nearest_places(response.shape[1:], regions.shape)
     return _added(response, regions.flatten()[places], count)
 
 

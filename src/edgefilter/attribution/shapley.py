@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,6 +51,8 @@ class ShapleyValues:
         One entry per image.
     evaluations : int
         How often each image went through the model.
+    labels : tuple of str
+        The players' names to show. Default: the players.
     """
 
     values: Tensor
@@ -60,6 +63,7 @@ class ShapleyValues:
     target: tuple[Any, ...]
     against: tuple[Any, ...]
     evaluations: int
+    labels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -70,15 +74,19 @@ class ShapleyValues:
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per image and player: ``image``, ``target``, ``player``, ``value``, ``error``."""
+        """Return one row per image and player: ``image``, ``target``, ``player``, ``label``, ``value``, ``error``."""
         import pandas as pd
 
         rows = [
-            (image, self.target[image], player, value, error)
+            (image, self.target[image], player, label, value, error)
             for image, pairs in enumerate(zip(self.values.tolist(), self.errors.tolist(), strict=True))
-            for player, value, error in zip(self.players, *pairs, strict=True)
+            for player, label, value, error in zip(
+                self.players, self.labels or self.players, *pairs, strict=True
+            )
         ]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=["image", "target", "player", "value", "error"])
+        table: pd.DataFrame = pd.DataFrame(
+            rows, columns=["image", "target", "player", "label", "value", "error"]
+        )
         return table
 
 
@@ -250,6 +258,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
             target=tuple(target for part in targets for target in part),
             against=per_image(question.against, len(like)),
             evaluations=evaluations,
+            labels=_labels(self.players, list(players), forward.reads[0].bank),
         )
 
 
@@ -304,6 +313,16 @@ def _players(players: Players, runs: PartialRuns, bank: FilterBank) -> dict[str,
         name: torch.tensor([float(filt in members) for filt in filters]).double().expand(runs.colors, -1)
         for name, members in groups.items()
     }
+
+
+def _labels(players: Players, names: Sequence[str], bank: FilterBank) -> tuple[str, ...]:
+    """Return the names of players with each filter's label in the place of its name."""
+    if players not in ("edge", "color_edge"):
+        return tuple(names)
+    pairs = itertools.cycle(zip(bank.names, bank.labels, strict=True))
+    return tuple(
+        player.removesuffix(name) + label for player, (name, label) in zip(names, pairs, strict=False)
+    )
 
 
 def _check_draws(n_permutations: Any, seed: Any) -> None:

@@ -54,9 +54,9 @@ def stored(path: str | Path) -> dict[str, Any]:
         kind: {name: tuple(filters) for name, filters in members.items()}
         for kind, members in about.get("groups", {}).items()
     }
-    window = about.get("window") and Window(
-        *(tensors.pop(f"window_{name}") for name in WINDOW), *map(tuple, about["window"])
-    )
+    window = None
+    if (known := about.get("window")) is not None:
+        window = Window(*(tensors.pop(f"window_{name}") for name in WINDOW), *map(tuple, known))  # type: ignore[arg-type]
     return {
         "pixel": None, **tensors, **names, "groups": groups, "about": about.get("about", {}), "window": window,
     }  # fmt: skip

@@ -16,8 +16,7 @@ from edgefilter.errors import UnknownNameError
 from edgefilter.stems.windows import Window
 
 from .grouping import GroupScores, chosen_groups, group_scores
-from .maps import relevance_map
-from .regions import RegionScores, region_scores
+from .ranking import Ranked, ranked
 from .scores import SCORES, scores
 
 if TYPE_CHECKING:
@@ -187,78 +186,7 @@ class ScoreViews:
         groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
         return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
 
-    def region(self, label_map: Any) -> RegionScores:
-        """Return the scores of the regions of a label map: a partition of the scores by color and filter.
-
-        Parameters
-        ----------
-        label_map : Tensor or ndarray of int, shape (H, W) or (N, H, W)
-            One label for each pixel of the images as the model saw them, for all images or for each: superpixels, a segmentation, a mask of
-            truth values. Labels need not be consecutive.
-
-        Returns
-        -------
-        scores : RegionScores
-            ``.labels``, ``.color_edge`` (N, R, C, K), its sums ``.color``, ``.edge`` and ``.total`` (N, R), and ``.note``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the label map holds no whole numbers, or is not of the size of the images.
-
-        Notes
-        -----
-        The relevance of a response is shared among the pixels under its kernel by the squared weights, as the default composite shares it (or
-        alike, with the flat rule): the sums over the filters are those of ``pixel`` in each region. Where other rules hand relevance to
-        the pixels, the regions still add up to ``color_edge``, and ``note`` says that they differ from ``pixel``.
-
-        Examples
-        --------
-        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 1, 2)
-        >>> views = ScoreViews(response, None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x",))
-        >>> regions = views.region(torch.tensor([[7, 7, 9, 9]]))
-        >>> regions.labels, regions.total
-        ((7, 9), tensor([[1., 3.]]))
-        """
-        return region_scores(self, label_map)
-
-    def map(
-        self, kind: str = "positive", *, smooth: float | bool | None = None, normalize: bool = False
-    ) -> Tensor:
-        """Return one map for each image, as class activation maps are: the relevance of its pixels, colors summed.
-
-        Parameters
-        ----------
-        kind : {"positive", "signed", "absolute"}, default: "positive"
-            What speaks for the output, and 0 elsewhere; all with its sign; or the size of it.
-        smooth : float or bool, optional
-            Blur the summed relevance by a Gaussian of so many pixels of standard deviation, before ``kind``: mirrored at the borders, so
-            that the signed sum stays. True: 16, half the stride of most classifiers of photos, whose maps it makes as coarse as class
-            activation maps. Default: as sharp as they are.
-        normalize : bool, default: False
-            Whether to divide by the largest size in each image: positive and absolute maps are in [0, 1] then, signed ones in [-1, 1]. A
-            map without relevance stays 0.
-
-        Returns
-        -------
-        map : Tensor, shape (N, H, W)
-            In units of the explained output, unless it is normalized.
-
-        Raises
-        ------
-        ValueError
-            If an argument does not fit, or the explanation has no relevance by pixel.
-
-        Examples
-        --------
-        >>> pixel = torch.tensor([2.0, -4.0]).reshape(1, 1, 1, 2)
-        >>> views = ScoreViews(pixel[:, :, None], pixel, torch.tensor([-2.0]), (0,), ("gray",), ("sobel_x",))
-        >>> views.map(), views.map("signed", normalize=True)
-        (tensor([[[2., 0.]]]), tensor([[[ 0.5000, -1.0000]]]))
-        """
-        return relevance_map(self, kind, smooth, normalize=normalize)
-
-    def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[tuple[str, float]]]:
+    def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[Ranked]]:
         """Return the names with the largest scores, for each image, largest first.
 
         Parameters
@@ -269,6 +197,11 @@ class ScoreViews:
             ``"color_edge"`` gives names such as ``"red sobel_x"``.
         by : {"value", "size"}, default: "value"
             ``"size"``: what speaks against the output counts as much as what speaks for it.
+
+        Returns
+        -------
+        names : list of list of Ranked
+            Pairs ``(name, value)`` with a ``.label``, the name to show: ``edge_x`` for ``dx1_dy0``.
 
         Examples
         --------
@@ -283,21 +216,17 @@ class ScoreViews:
             )
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
-        names = {
-            "color": list(self.colors),
-            "edge": list(self.filters),
-            "color_edge": [f"{color} {name}" for color in self.colors for name in self.filters],
-        }[score]
-        values = scores(self.response, score).flatten(1)
         if by not in ("value", "size"):
             raise ValueError(f"by must be 'value' or 'size'; got {by!r}{closest(str(by), ('value', 'size'))}")
-        order = (
-            (values.abs() if by == "size" else values)
-            .sort(dim=1, descending=True, stable=True)
-            .indices[:, :k]
+        names, labels = (
+            {
+                "color": self.colors,
+                "edge": filters,
+                "color_edge": [f"{color} {name}" for color in self.colors for name in filters],
+            }[score]
+            for filters in (self.filters, self.filter_labels)
         )
-        pairs = zip(order.tolist(), values.gather(1, order).tolist(), strict=True)
-        return [[(names[i], v) for i, v in zip(*pair, strict=True)] for pair in pairs]
+        return ranked(scores(self.response, score).flatten(1), names, labels, k, by_size=by == "size")
 
     def _filter_index(self, name: str) -> int:
         for names in (self.filters, self.filter_labels):

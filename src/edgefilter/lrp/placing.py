@@ -55,7 +55,7 @@ def _pixels(run: Run, inputs: Tensor, leaf: Tensor, rows: int, present: Tensor |
     Behind calls that are not known to be affine, that is the pixel under the middle of the place.
     """
     size = leaf.shape[rows], leaf.shape[rows + 1]
-    pixels = nearest_places(tuple(inputs.shape[2:]), size)
+    pixels = nearest_places(inputs.shape[2:], size)
     if inputs is not leaf and run.is_near(inputs) and torch.finfo(leaf.dtype).bits >= 32:
         pixels = _followed(run, inputs, leaf, rows, pixels)
     return pixels if present is None else torch.where((present[0] != 0).any(0).cpu(), pixels, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ class Window(NamedTuple):
         return height, width
 
 
-def nearest_places(places: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def nearest_places(places: Sequence[int], size: Sequence[int]) -> Tensor:
     """Return the pixel under the middle of each place of a map that is spread over an image.
 
     Parameters
