@@ -17,6 +17,8 @@ __all__ = ["KINDS", "blurred", "relevance_map"]
 
 KINDS = ("positive", "signed", "absolute")
 
+# Half the stride of 32 pixels that most classifiers of photos have. On 25 photos and EfficientNet-lite0, insertion rises from .663 (sharp) to
+# .677 (LayerCAM of the last block: .655), and deletion, where less is better, from .142 to .236 (LayerCAM: .254); at random .455 and .265.
 STRIDE_SIGMA = 16.0
 
 FAR = 6  # standard deviations beyond which a Gaussian is left out: 2e-9 of it

@@ -14,7 +14,7 @@ from edgefilter.attribution.attribution import EdgeFilterAttribution
 
 __all__ = ["EdgeFilterCAM", "EdgeFilterExtractor"]
 
-# Targets of pytorch-grad-cam that name one output. Their other values of it (a softmax, for one) have the same order within a map.
+# Targets of pytorch-grad-cam that name one class: its logit is explained, whatever they make of it.
 ONE_OUTPUT = ("ClassifierOutputTarget", "ClassifierOutputSoftmaxTarget", "ClassifierOutputReST")
 
 
@@ -38,6 +38,7 @@ class EdgeFilterCAM:
 
     Examples
     --------
+    >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)).eval()
     >>> with EdgeFilterCAM(net, smooth=1) as cam:
@@ -119,6 +120,7 @@ class EdgeFilterExtractor:
 
     Examples
     --------
+    >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)).eval()
     >>> with EdgeFilterExtractor(net) as extractor:

@@ -71,7 +71,8 @@ def _as_pixels(image: Any) -> Array:
         )
     whole = given.dtype.kind in "iu"
     pixels: Array = given.astype(np.float64) / (255.0 if whole else 1.0)
-    if pixels.size and not (pixels.min() >= -STEP and pixels.max() <= 1 + STEP):
+    spare = 0.0 if whole else STEP
+    if pixels.size and not (pixels.min() >= -spare and pixels.max() <= 1 + spare):
         scale = "0 to 255" if whole else "0 to 1"
         raise ValueError(
             f"image must have values from {scale}, as a viewer would see it; got {given.min():.4g} to {given.max():.4g}. Pass the picture as it "
