@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from edgefilter.banks.colors import ColorGroups, as_colors
 from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
+from edgefilter.stems.windows import window_of_layer
 
 from .differences import difference
 from .listing import as_dataframe, as_dict
 from .scores import per_image
+from .spatial import SpatialViews
 from .storing import store, stored
 from .summary import doubtful, summarized
-from .views import PARTS, ScoreViews
+from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,7 @@ EXCESS = 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Explanation(ScoreViews):
+class Explanation(SpatialViews):
     """Relevance of a batch of predictions, as one tensor with many views.
 
     Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
@@ -80,6 +82,8 @@ class Explanation(ScoreViews):
         Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
     members : dict of str to tuple of str, optional
         The channels of each color, where colors are groups of them. Default: each color is a channel.
+    window : Window, optional
+        What of the image the responses see, for :meth:`region`. Default: unknown.
 
     Notes
     -----
@@ -180,6 +184,7 @@ class Explanation(ScoreViews):
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
             groups=all_groups(bank.bank),
+            window=None if inputs is None else window_of_layer(bank, tuple(inputs.shape[2:])),  # type: ignore[arg-type]
         )
         if found._seems_absolute():
             warnings.warn(
@@ -252,7 +257,7 @@ class Explanation(ScoreViews):
         Returns
         -------
         table : pandas.DataFrame
-            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``relevance``.
+            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``label`` (the filter's name to show), ``relevance``.
         """
         return as_dataframe(self)
 
@@ -303,8 +308,9 @@ class Explanation(ScoreViews):
 
         Parameters
         ----------
-        image : array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
-            The picture to show, as a viewer would see it: uint8, or floats from 0 to 1.
+        image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
+            The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
+            is refused.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
