@@ -61,7 +61,7 @@ SIGNATURES = {
     "split": "(model)",
     "check": "(model, inputs, target=None, *, composite=None, bank=None, layer=None)",
     "Report.to_dataframe": "(self)",
-    "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None)",
+    "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
     "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
     "Comparison.plot": "(self, pictures=None, *, images=4)",
@@ -79,7 +79,7 @@ SIGNATURES = {
     "EdgeFilterConv2d.fold": "(self)",
     "EdgeFilterAttribution": "(model, composite=None, *, bank=None, colors=None, basis=None, calibrate=True, layer=None, channels=None)",
     "EdgeFilterAttribution.attribute": "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, against=None, score='pixel', internal_batch_size=None)",
-    "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, internal_batch_size=None)",
+    "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, internal_batch_size=None, show_progress=False)",
     "EdgeFilterAttribution.has_convergence_delta": "(self)",
     "EdgeFilterAttribution.compute_convergence_delta": "(self, attributions, output, base=None)",
     "EdgeFilterAttribution.silence": "(self, inputs, target=None, additional_forward_args=None, *, against=None, colors=(), filters=())",
@@ -89,7 +89,11 @@ SIGNATURES = {
     "EdgeFilterShapley": "(model, players='color', *, bank=None, colors=None, basis=None, channels=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
+<<<<<<< HEAD
     "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, channels=(), members=<factory>)",
+=======
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None)",
+>>>>>>> python
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -115,6 +119,8 @@ SIGNATURES = {
     "Explanation.edge_map": "(self, name)",
     "Explanation.color_map": "(self, name)",
     "Explanation.group": "(self, kind)",
+    "Explanation.region": "(self, label_map)",
+    "Explanation.map": "(self, kind='positive', *, smooth=None, normalize=False)",
     "Explanation.top": "(self, k=3, score='edge', by='value')",
     "Explanation.normalized": "(self)",
     "Explanation.to_dict": "(self)",

@@ -143,6 +143,38 @@ def test_what_cannot_be_followed_still_adds_up(before, images, label_maps):
     assert regions.note != ""
 
 
+class Two(nn.Module):
+    """Two convolutions that read the image side by side."""
+
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.second, self.last = first, second, nn.Linear(72, 4)
+
+    def forward(self, x):
+        features = torch.cat([self.first(x).relu(), self.second(x).relu()], 1)
+        return self.last(nn.functional.adaptive_avg_pool2d(features, 3).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("second", "exact"),
+    [(nn.Conv2d(3, 4, 5, padding=2), True), (nn.Conv2d(3, 4, 3, padding=2, dilation=2), False)],
+)
+def test_stems_side_by_side_agree_where_they_see_the_same_pixels(second, exact, images, label_maps):
+    model = Two(nn.Conv2d(3, 4, 3, padding=1), second).double().eval()
+    explanation = ef.EdgeFilterAttribution(model).explain(images, 1)
+    regions = explanation.region(label_maps)
+    assert_close(regions.color_edge.sum(1), explanation.color_edge, rtol=0, atol=1e-12)
+    assert (regions.note == "") is exact
+
+
+def test_a_layer_behind_the_stem_is_taken_as_spread_over_the_image(images, label_maps):
+    model = net(nn.Conv2d(5, 4, 3), nn.Conv2d(3, 5, 3, stride=2), nn.ReLU())
+    explanation = ef.EdgeFilterAttribution(model, layer="2").explain(images, 1)
+    regions = explanation.region(label_maps)
+    assert_close(regions.color_edge.sum(1), explanation.color_edge, rtol=0, atol=1e-12)
+    assert "no pixel map" in regions.note
+
+
 def test_places_that_see_padding_only_share_their_relevance_among_all_pixels(images, label_maps):
     explanation = ef.EdgeFilterAttribution(net(nn.Conv2d(3, 4, 3, padding=4))).explain(images, 1)
     regions = explanation.region(label_maps)

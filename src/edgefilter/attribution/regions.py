@@ -239,5 +239,6 @@ def _note(explanation: ScoreViews, totals: Tensor, each: Tensor) -> str:
     if bool(((expected - totals.to(expected)).abs() <= least * size).all()):
         return ""
     return (
-        OTHERWISE + "these were made by another rule, or behind other layers than these regions can follow."
+        OTHERWISE
+        + "these were made by another rule, by several stems, or behind layers that the regions cannot follow."
     )
