@@ -345,9 +345,14 @@ class ClassProfile(Metric):
         -------
         table : pandas.DataFrame
             Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
-            ``color``, ``filter`` (empty where the row is not about one), ``mean``, ``std``.
+            ``color``, ``filter``, ``label`` (the filter's name to show; empty where the row is not about one), ``mean``, ``std``.
         """
-        return class_table(self.values(), self.class_names, self.colors, self.filters)
+        return class_table(
+            self.values(),
+            self.class_names,
+            self.colors,
+            dict(zip(self.filters, self.filter_labels, strict=True)),
+        )
 
     def plot(
         self,

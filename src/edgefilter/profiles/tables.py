@@ -16,18 +16,21 @@ __all__ = ["class_table"]
 
 
 def class_table(
-    values: Mapping[str, Tensor], class_names: Sequence[str], colors: Sequence[str], filters: Sequence[str]
+    values: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    colors: Sequence[str],
+    filters: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Lay out what ``ClassProfile.values()`` gave; classes without images are left out."""
+    """Lay out what ``ClassProfile.values()`` gave; classes without images are left out. The filters are given with their labels."""
     import pandas as pd
 
     counts = [values[name].tolist() for name in ("count", "unusable")]
     parts = {
-        "color": [(color, "") for color in colors],
-        "edge": [("", name) for name in filters],
-        "color_edge": [(color, name) for color in colors for name in filters],
+        "color": [(color, "", "") for color in colors],
+        "edge": [("", *names) for names in filters.items()],
+        "color_edge": [(color, *names) for color in colors for names in filters.items()],
     }
-    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "mean", "std"]
+    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "label", "mean", "std"]
     rows = [
         (place, class_names[place], *known, score, *part, mean, std)
         for place, known in enumerate(zip(*counts, strict=True))
