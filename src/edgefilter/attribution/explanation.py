@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from edgefilter.banks.colors import ColorGroups, as_colors
+from edgefilter.banks.colors import ColorGroups, Colors, as_colors
 from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
 from edgefilter.stems.windows import window_of_layer
@@ -78,12 +78,12 @@ class Explanation(SpatialViews):
         Default: not measured.
     about : dict of str to str, optional
         How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``version``.
+    window : Window, optional
+        What of the image the responses see, for :meth:`region`. Default: unknown.
     channels : tuple of str, optional
         Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
     members : dict of str to tuple of str, optional
         The channels of each color, where colors are groups of them. Default: each color is a channel.
-    window : Window, optional
-        What of the image the responses see, for :meth:`region`. Default: unknown.
 
     Notes
     -----
@@ -162,10 +162,7 @@ class Explanation(SpatialViews):
         bank = bank_of(layer)
         by_channel = by_color(attributions, bank).detach()
         known = as_colors(colors, channels=channels)
-        response = by_channel
-        if known.groups is not None:
-            membership = torch.from_numpy(known.membership(bank.in_channels)).to(by_channel)
-            response = torch.einsum("nckhw,cg->ngkhw", by_channel, membership)
+        response = _grouped(by_channel, known)
         count = len(response)
         targets = per_image(target, count)
         if len(targets) != count:
@@ -332,3 +329,9 @@ class Explanation(SpatialViews):
         """Say whether no value has a sign and the values of every image are together more than its output."""
         excess = self.total > EXCESS * self.output.abs()
         return len(self) > 0 and bool(excess.all()) and bool((self.response >= 0).all())
+
+
+def _grouped(by_channel: Tensor, colors: Colors) -> Tensor:
+    """Sum responses over the channels of each group, (N, channels, K, H', W') to (N, C, K, H', W')."""
+    membership = torch.from_numpy(colors.membership(by_channel.shape[1])).to(by_channel)
+    return by_channel if colors.groups is None else torch.einsum("nckhw,cg->ngkhw", by_channel, membership)

@@ -192,8 +192,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int, label: str | 
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
-    found = _together(found) if down_to == "bank input" else found
-    pixels = tuple(part.detach().contiguous() for part in found)
+    pixels = _as_pixels(found, together=down_to == "bank input")
     _warn_of_size([response, *pixels], start, carried)
     return Propagation(
         explained=forward.explained,
@@ -212,10 +211,12 @@ def _back(forward: Forward, down_to: str, games: Games, size: int, label: str | 
     )
 
 
-def _together(inputs: list[Tensor]) -> list[Tensor]:
-    """Return relevance at the inputs of several banks as that of one."""
-    one_size = len({part.shape for part in inputs}) == 1
-    return [sum(inputs[1:], start=inputs[0])] if one_size else inputs[:1]
+def _as_pixels(found: list[Tensor], *, together: bool) -> tuple[Tensor, ...]:
+    """Return relevance at the inputs, that of several banks as that of one."""
+    if together:
+        one_size = len({part.shape for part in found}) == 1
+        found = [sum(found[1:], start=found[0])] if one_size else found[:1]
+    return tuple(part.detach().contiguous() for part in found)
 
 
 def _handed_down(responses: list[Tensor], shares: Sequence[Tensor], below: list[Tensor]) -> list[Tensor]:

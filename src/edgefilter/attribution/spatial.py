@@ -14,7 +14,7 @@ from .views import ScoreViews
 __all__ = ["SpatialViews"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class SpatialViews(ScoreViews):
     """Regions and maps of an explanation. The class to use is :class:`Explanation`."""
 

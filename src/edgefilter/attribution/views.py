@@ -47,9 +47,9 @@ class ScoreViews:
     interactions: Tensor | None = None
     filter_effects: Tensor | None = None
     about: dict[str, str] = dataclasses.field(default_factory=dict)
+    window: Window | None = None
     channels: tuple[str, ...] = ()
     members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
-    window: Window | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
