@@ -362,7 +362,7 @@ def test_more_than_ten_unnamed_classes_keep_their_numbers(tmp_path):
     """In alphabetical order "class 10" comes before "class 2"."""
     photos = write_photos(tmp_path / "photos", {f"class {place}": 1 for place in range(11)})
     net = small_model()
-    net[-1] = nn.Linear(32, 11).double()
+    net[-1] = nn.Linear(32, 11).double().eval()
     found = profiled(
         photos, classifier_of(net, tuple(f"class {i}" for i in range(11))), tmp_path / "a", target="label"
     )
@@ -739,12 +739,25 @@ def test_crash_of_one_process_ends_all_and_the_rest_is_counted_once(photos, tmp_
         ({"batch_size": 0}, "batch_size must be an integer >= 1; got 0"),
         ({"workers": -1}, "workers must be an integer >= 0; got -1"),
         ({"limit": 0}, "limit must be an integer >= 1; got 0"),
+        ({"permutations": -1}, "permutations must be an integer >= 0; got -1"),
     ],
 )
 def test_odd_options_are_refused(photos, classifier, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         profiled(photos, classifier, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_in_training_mode_is_refused_as_it_was(photos, tmp_path):
+    """Before it runs, as a run would change the statistics of its normalization."""
+    net = nn.Sequential(nn.BatchNorm2d(3), *small_model()).double()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        profiled(photos, classifier_of(net), tmp_path / "out")
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        permutation_check(ef.EdgeFilterAttribution(net), torch.rand(4, 3, 12, 12).double())
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_odd_folders_are_refused(photos, classifier, tmp_path):
