@@ -69,6 +69,30 @@ def test_the_one_informative_channel_is_first_and_apart(channels, informative):
     assert first.accuracy > 0.3 > max(abs(other.accuracy) for other in others)
 
 
+def test_a_folder_of_photos_with_many_bands_is_profiled(tmp_path):
+    """Arrays of 13 bands with names, in the tables, in the picture and when they are shuffled."""
+    images, labels = bands(13, 7)
+    net = trained(images[:40], labels[:40])
+    for place, image in enumerate(images[40:]):
+        folder = tmp_path / "photos" / ("bright", "dark")[int(labels[40 + place])]
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{place:02d}.npy", image.permute(1, 2, 0).numpy())
+    names = [f"B{place:02d}" for place in range(13)]
+    classifier = Classifier(
+        net,
+        ["bright", "dark"],
+        lambda array: torch.as_tensor(np.asarray(array)).permute(2, 0, 1).float(),
+        channels=names,
+        mean=[0] * 13,
+        std=[1] * 13,
+    )
+    found = profile_folder(tmp_path / "photos", classifier, tmp_path / "out", progress=False)
+    assert (found.settings["counted"], found.accuracy) == (40, pytest.approx(1, abs=0.05))
+    assert found.profile.top("bright", 1, "color", by="size")[0].name == "B07"
+    assert found.permutation.of("color")[0].name == "B07"
+    assert (tmp_path / "out" / "profile.png").exists()
+
+
 TINTS = {"reddish": (190, 120, 120), "bluish": (120, 120, 190)}
 
 
@@ -147,7 +171,7 @@ def test_the_tint_has_a_color_of_its_own_in_another_basis(tinted, tmp_path):
     assert losses["luminance"] < 0.3 * max(losses.values())
 
 
-def test_the_background_is_flat_and_says_so(tinted, tmp_path):
+def test_the_background_is_flat_and_says_so(tinted):
     """Shuffling the brightness of a place costs more than shuffling edges or texture."""
     classifier, photos = tinted
     images, labels = read(photos)
