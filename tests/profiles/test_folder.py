@@ -15,6 +15,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from scipy import stats
 from torch import nn
 from torch.testing import assert_close
 from torchvision.transforms import functional as F
@@ -24,7 +26,8 @@ from edgefilter.classifiers.classifier import Classifier
 from edgefilter.lrp.composites import DEFAULT
 from edgefilter.photos import read_photo
 from edgefilter.profiles.folder import profile_folder
-from edgefilter.profiles.photos import Skipped
+from edgefilter.profiles.permutation import permutation_check
+from edgefilter.profiles.photos import Skipped, find_photos, sample
 from edgefilter.profiles.results import RESULTS
 
 CLASSES = ("cat", "Great Dane", "owl", "cup", "7")
@@ -264,6 +267,196 @@ def test_progress_shows_rate_and_time_left(photos, classifier, tmp_path, capsys)
     assert "photo/s" in error or "s/photo" in error
 
 
+# --- is the network right? -----------------------------------------------------------------------------------
+
+
+def predicted_by(model, folder):
+    """Return label and prediction of each photo, by a plain loop."""
+    pairs = []
+    for label, name in enumerate(sorted(path.name for path in folder.iterdir())):
+        for path in sorted((folder / name).iterdir()):
+            pairs.append((label, int(model(preprocess(read_photo(path))).argmax())))
+    return pairs
+
+
+@pytest.mark.parametrize("options", [{}, {"target": "predicted"}, {"by": "predicted"}])
+def test_confusion_is_that_of_a_loop_over_the_photos(photos, classifier, tmp_path, options):
+    """Whatever is explained, and wherever photos are counted."""
+    found = profiled(photos, classifier, tmp_path / "out", **options)
+    pairs = predicted_by(classifier.model, photos)
+    wanted = torch.zeros(5, 5, dtype=torch.long)
+    for label, predicted in pairs:
+        wanted[label, predicted] += 1
+    assert found.confusion.names == CLASSES
+    assert found.confusion.counts.tolist() == wanted.tolist()
+    assert found.accuracy == pytest.approx(sum(a == b for a, b in pairs) / 13)
+    written = json.loads((tmp_path / "out" / "profile.json").read_text(encoding="utf-8"))
+    assert written["accuracy"] == found.accuracy
+    assert written["classes"]["Great Dane"] == {
+        "photos": 6,
+        "accuracy": sum(pair == (1, 1) for pair in pairs) / 6,
+    }
+    table = pd.read_csv(tmp_path / "out" / "confusion.csv")
+    assert table["label"].tolist() == ["cat", "Great Dane", "owl"]
+    assert table["photos"].sum() == table.filter(like="predicted").to_numpy().sum() == 13
+
+
+def test_accuracy_of_folders_that_are_no_classes_cannot_be_told(photos, classifier, tmp_path):
+    profiled(photos, classifier, tmp_path / "out")
+    (photos / "owl").rename(photos / "parrot")
+    found = profiled(photos, classifier, tmp_path / "out", overwrite=True)
+    assert found.confusion is None
+    assert np.isnan(found.accuracy)
+    assert json.loads((tmp_path / "out" / "profile.json").read_text())["accuracy"] is None
+    assert not (tmp_path / "out" / "confusion.csv").exists()  # that of the run before
+
+
+def single_model(*end):
+    """Build a network of one output, without its mean so that both signs occur."""
+    net = small_model()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net[-1] = nn.Linear(32, 1, bias=False).double()
+    return nn.Sequential(*net, *end).double().eval()
+
+
+@pytest.mark.parametrize("end", [[], [nn.Sigmoid()]])
+@pytest.mark.parametrize(
+    ("folders", "names"), [(("0", "1"), ("class 0",)), (("fresh", "rotten"), ("fresh", "rotten"))]
+)
+def test_one_output_has_two_classes_by_its_sign(tmp_path, end, folders, names):
+    """Folders named by them, or by 0 and 1; the logit is what is explained, of both classes."""
+    photos = write_photos(tmp_path / "photos", dict.fromkeys(folders, 4))
+    model = single_model(*end)
+    found = profiled(photos, classifier_of(model, names), tmp_path / "out")
+    logits = torch.cat(
+        [
+            single_model()(preprocess(read_photo(path)))[0]
+            for name in folders
+            for path in sorted((photos / name).iterdir())
+        ]
+    )
+    right = (logits > 0) == (torch.arange(8) >= 4)
+    assert found.confusion.names == folders
+    assert found.accuracy == pytest.approx(float(right.double().mean()))
+    assert (found.settings["target"], found.settings["speaks_for"]) == ("label", folders[1])
+    assert found.settings["negative"] == int((logits < 0).sum())
+    totals = found.profile.values()["color_mean"].sum(1)
+    assert totals.shape == (2,)
+
+
+def test_two_folders_in_alphabetical_order_are_the_classes_of_one_output(tmp_path):
+    """On request, as a network is trained with ImageFolder."""
+    photos = write_photos(tmp_path / "photos", {"bees": 2, "ants": 3})
+    unnamed = classifier_of(single_model(), ("class 0",))
+    assert profiled(photos, unnamed, tmp_path / "a").confusion is None
+    found = profiled(photos, unnamed, tmp_path / "b", target="label")
+    assert found.settings["folders"] == {"ants": "0", "bees": "1"}
+    assert found.confusion.counts.sum(1).tolist() == [3, 2]
+    photos = write_photos(tmp_path / "three", {"bees": 2, "ants": 3, "flies": 1})
+    with pytest.raises(ValueError, match="folders named by classes of small"):
+        profiled(photos, unnamed, tmp_path / "c", target="label")
+
+
+def test_more_than_ten_unnamed_classes_keep_their_numbers(tmp_path):
+    """In alphabetical order "class 10" comes before "class 2"."""
+    photos = write_photos(tmp_path / "photos", {f"class {place}": 1 for place in range(11)})
+    net = small_model()
+    net[-1] = nn.Linear(32, 11).double()
+    found = profiled(
+        photos, classifier_of(net, tuple(f"class {i}" for i in range(11))), tmp_path / "a", target="label"
+    )
+    assert all(folder == name for folder, name in found.settings["folders"].items())
+
+
+def test_labels_names_and_intervals_are_in_the_table(photos, classifier, tmp_path):
+    found = profiled(photos, classifier, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "profile.csv", keep_default_na=False)
+    edge = table[(table["score"] == "edge") & (table["class_name"] == "owl")]
+    assert edge["filter"].tolist() == list(found.profile.filters)
+    assert edge["filter_label"].tolist() == list(found.profile.filter_labels)
+    for share in found.profile.top("OWL", 9):
+        row = edge[edge["filter"] == share.name].iloc[0]
+        assert (row["filter_label"], row["low"], row["high"]) == (share.label, share.low, share.high)
+        half = stats.t.ppf(0.975, 2) * share.std / 3**0.5
+        assert (share.low, share.high) == pytest.approx(
+            (share.mean - half, share.mean + half), rel=0.02, abs=1e-3
+        )
+
+
+# --- shuffled, and compared ----------------------------------------------------------------------------------
+
+
+def test_shuffling_is_that_of_the_library(photos, classifier, tmp_path):
+    """All photos of a small folder, as permutation_check takes them."""
+    found = profiled(photos, classifier, tmp_path / "out", permutations=2)
+    paths = [path for folder in sorted(photos.iterdir()) for path in sorted(folder.iterdir())]
+    inputs = torch.cat([preprocess(read_photo(path)) for path in paths])
+    labels = torch.tensor([0] * 4 + [1] * 6 + [2] * 3)
+    wanted = permutation_check(ef.EdgeFilterAttribution(classifier.model), inputs, labels, permutations=2)
+    assert (found.permutation.photos, found.permutation.permutations) == (13, 2)
+    for part, other in zip(found.permutation.parts, wanted.parts, strict=True):
+        assert part[:3] == other[:3]
+        assert part[3:] == pytest.approx(other[3:], abs=1e-12)
+    table = pd.read_csv(tmp_path / "out" / "permutation.csv")
+    assert table["output"].tolist() == pytest.approx([part.output for part in wanted.parts])
+    assert json.loads((tmp_path / "out" / "profile.json").read_text())["permutation"]["photos"] == 13
+    assert profiled(photos, classifier, tmp_path / "no", permutations=0).permutation is None
+    assert "permutation.csv" not in names_in(tmp_path / "no")
+
+
+def test_shuffling_takes_photos_of_all_classes(photos):
+    found = find_photos(photos, None)
+    for count in (3, 6, 9):
+        labels = [found.samples[place][1] for place in sample(found, count, 0)]
+        assert [labels.count(label) for label in range(3)] == [count // 3] * 3
+    assert sample(found, 100, 0) == list(range(13))
+
+
+def test_the_same_weights_have_no_difference(photos, classifier, tmp_path):
+    found = profiled(photos, classifier, tmp_path / "out", compare=classifier_of(small_model()))
+    assert found.paired.is_none
+    assert not pd.read_csv(tmp_path / "out" / "differences.csv")["difference"].any()
+
+
+def other_model():
+    """Build another version of the small network."""
+    net = small_model()
+    with torch.no_grad():
+        net[0].weight[:, 0] *= 0.2
+        net[-1].bias[:2] += torch.tensor([0.2, -0.2]).double()
+    return net
+
+
+def test_differences_are_those_of_two_profiles(photos, classifier, tmp_path):
+    """Their means are the differences of the means; another network is another run."""
+    other = classifier_of(other_model())
+    found = profiled(photos, classifier, tmp_path / "out", compare=other)
+    alone = [profiled(photos, one, tmp_path / name) for one, name in ((classifier, "a"), (other, "b"))]
+    same(found.profile, alone[0].profile, atol=0)
+    means = [one.profile.values()["color_mean"] for one in alone]
+    for item in found.paired.differences("owl"):
+        place = ("red", "green", "blue").index(item.name)
+        assert (item.first, item.second) == pytest.approx([float(mean[2, place]) for mean in means])
+        assert item.low < item.difference < item.high
+    (item,) = found.paired.differences(None, "accuracy")
+    assert (item.first, item.second) == pytest.approx([one.accuracy for one in alone])
+    assert "differences.csv" in names_in(tmp_path / "out")
+
+
+def test_a_comparison_goes_on_with_the_same_network_only(photos, classifier, tmp_path, monkeypatch):
+    other = classifier_of(other_model())
+    wanted = profiled(photos, classifier, tmp_path / "wanted", compare=other)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stop):
+            profiled(photos, classifier, tmp_path / "out", save_every=0, compare=other)
+    with pytest.raises(ValueError, match="with other compared weights"):
+        profiled(photos, classifier, tmp_path / "out", compare=classifier)
+    found = profiled(photos, classifier, tmp_path / "out", compare=other)
+    assert found.paired.to_dataframe().equals(wanted.paired.to_dataframe())
+
+
 # --- stopped and started again ------------------------------------------------------------------------------
 
 
@@ -351,6 +544,61 @@ def test_killed_process_goes_on(tmp_path):
     assert names_in(out) == sorted(RESULTS)
 
 
+@pytest.mark.parametrize("batches", [0, 1, 4])
+def test_an_interrupted_run_equals_one_that_was_not(photos, classifier, tmp_path, monkeypatch, batches):
+    """Ctrl-C saves all batches that were counted, whenever the last save was; every number is the same then."""
+    (photos / "cat" / "bad.png").write_text("text")
+    wanted = profiled(photos, classifier, tmp_path / "wanted")
+    with monkeypatch.context() as patch:
+        monkeypatch.setattr(sys.modules[__name__], "Stop", KeyboardInterrupt)
+        stop_after(patch, batches)
+        with pytest.raises(
+            KeyboardInterrupt, match=rf"{2 * batches} of 14 photos are counted and kept in .*progress"
+        ):
+            profiled(photos, classifier, tmp_path / "out", save_every=1000)
+    assert position_in(tmp_path / "out" / "progress.safetensors") == 2 * batches
+    found = profiled(photos, classifier, tmp_path / "out", save_every=1000)
+    same(found.profile, wanted.profile, atol=0)
+    assert found.confusion.counts.equal(wanted.confusion.counts)
+    assert found.permutation == wanted.permutation
+    assert found.settings == wanted.settings
+    for name in ("profile.csv", "confusion.csv", "permutation.csv", "skipped.csv", "profile.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "wanted" / name).read_bytes()
+
+
+def test_an_interrupt_in_the_middle_of_counting_keeps_what_was_whole(
+    photos, classifier, tmp_path, monkeypatch
+):
+    """Between two of the metrics; the photos of that batch are counted again, in all of them."""
+    wanted = profiled(photos, classifier, tmp_path / "wanted")
+    with monkeypatch.context() as patch:
+        seen = []
+
+        def interrupted(self, *_):
+            seen.append(1)
+            if len(seen) == 4:
+                raise KeyboardInterrupt
+
+        patch.setattr("torchmetrics.SumMetric.update", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="6 of 13 photos"):
+            profiled(photos, classifier, tmp_path / "out")
+    found = profiled(photos, classifier, tmp_path / "out")
+    same(found.profile, wanted.profile, atol=0)
+    assert found.confusion.counts.equal(wanted.confusion.counts)
+
+
+def test_an_interrupt_while_shuffling_keeps_all_photos(photos, classifier, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefilter.profiles.permutation.shuffled_outputs", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="13 of 13 photos"):
+            profiled(photos, classifier, tmp_path / "out")
+    monkeypatch.setattr("edgefilter.profiles.tallies.Tallies.count", lambda *_: pytest.fail("counted again"))
+    assert profiled(photos, classifier, tmp_path / "out").permutation.photos == 13
+
+
 @pytest.fixture
 def stopped(photos, classifier, tmp_path, monkeypatch):
     """The folder of a run that was stopped half-way."""
@@ -402,6 +650,15 @@ def test_other_weights_do_not_go_on(photos, classifier, stopped):
     with torch.no_grad():
         classifier.model[0].bias[0] += 1
     with pytest.raises(ValueError, match="with other weights"):
+        profiled(photos, classifier, stopped)
+
+
+def test_progress_of_another_version_is_refused(photos, classifier, stopped):
+    path = stopped / "progress.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["progress"]) | {"format": "edgefilter profile progress 1"}
+    save_file({}, path, metadata={"progress": json.dumps(about)})
+    with pytest.raises(ValueError, match="with other version of edgefilter"):
         profiled(photos, classifier, stopped)
 
 

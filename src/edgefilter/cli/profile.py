@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-
-from edgefilter.plots.words import spaced
 
 from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
 from .colors import Basis, Groups, color_groups
+from .findings import print_profile
 from .network import NETWORK, NetworkOptions, with_network
 from .options import COMPOSITE, PROFILE_FILES, Bank, Device, Quiet, Rules
-from .printing import ROWS, descending, new_console, new_table
-
-if TYPE_CHECKING:
-    from edgefilter.profiles.profile import ClassProfile
-    from edgefilter.profiles.results import FolderProfile
+from .printing import new_console
+from .stopping import NOTHING, loading
 
 __all__ = ["profile"]
+
+
+ENDED = 128 + signal.SIGTERM
 
 
 class Which(str, Enum):
@@ -50,6 +51,23 @@ Results = Annotated[
         "--out", "--output", help=f"The folder for {', '.join(PROFILE_FILES)}, and for the progress."
     ),
 ]
+Permutations = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Shuffle colors and filters so many times between up to 100 photos; 0: not at all."
+    ),
+]
+Other = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Another network that explains the same photos: the differences go to differences.csv. The options of the network "
+        "hold for it as well, unless it is a description.",
+    ),
+]
+OtherWeights = Annotated[
+    Path | None, typer.Option(help="The weights of the other network, or of another version of the same.")
+]
 Anew = Annotated[
     bool, typer.Option("--overwrite", "--force", help="Begin anew, and replace existing results.")
 ]
@@ -69,6 +87,9 @@ def profile(
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Keep mean pixel maps, for aligned images.")
     ] = False,
+    permutations: Permutations = 1,
+    compare: Other = None,
+    compare_weights: OtherWeights = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos at a time.")] = 16,
     workers: Annotated[int, typer.Option(min=0, help="Further processes that read photos.")] = 0,
     out: Results = Path("profile"),
@@ -76,52 +97,52 @@ def profile(
     overwrite: Anew = False,
     quiet: Quiet = False,
 ) -> None:
-    """Explain a folder of photos: which colors and filters speak for each class, on average.
+    """Explain a folder of photos: how often the network is right, and which colors and filters speak for each class.
 
     A run that was stopped goes on when it is started again. torchrun -m edgefilter profile ... shares the work out.
     """
-    from edgefilter.profiles.folder import processes, profile_folder
+    with loading():
+        from edgefilter.profiles.folder import processes, profile_folder
 
-    with stage(USAGE), processes() as place:
+    with terminable(), stage(USAGE), processes() as place:
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
         classifier = network.load(quiet=quiet)
+        other = network.other(compare, compare_weights)
+        compared = None if other is None else other.load(quiet=quiet)
+        for one in filter(None, (network, other)):
+            one.say_doubts()  # a run takes long
         found = profile_folder(
             folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
-            target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels, batch_size=batch_size,
+            target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels,
+            permutations=permutations, compare=compared, batch_size=batch_size,
             workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
     if found.files:
-        _report_profile(new_console(quiet=quiet), found)
+        print_profile(new_console(quiet=quiet), found)
 
 
-def _report_profile(console: Console, found: FolderProfile) -> None:
-    settings = found.settings
-    what = {"label": "the output of the folder's class", "predicted": "the predicted class"}
-    console.print(f"Model: {settings['model']}; explained: {what[settings['target']]}")
-    console.print(
-        f"Photos: {settings['counted']} counted, {settings['unusable']} without relevance, "
-        f"{settings['skipped']} skipped\n"
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Save what was counted after SIGTERM as after Ctrl-C; one of several processes cannot do so alone."""
+    alone = (
+        int(os.environ.get("WORLD_SIZE", "1")) < 2 and threading.current_thread() is threading.main_thread()
     )
-    console.print(_class_table(found.profile))
-    console.print(f"\nFiles: {', '.join(map(str, found.files))}", soft_wrap=True)
+    before = signal.signal(signal.SIGTERM, _terminate) if alone else None
+    try:
+        yield
+    except Terminated as cause:
+        typer.echo(str(cause) or NOTHING, err=True)
+        raise typer.Exit(ENDED) from cause
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
-def _class_table(profile: ClassProfile) -> Table:
-    """Lay out the top color and filter of the classes with the most photos."""
-    table = new_table(["class"], ["photos", "top color", "share", "top filter", "share"])
-    counts = profile.values()["count"]
-    order = [place for place in descending(counts) if counts[place]]
-    words = dict(zip(profile.filters, map(spaced, profile.filter_labels), strict=True))
-    for place in order[:ROWS]:
-        (color,), (edge,) = profile.top(place, 1, "color"), profile.top(place, 1, "edge")
-        cells = (color.name, _spread(color.mean, color.std), words[edge.name], _spread(edge.mean, edge.std))
-        table.add_row(profile.class_names[place], str(int(counts[place])), *cells)
-    if rest := order[ROWS:]:
-        table.add_row("1 other" if len(rest) == 1 else f"{len(rest)} others", str(int(counts[rest].sum())))
-    return table
-
-
-def _spread(mean: float, std: float) -> str:
-    return f"{mean:.3f}" if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
+def _terminate(*_: object) -> None:
+    raise Terminated

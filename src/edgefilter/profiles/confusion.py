@@ -53,13 +53,13 @@ class Confusion(NamedTuple):
     @property
     def accuracy(self) -> float:
         """The share of photos whose class is predicted; NaN without photos."""
-        return float(self.counts.diag().sum() / self.counts.sum())
+        return float(self.counts.diag().sum().double() / self.counts.sum())
 
     def by_class(self) -> dict[str, tuple[int, float]]:
         """Return the number of photos and the accuracy of each class that has photos."""
         totals = self.counts.sum(1)
         return {
-            self.names[place]: (int(totals[place]), float(self.counts[place, place] / totals[place]))
+            self.names[place]: (int(totals[place]), float(self.counts[place, place].double() / totals[place]))
             for place in totals.nonzero()[:, 0].tolist()
         }
 

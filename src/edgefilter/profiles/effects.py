@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Effect", "Share", "effects", "hedges", "student"]
+__all__ = ["Effect", "Share", "effects", "half_width", "hedges", "student"]
 
 
 class Share(NamedTuple):
@@ -23,12 +23,16 @@ class Share(NamedTuple):
         Over the images of the class: the mean, and the standard deviation (NaN for a single image).
     label : str
         The name as words.
+    low, high : float
+        The confidence interval of the mean, NaN for a single image.
     """
 
     name: str
     mean: float
     std: float
     label: str = ""
+    low: float = math.nan
+    high: float = math.nan
 
 
 class Effect(NamedTuple):
@@ -123,6 +127,26 @@ def effects(
         value, low, high, mean = columns[place]
         found.append(Effect(names[place], value, low, high, mean, words[place]))
     return found
+
+
+def half_width(std: Tensor, count: Tensor, confidence: float = 0.95) -> Tensor:
+    """Return half the width of Student's interval of each mean; NaN for fewer than two images.
+
+    Parameters
+    ----------
+    std : Tensor, shape (classes, ...)
+        Of the images of each class.
+    count : Tensor, shape (classes,), integers
+    confidence : float, default: 0.95
+
+    Examples
+    --------
+    >>> half_width(torch.tensor([[2.0], [2.0]]), torch.tensor([4, 1]))
+    tensor([[3.1786],
+            [   nan]])
+    """
+    reach = [student(confidence, number - 1) / max(number, 1) ** 0.5 for number in count.tolist()]
+    return std * std.new_tensor(reach).reshape(-1, *[1] * (std.dim() - 1))
 
 
 def student(confidence: float, free: int) -> float:

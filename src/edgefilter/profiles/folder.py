@@ -126,23 +126,10 @@ def profile_folder(
     With ``torch.distributed`` initialised (gloo is enough), each process calls this function and explains its part of
     the photos, each photo in one process; the first one writes. A process that fails ends all, at the next exchange.
     """
-    options = {"by": (by, WHAT), "target": (target, (*WHAT, None))}
-    for name, (value, known) in options.items():
-        if value not in known:
-            raise ValueError(
-                f"{name} must be one of {', '.join(WHAT)}; got {value!r}{closest(str(value), WHAT)}"
-            )
-    counts = {
-        "batch_size": (batch_size, 1),
-        "workers": (workers, 0),
-        "limit": (limit, 1),
-        "permutations": (permutations, 0),
-    }
-    for name, (number, least) in counts.items():
-        if number is not None and (not isinstance(number, int) or number < least):
-            raise ValueError(
-                f"{name} must be an integer >= {least}; got {number!r}. Pass for example {name}=8."
-            )
+    _check_words(by=(by, WHAT), target=(target, (*WHAT, None)))
+    _check_counts(
+        batch_size=(batch_size, 1), workers=(workers, 0), limit=(limit, 1), permutations=(permutations, 0)
+    )
     photos = find_photos(Path(folder), limit)
     check_place(Path(out), photos.folder)
     made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
@@ -170,6 +157,22 @@ def profile_folder(
         return run.end(workers, batch_size, progress)
     except KeyboardInterrupt as cause:
         raise type(cause)(run.stopped()) from cause
+
+
+def _check_words(**options: tuple[str | None, Sequence[str | None]]) -> None:
+    for name, (value, known) in options.items():
+        if value not in known:
+            raise ValueError(
+                f"{name} must be one of {', '.join(WHAT)}; got {value!r}{closest(str(value), WHAT)}"
+            )
+
+
+def _check_counts(**options: tuple[int | None, int]) -> None:
+    for name, (number, least) in options.items():
+        if number is not None and (not isinstance(number, int) or number < least):
+            raise ValueError(
+                f"{name} must be an integer >= {least}; got {number!r}. Pass for example {name}=8."
+            )
 
 
 class _Maker(NamedTuple):

@@ -15,7 +15,7 @@ from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.fingerprint import fingerprint_of
 
 from .checks import plainly
-from .confusion import predictions
+from .confusion import distinct, predictions
 
 __all__ = ["Network", "fingerprint_of", "on_device", "outputs_of"]
 
@@ -61,6 +61,7 @@ class Network:
         photo: Any,
     ) -> None:
         self.classifier, self.attribution, self.device = classifier, attribution, device
+        self.folders = tuple(folders)
         self.example = self.seen(photo)
         with torch.no_grad():
             self.single = attribution.model(self.example).flatten(1).shape[1] == 1
@@ -69,6 +70,20 @@ class Network:
         outputs = outputs_of(folders, classifier, "label" if target == "label" else None, two)
         self.truth = None if outputs is None else torch.tensor(outputs)
         self.target = "predicted" if outputs is None or target == "predicted" else "label"
+
+    def about(self) -> dict[str, Any]:
+        """Return where the network comes from, the class of each folder if folders are classes, and what a single output speaks for."""
+        folders = None
+        if self.truth is not None:
+            names = distinct(self.names)
+            folders = {
+                folder: names[place] for folder, place in zip(self.folders, self.truth.tolist(), strict=True)
+            }
+        return {
+            "about": self.classifier.about,
+            "folders": folders,
+            "speaks_for": self.names[1] if self.single else None,
+        }
 
     def seen(self, photo: Any) -> Tensor:
         """Return a photo as the network takes it."""

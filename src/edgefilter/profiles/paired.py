@@ -13,7 +13,7 @@ from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 
 from .checks import check_labels, shortened
-from .effects import student
+from .effects import half_width
 from .shares import shares_of
 from .statistics import add_moments, merge_moments, of_moments
 
@@ -271,7 +271,7 @@ def _differences(
     names: Sequence[tuple[str, str, str]], moments: Tensor, confidence: float
 ) -> Iterator[Difference]:
     count, mean, std = (values[0] for values in of_moments(moments[None]))
-    half = student(confidence, int(count) - 1) * std / count.sqrt()
+    half = half_width(std[None], count[None], confidence)[0]
     for place, (score, name, label) in enumerate(names):
         difference, first, width = (float(v) for v in (mean[place], mean[place + len(names)], half[place]))
         low, high = difference - width, difference + width

@@ -175,7 +175,7 @@ class Run:
         else:
             kept = self.written
         return (
-            f"{kept} of {len(self.photos.samples)} photos are counted and kept in {str(self.out / PROGRESS)!r}. "
+            f"Stopped: {kept} of {len(self.photos.samples)} photos are counted and kept in {str(self.out / PROGRESS)!r}. "
             "Start again with the same settings to go on."
         )
 
@@ -236,7 +236,8 @@ class Run:
             "unusable": int(counts["unusable"].sum()),
             "skipped": len(state.skipped),
             "negative": int(tallies.negative.sum_value),
-            "single": self.networks[0].single,
+            **self.networks[0].about(),
+            "compared about": self.networks[1].classifier.about if len(self.networks) > 1 else None,
         }
         found = FolderProfile(
             tallies.profile, state.skipped, settings, [], tallies.confusion(), check, tallies.paired

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .checks import SCORES
+from .effects import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,16 +35,17 @@ def class_table(
         ],
     }
     columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "filter_label"]
-    columns += ["mean", "std"]
+    columns += ["mean", "std", "low", "high"]
+    means, spreads = ({score: values[f"{score}_{what}"] for score in SCORES} for what in ("mean", "std"))
+    widths = {score: half_width(spreads[score], values["count"]) for score in SCORES}
     rows = [
-        (place, class_names[place], *known, score, *part, mean, std)
+        (place, class_names[place], *known, score, *part, mean, std, mean - half, mean + half)
         for place, known in enumerate(zip(*counts, strict=True))
         if any(known)
         for score in SCORES
-        for part, mean, std in zip(
+        for part, mean, std, half in zip(
             parts[score],
-            values[f"{score}_mean"][place].flatten().tolist(),
-            values[f"{score}_std"][place].flatten().tolist(),
+            *(column[score][place].flatten().tolist() for column in (means, spreads, widths)),
             strict=True,
         )
     ]

@@ -11,7 +11,7 @@ from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 
 from .checks import SCORES, plainly
-from .effects import Effect, Share, effects
+from .effects import Effect, Share, effects, half_width
 from .tables import class_table
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class ProfileViews:
         Returns
         -------
         shares : list of Share
-            Name, mean, standard deviation over the images (NaN for a single image), and the name as words.
+            Name, mean, standard deviation over the images (NaN for a single image), the name as words, and the 95 % interval
+            of the mean.
 
         Raises
         ------
@@ -67,9 +68,14 @@ class ProfileViews:
         values = self.values()
         place = self._class_with(which, 1, values["count"])
         means, spreads = (values[f"{score}_{what}"][place].flatten() for what in ("mean", "std"))
+        half = half_width(spreads[None], values["count"][place][None])[0]
+        low, high = means - half, means + half
         sizes = means.abs() if by == "size" else means
         order = sizes.argsort(descending=True, stable=True)[:k].tolist()
-        return [Share(names[i], float(means[i]), float(spreads[i]), labels[i]) for i in order]
+        return [
+            Share(names[i], float(means[i]), float(spreads[i]), labels[i], float(low[i]), float(high[i]))
+            for i in order
+        ]
 
     def contrast(
         self, a: int | str, b: int | str, score: str = "edge", *, confidence: float = 0.95
@@ -136,7 +142,7 @@ class ProfileViews:
         -------
         table : pandas.DataFrame
             Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
-            ``color``, ``filter`` and ``filter_label`` (its name as words), empty where the row is not about one, ``mean``, ``std``.
+            ``color``, ``filter`` and ``filter_label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
         """
         return class_table(self.values(), self.class_names, self.colors, self.filters, self.filter_labels)
 
