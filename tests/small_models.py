@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -42,6 +45,37 @@ class Middle(nn.Module):
         h = h if self.function is None else self.function(h)
         h = F.relu(self.b(h)).mean((2, 3))
         return self.fc(h) if self.head is None else self.head(self.fc, h)
+
+
+def network(channels, before=None):
+    """Build a network whose forward may touch the image first."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(channels, 6, 3, padding=1)
+            self.rest = nn.Sequential(
+                nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 4)
+            )
+
+        def forward(self, x):
+            return self.rest(self.conv(x if before is None else before(x)))
+
+    return seeded(Net)
+
+
+def enumerated(values, players):
+    """Shapley values by their definition, from a function of a tuple of players."""
+    found = []
+    for player in range(players):
+        others = [other for other in range(players) if other != player]
+        gains = [
+            (values((*some, player)) - values(some)) / math.comb(players - 1, size) / players
+            for size in range(players)
+            for some in itertools.combinations(others, size)
+        ]
+        found.append(sum(gains))
+    return torch.stack(found, 1)
 
 
 def explain(model, images, target=0, composite="epsilon_plus"):

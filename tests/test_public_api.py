@@ -77,7 +77,7 @@ SIGNATURES = {
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
     ),
     "EdgeFilterConv2d.fold": "(self)",
-    "EdgeFilterAttribution": "(model, composite=None, *, bank=None, calibrate=True, layer=None)",
+    "EdgeFilterAttribution": "(model, composite=None, *, bank=None, colors=None, basis=None, calibrate=True, layer=None, channels=None)",
     "EdgeFilterAttribution.attribute": "(self, inputs, target=None, additional_forward_args=None, return_convergence_delta=False, *, against=None, score='pixel', internal_batch_size=None)",
     "EdgeFilterAttribution.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, internal_batch_size=None)",
     "EdgeFilterAttribution.has_convergence_delta": "(self)",
@@ -86,10 +86,10 @@ SIGNATURES = {
     "EdgeFilterAttribution.at_bank": "(self, inputs, target=None, additional_forward_args=None, *, against=None, of_input=False, internal_batch_size=None)",
     "LayerEdgeFilterAttribution": "(model, layer=None, composite=None, *, bank=None, device_ids=None)",
     "LayerEdgeFilterAttribution.attribute": "(self, inputs, target=None, additional_forward_args=None, attribute_to_layer_input=False, *, against=None, internal_batch_size=None)",
-    "EdgeFilterShapley": "(model, players='color', *, bank=None, layer=None)",
+    "EdgeFilterShapley": "(model, players='color', *, bank=None, colors=None, basis=None, channels=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, channels=(), members=<factory>)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -103,9 +103,15 @@ SIGNATURES = {
     "ClassProfile.save": "(self, path, *, overwrite=False)",
     "ClassProfile.load": "(path, **kwargs)",
     "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8)",
-    "color_mask": "(layer, *, of='responses')",
+    "color_mask": "(layer, *, of='responses', colors=None)",
     "filter_mask": "(layer)",
-    "Explanation.from_responses": "(attributions, layer, inputs=None, *, output=None, target=None)",
+    "Explanation.from_responses": (
+        "(attributions, layer, inputs=None, *, output=None, target=None, colors=None, channels=None)"
+    ),
+    "Explanation.pixel_map": "(self, name)",
+    "ColorBasis": "(names, matrix, *, mean=None, std=None, name='custom')",
+    "ColorBasis.named": "(name)",
+    "ColorBasis.normalized": "(self, mean, std)",
     "Explanation.edge_map": "(self, name)",
     "Explanation.color_map": "(self, name)",
     "Explanation.group": "(self, kind)",
@@ -131,7 +137,17 @@ ATTRIBUTES = {
     "Kernel": ["name", "weight", "family", "source"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
-        *("colors", "filters", "filter_labels", "conserved_share", "base", "left_out", "groups"),
+        *(
+            "colors",
+            "channels",
+            "members",
+            "filters",
+            "filter_labels",
+            "conserved_share",
+            "base",
+            "left_out",
+            "groups",
+        ),
         *("against", "effects", "errors", "interactions"),
     ],
     "EdgeFilterAttribution": ["multiplies_by_inputs"],

@@ -214,7 +214,9 @@ def _tiff(path: Path) -> Stored:
         most = page.tags.get(MAX_SAMPLE_VALUE)
         said = None if most is None else int(np.max(most.value)).bit_length() or None
         depth = int(np.max(page.bitspersample))
-        values = np.asarray(file.series[0].asarray())
+        parts = [np.asarray(part.asarray()) for part in file.series]
+    alike = len({part.shape for part in parts}) == 1  # bands as pages; others are smaller copies
+    values = np.stack(parts) if alike and len(parts) > 1 else parts[0]
     return Stored(values, depth, True) if 8 < depth < 16 else Stored(values, said)
 
 

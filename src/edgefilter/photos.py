@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import io
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ from .bands import ARRAYS, TIFFS, read_bands, white_value
 
 __all__ = ["demo_photo", "read_bands", "read_photo"]
 
-BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
+BITS_PER_SAMPLE, ORIENTATION, MAX_SAMPLE_VALUE = 258, 274, 281  # tags of TIFF
 
 
 @overload
@@ -101,7 +102,10 @@ def _has_bands(path: Path, channels: int) -> bool:
         return False
     try:
         with Image.open(path) as image:
-            return bool(image.mode == "F")
+            deep = max(np.ravel(image.getexif().get(BITS_PER_SAMPLE, 8))) > 8
+            color = image.mode == "RGB" and image.getexif().get(ORIENTATION, 1) == 1
+            fine = deep and color and importlib.util.find_spec("tifffile") is not None  # Pillow keeps 8 bits
+            return bool(image.mode == "F" or fine)
     except (UnidentifiedImageError, OSError):
         return True
 

@@ -19,12 +19,18 @@ MODEL = "squeezenet1_1"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small network's random weights, of five classes."""
+    """A small network's random weights, of five classes, which say that they take photos as ImageNet's do."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = torchvision.models.get_model(MODEL, num_classes=5)
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save_file(network.state_dict(), path)
+    metadata = {
+        "size": "224",
+        "resize": "256",
+        "mean": "[0.485, 0.456, 0.406]",
+        "std": "[0.229, 0.224, 0.225]",
+    }
+    save_file(network.state_dict(), path, metadata=metadata)
     return str(path)
 
 

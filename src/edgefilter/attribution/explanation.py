@@ -158,8 +158,10 @@ class Explanation(ScoreViews):
         bank = bank_of(layer)
         by_channel = by_color(attributions, bank).detach()
         known = as_colors(colors, channels=channels)
-        membership = torch.from_numpy(known.membership(bank.in_channels)).to(by_channel)
-        response = torch.einsum("nckhw,cg->ngkhw", by_channel, membership)
+        response = by_channel
+        if known.groups is not None:
+            membership = torch.from_numpy(known.membership(bank.in_channels)).to(by_channel)
+            response = torch.einsum("nckhw,cg->ngkhw", by_channel, membership)
         count = len(response)
         targets = per_image(target, count)
         if len(targets) != count:

@@ -48,7 +48,7 @@ class Forward:
         self.weights = output_weights(end.output, self.target, question.against)
         self.explained = sum_per_image(self.weights * end.output.detach())
         self.reads = run.stem.checked_reads()
-        self.colors = run.stem.colors.names(self.reads[0].count)
+        self.colors = run.stem.colors.names(self.reads[0].channels)
         self._calls = end.calls
 
     def partial_runs(self, size: int) -> PartialRuns:

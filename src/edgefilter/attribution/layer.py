@@ -44,6 +44,9 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
 
     Notes
     -----
+    Responses are those of the model's channels, whatever they are called: groups and another basis are for
+    :class:`EdgeFilterAttribution`, or for the sums of :meth:`Explanation.from_responses`.
+
     For TCAV name the bank itself, such as ``"conv1.filters"``: the activations of the layer around it have other
     channels.
 

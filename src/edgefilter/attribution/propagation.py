@@ -191,7 +191,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         bank=reads[0].bank,
         place=place,
         axis=reads[0].axis,
-        channels=reads[0].count,
+        channels=reads[0].channels,
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
         colors=colors,

@@ -199,7 +199,9 @@ class ScoreViews:
             )
         known = tuple(dict.fromkeys((*self.colors, *self.channels)))
         if name not in known:
-            raise UnknownNameError(f"unknown color {name!r}{closest(name, known)} There are {', '.join(known)}.")
+            raise UnknownNameError(
+                f"unknown color {name!r}{closest(name, known)} There are {', '.join(known)}."
+            )
         return self.pixel[:, [self.channels.index(one) for one in self.members.get(name, (name,))]].sum(1)
 
     def group(self, kind: str | Mapping[str, Iterable[str]]) -> GroupScores:

@@ -85,6 +85,22 @@ class ColorBasis:
                 f"std must be above 0; got {self.std.tolist()}. Pass what the channels are divided by."
             )
 
+    @classmethod
+    def named(cls, name: str) -> ColorBasis:
+        """Return the basis ``"opponent"`` or ``"luma"`` of red, green and blue.
+
+        Raises
+        ------
+        KeyError
+            If there is no such basis.
+
+        Examples
+        --------
+        >>> ColorBasis.named("luma")
+        ColorBasis('luma': Y, Cb, Cr)
+        """
+        return _by_name(name, None)
+
     def __repr__(self) -> str:
         return f"ColorBasis({self.name!r}: {', '.join(self.names)})"
 
@@ -129,7 +145,7 @@ class ColorBasis:
 
         Examples
         --------
-        >>> basis = as_basis("opponent").normalized((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        >>> basis = ColorBasis.named("opponent").normalized((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         >>> basis.rest.round(2).tolist()  # the gray of the mean, as the model gets it
         [-0.16, -0.03, 0.19]
         """
@@ -137,7 +153,7 @@ class ColorBasis:
 
 
 def _opponent() -> ColorBasis:
-    rows = [[1 / 3, 1 / 3, 1 / 3], [1, -1, 0], [-0.5, -0.5, 1]]
+    rows = [[1 / 3, 1 / 3, 1 / 3], [1.0, -1.0, 0.0], [-0.5, -0.5, 1.0]]
     return ColorBasis(("luminance", "red-green", "blue-yellow"), rows, name="opponent")
 
 
@@ -145,7 +161,7 @@ def _luma() -> ColorBasis:
     """Return luma and color differences: ITU-R BT.601, section 2.5."""
     luma = np.array([0.299, 0.587, 0.114])
     blue, red = ((np.eye(3)[place] - luma) / 2 / (1 - luma[place]) for place in (2, 0))
-    return ColorBasis(("Y", "Cb", "Cr"), [luma, blue, red], name="luma")
+    return ColorBasis(("Y", "Cb", "Cr"), np.stack([luma, blue, red]), name="luma")
 
 
 BASES = {"opponent": _opponent, "luma": _luma}
@@ -186,7 +202,9 @@ def as_basis(basis: Any, channels: Sequence[str] | None = None) -> ColorBasis | 
 
 def _by_name(name: str, channels: Sequence[str] | None) -> ColorBasis:
     if name not in BASES:
-        raise UnknownNameError(f"unknown basis {name!r}{closest(name, BASES)} Choose one of {', '.join(BASES)}.")
+        raise UnknownNameError(
+            f"unknown basis {name!r}{closest(name, BASES)} Choose one of {', '.join(BASES)}."
+        )
     found = BASES[name]()
     if channels is None:
         return found
@@ -212,7 +230,9 @@ def _numbers(given: Any, what: str) -> Array:
     try:
         found: Array = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{what} must hold numbers; got {given!r}. Pass a row of weights for each color.") from None
+        raise TypeError(
+            f"{what} must hold numbers; got {given!r}. Pass a row of weights for each color."
+        ) from None
     return found
 
 

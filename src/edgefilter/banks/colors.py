@@ -14,7 +14,7 @@ from edgefilter.errors import UnknownNameError
 from .bases import ColorBasis, as_basis
 from .kernel import Array
 
-__all__ = ["Colors", "as_colors", "color_names"]
+__all__ = ["Colors", "as_colors", "color_names", "parsed_colors"]
 
 Basis = ColorBasis | tuple[Sequence[str], Any] | str | None
 ColorGroups = Mapping[str, Iterable[str | int]] | Sequence[str] | None
@@ -158,6 +158,44 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
             f"colors must be None or groups where channels gives the names; got {names}. Pass the names once."
         )
     return Colors(names or known, groups)
+
+
+def parsed_colors(text: str) -> list[str] | dict[str, list[str | int]]:
+    """Return names or groups of channels that are written in one line, for :func:`as_colors`.
+
+    Parameters
+    ----------
+    text : str
+        ``"B02, B03, B08"``, or groups with their channels by name or by index, ``"visible = B02, B03; infrared = 2"``.
+
+    Raises
+    ------
+    ValueError
+        If a group is named twice, or names and groups are mixed.
+
+    Examples
+    --------
+    >>> parsed_colors("B02, B03"), parsed_colors("visible = B02, B03; near infrared = B08"), parsed_colors("a=0,1;b=2")
+    (['B02', 'B03'], {'visible': ['B02', 'B03'], 'near infrared': ['B08']}, {'a': [0, 1], 'b': [2]})
+    """
+    parts = [part for part in text.split(";") if part.strip()]
+    if "=" not in text and len(parts) == 1:
+        return _split(parts[0])
+    pairs = [tuple(map(str.strip, part.partition("="))) for part in parts]
+    groups = {name: _split(channels) for name, _, channels in pairs}
+    if not pairs or len(groups) < len(pairs) or not all(name and sign for name, sign, _ in pairs):
+        raise ValueError(
+            f"colors must be names, or groups of different names; got {text!r}. Write for example 'B02, B03' or 'visible = B02, B03; "
+            "infrared = B08'."
+        )
+    return {
+        name: [int(one) if one.lstrip("-").isdigit() else one for one in some]
+        for name, some in groups.items()
+    }
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _distinct(names: Any, argument: str) -> tuple[str, ...]:

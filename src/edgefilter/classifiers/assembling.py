@@ -185,7 +185,7 @@ def _doubt(parts: Parts, classifier: Classifier, assumed: Sequence[str]) -> str:
         "in a description" if weights is None else f"in {Path(weights).with_suffix('.toml').name!r} beside it"
     )
     return (
-        f"nothing says how {what!r} wants its photos: {_listed(assumed)} are assumed ({classifier.about['preprocessing']}). "
+        f"nothing says how {what!r} wants its photos: {_listed(assumed)} {'is' if len(assumed) == 1 else 'are'} assumed ({classifier.about['preprocessing']}). "
         f"Pass {flags}, or say so {beside}."
     )
 

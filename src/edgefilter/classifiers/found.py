@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import math
@@ -67,11 +68,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             return json.loads(value) if value[:1] in "[{-.0123456789" else value
-    if hasattr(value, "__dict__") and not isinstance(value, Mapping):  # argparse.Namespace
-        return vars(value)
     if hasattr(value, "tolist"):  # of NumPy or torch; no weights, which are large
         return value.tolist() if math.prod(value.shape) <= LARGEST else None
-    return value
+    return vars(value) if isinstance(value, argparse.Namespace) else value
 
 
 def _value(key: str, value: Any) -> Any:

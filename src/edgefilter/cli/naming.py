@@ -18,8 +18,8 @@ AGAINST = "_against_"
 ANY = "*"  # of a class that is not known yet
 
 
-def as_file_name(text: str) -> str:
-    """Return text that every file system takes as a part of a name: letters, digits, ``.``, ``-`` and ``_``.
+def as_file_name(text: str, *, keep_end: bool = False) -> str:
+    """Return text that every file system takes as a part of a name: letters, digits, ``.``, ``-`` and ``_``, 50 bytes at most.
 
     Examples
     --------
@@ -27,7 +27,8 @@ def as_file_name(text: str) -> str:
     ('timm_resnet18.a1_in1k', 'Great_Dane_dog', 'unnamed')
     """
     plain = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "unnamed"
-    return plain.encode()[:LONGEST].decode(errors="ignore")
+    part = plain.encode()[-LONGEST:] if keep_end else plain.encode()[:LONGEST]
+    return part.decode(errors="ignore")
 
 
 def class_file_name(index: int, class_names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +89,7 @@ class NetworkOptions:
     std: Std = None
     channels: Channels = None
     bits: Bits = None
+    doubts: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def files(self) -> list[tuple[str, Path | None]]:
@@ -111,7 +112,7 @@ class NetworkOptions:
         return replace(self, model=self.model if model is None else model, weights=weights)
 
     def load(self, *, quiet: bool = False) -> Classifier:
-        """Load the network; what is assumed about it is one line on stderr."""
+        """Load the network; what is assumed about it is kept, to be said where it is read."""
         with loading():
             from edgefilter.classifiers.loading import load_classifier
 
@@ -130,9 +131,13 @@ class NetworkOptions:
         ):
             warnings.simplefilter("always", UserWarning)
             classifier = load_classifier(self.model, self.weights, **options, progress=not quiet)
-        for warning in found:
-            say(f"Warning: {warning.message}")
+        self.doubts.extend(f"Warning: {warning.message}" for warning in found)
         return classifier
+
+    def say_doubts(self) -> None:
+        """Print what is assumed about the network, a line each on stderr, once."""
+        while self.doubts:
+            say(self.doubts.pop(0))
 
 
 NETWORK = NetworkOptions()
@@ -150,8 +155,11 @@ def with_network(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        network = NetworkOptions(**{field.name: given.pop(field.name) for field in fields(NetworkOptions)})
-        command(network=network, **given)
+        network = NetworkOptions(**{name: given.pop(name) for name in own})
+        try:
+            command(network=network, **given)
+        finally:
+            network.say_doubts()  # below the results, where it is read
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in parameters}

@@ -53,14 +53,14 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
     if not given:
         return Chosen((None,), (DEMO_NAME,), (), False)
     found: dict[str, Path] = {}
-    folders = tuple(path for path in given if path.is_dir())
     patterns = [path for path in given if not path.exists() and glob.has_magic(str(path))]
+    folders: list[Path] = []
     for path in given:
-        if path.is_dir():
-            photos = list(_in_folder(path))
-        else:
-            names = sorted(glob.glob(str(path), recursive=True)) if path in patterns else [path]  # noqa: PTH207
-            photos = list(map(Path, names))
+        matches = sorted(glob.glob(str(path), recursive=True)) if path in patterns else [path]  # noqa: PTH207
+        photos: list[Path] = []
+        for place in map(Path, matches):
+            folders += [place] if place.is_dir() else []
+            photos += _in_folder(place) if place.is_dir() else [place]
         if not photos:
             raise FileNotFoundError(
                 f"image must be a photo, or a folder or pattern of photos; got {str(path)!r}, which holds none. Check the path."
@@ -73,7 +73,7 @@ def choose_photos(given: Sequence[Path] | None) -> Chosen:
         raise FileNotFoundError(
             f"image must be an existing file; got {str(paths[0])!r}, which is not there. Check the path."
         )
-    return Chosen(paths, _names(paths), folders, several)
+    return Chosen(paths, _names(paths), tuple(folders), several)
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
@@ -86,13 +86,12 @@ def _in_folder(folder: Path) -> Iterator[Path]:
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     """Return different names: a stem that is not alone in its folder gets its ending, one that is not alone its folders."""
-    own = Counter((path.absolute().parent, _key(path.stem)) for path in paths)
-    stems = [path.name if own[path.absolute().parent, _key(path.stem)] > 1 else path.stem for path in paths]
+    stems = _in_their_folders(paths)
     folders = [path.absolute().parent.parts[1:] for path in paths]
     depths = [0] * len(paths)
     while True:
         names = [
-            as_file_name("_".join([*folder[len(folder) - depth :], stem]))
+            as_file_name("_".join([*folder[len(folder) - depth :], stem]), keep_end=True)
             for folder, depth, stem in zip(folders, depths, stems, strict=True)
         ]
         count = Counter(map(str.casefold, names))
@@ -105,8 +104,25 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
         depths = longer
 
 
+def _in_their_folders(paths: Sequence[Path]) -> list[str]:
+    """Return names that differ among the photos of each folder: stems, with the ending and with a number where they must."""
+    names = [as_file_name(path.stem) for path in paths]
+    folders: dict[Path, list[int]] = {}
+    for place, path in enumerate(paths):
+        folders.setdefault(path.absolute().parent, []).append(place)
+    for places in folders.values():
+        count = Counter(names[place].casefold() for place in places)
+        own = [
+            names[place] if count[names[place].casefold()] == 1 else as_file_name(paths[place].name)
+            for place in places
+        ]
+        for place, name in zip(places, _numbered(own), strict=True):
+            names[place] = name
+    return names
+
+
 def _numbered(names: Sequence[str]) -> tuple[str, ...]:
-    """Put numbers behind names that are still alike, such as ``a_b`` of ``a/b.jpg`` and ``a_b.jpg`` in another folder."""
+    """Put numbers behind names that are alike, such as those of ``a b.jpg`` and ``a_b.jpg``."""
     seen: Counter[str] = Counter()
     found = []
     for name in names:
@@ -114,7 +130,3 @@ def _numbered(names: Sequence[str]) -> tuple[str, ...]:
         seen[key] += 1
         found.append(name if seen[key] == 1 else f"{name}-{seen[key]}")
     return tuple(found)
-
-
-def _key(name: str) -> str:
-    return as_file_name(name).casefold()

@@ -110,10 +110,13 @@ def profile(
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
         classifier = network.load(quiet=quiet)
         other = network.other(compare, compare_weights)
+        compared = None if other is None else other.load(quiet=quiet)
+        for one in filter(None, (network, other)):
+            one.say_doubts()  # a run takes long
         found = profile_folder(
             folder, classifier, out, composite=composite, bank=chosen, colors=color_groups(colors), basis=basis, by=by.value,
             target=None if target is None else target.value, limit=limit, bits=network.bits, pixels=pixels,
-            permutations=permutations, compare=None if other is None else other.load(quiet=quiet), batch_size=batch_size,
+            permutations=permutations, compare=compared, batch_size=batch_size,
             workers=workers, device=where, overwrite=overwrite, progress=not quiet and sys.stderr.isatty(),
         )  # fmt: skip
     if found.files:

@@ -125,7 +125,7 @@ class Run:
         paths = [self._picture_path(item, target) for item, target in zip(items, targets, strict=True)]
         keep = [place for place, target in enumerate(targets) if not self._compared_with_itself(target)]
         for place in sorted(set(range(len(items))) - set(keep)):
-            self._skip(items[place].image, "the class it is predicted as is the one of --against.")
+            self._skip(items[place].image, "it is predicted as the class of --against.")
         if not keep:
             return
         with self._status("Explaining ..."):

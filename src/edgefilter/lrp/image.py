@@ -181,7 +181,7 @@ class Apart(NamedTuple):
         0 for channels that do not depend on the image.
     axis : int
         The axis of the channels in the image.
-    count : int
+    channels : int
         How many there are.
     """
 
@@ -190,14 +190,14 @@ class Apart(NamedTuple):
     rest: Tensor
     colors: Tensor
     axis: int
-    count: int
+    channels: int
 
 
 def apart(run: Run, inputs: Tensor, known: Colors, recolored: Recolored | None = None) -> Apart:
     """Take what a stem reads apart into the colors of the image."""
     shares, axis = colors(run, inputs)
     count = shares.shape[1]
-    members = torch.from_numpy(known.membership(count))
+    members = torch.from_numpy(known.membership(count)).to(shares)
     shares = shares @ members
     mixes = bool(((shares != 0).sum(1) > 1).any())
     alone = by_color(run, inputs, axis, members, recolored) if mixes else None

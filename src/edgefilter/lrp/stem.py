@@ -44,7 +44,7 @@ class Read:
         Which share of a channel's responses each color of the image gets.
     axis : int
         The axis of the channels in the image.
-    count : int
+    channels : int
         How many there are.
     """
 
@@ -54,7 +54,7 @@ class Read:
     response: Tensor
     colors: Tensor
     axis: int
-    count: int
+    channels: int
 
     @property
     def is_direct(self) -> bool:
@@ -270,7 +270,7 @@ class Stem:
             shares = shares[: response.shape[1] // len(bank)]
         else:
             (response,) = made
-        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, apart.count))
+        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, apart.channels))
         if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them

@@ -40,6 +40,7 @@ ROW = 0.24
 NAME = 0.16  # inches: of 9 points, with a gap
 AROUND = 1.15  # inches for the heading, the numbers below and three lines of text
 
+REST = "#999999"
 UNITS = "relevance (units of the output)"
 DOUBTED = (
     "hatched: a score not to believe; \N{BLACK DIAMOND} is what\nthe output loses when it is silenced alone"
@@ -63,6 +64,8 @@ def draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explained) -> 
     grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
     axes = part.add_subplot(grid[0])
     paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
+    if len(names) < len(explanation.colors):
+        paint[-1] = REST
     _draw_bars(axes, bars, paint, height=0.62)
     heading(axes, "Relevance by color")
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["plot_class_maps", "plot_profile"]
 
 CLASSES = 24  # that a figure shows unless others are asked for
+COLORS = 16  # bars that stand apart beside the name of a class
+LEGEND = 6  # names of colors in a row
 
 
 def plot_profile(
@@ -92,7 +94,7 @@ def plot_profile(
         _draw_class_colors(ax, profile, values, rows, labels)
         return ax.figure, ax  # type: ignore[return-value]
     columns = min(filters, len(profile.filters))
-    tall = max(0.3, 0.085 * len(profile.colors) + 0.1)
+    tall = max(0.3, 0.085 * min(len(profile.colors), COLORS) + 0.1)
     several = len(profile.colors) > 1  # of one color the share says nothing
     width, height = (5.2 if several else 2.0) + 0.72 * columns, 1.75 + tall * len(rows)
     figure = Figure(figsize=(width, height), dpi=150)
@@ -145,10 +147,13 @@ def _draw_class_colors(
     colors = profile.colors
     shape = (profile.num_classes, len(colors))
     means, spreads = (as_array(values[f"color_{what}"].reshape(shape)) for what in ("mean", "std"))
-    height = 0.8 / len(colors)
-    for place, name in enumerate(colors):
+    largest = np.nan_to_num(np.abs(means[rows])).max(0)
+    drawn = np.sort(np.argsort(-largest, kind="stable")[:COLORS]).tolist()
+    height = 0.8 / len(drawn)
+    for line, place in enumerate(drawn):
+        name = colors[place]
         axes.barh(
-            np.arange(len(rows)) + (place - (len(colors) - 1) / 2) * height,
+            np.arange(len(rows)) + (line - (len(drawn) - 1) / 2) * height,
             np.nan_to_num(means[rows, place]),
             height=0.92 * height,
             xerr=np.nan_to_num(spreads[rows, place]),
@@ -166,8 +171,11 @@ def _draw_class_colors(
     axes.set_axisbelow(True)
     for edge in ("top", "right", "left"):
         axes.spines[edge].set_visible(False)
-    heading(axes, "Share by color: mean ± std over images")
-    axes.legend(fontsize=SMALL, frameon=False, ncols=len(colors), loc="upper left", bbox_to_anchor=(0, 0),
+    if len(drawn) < len(colors):
+        heading(axes, f"Share by color, {len(drawn)} of {len(colors)}: mean ± std")
+    else:
+        heading(axes, "Share by color: mean ± std over images")
+    axes.legend(fontsize=SMALL, frameon=False, ncols=min(len(drawn), LEGEND), loc="upper left", bbox_to_anchor=(0, 0),
                 borderaxespad=1.8, handlelength=1, columnspacing=1)  # fmt: skip
 
 

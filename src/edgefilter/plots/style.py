@@ -37,8 +37,12 @@ SIGNED = (  # RdBu_r with a true white for zero: red speaks for the output, blue
 )
 FOR, AGAINST = "#b2182b", "#2166ac"
 INK = "#222222"
-OWN = {"red": "#cb3a32", "green": "#3a9149", "blue": "#3867b8", "gray": "#7f7f7f"}
-OTHERS = ("#8c6bb1", "#d98f2b", "#4aa3a2", "#9c755f")
+GRAY = "#7f7f7f"
+OWN = {"red": "#cb3a32", "green": "#3a9149", "blue": "#3867b8", "gray": GRAY, "luminance": GRAY, "Y": GRAY}
+OTHERS = (
+    *("#8c6bb1", "#d98f2b", "#4aa3a2", "#9c755f", "#c45a93", "#8aa331", "#2f6f9f", "#e0b83c"),
+    *("#5b5ea6", "#a8433f", "#57b07a", "#b79ad0", "#6b4f2a", "#79b8d9", "#3f6b3a", "#e58a7b"),
+)
 TEXT, SMALL = 9.0, 7.5
 
 PERCENTILE = 99.5
