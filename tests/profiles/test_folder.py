@@ -405,6 +405,22 @@ def test_shuffling_is_that_of_the_library(photos, classifier, tmp_path):
     assert "permutation.csv" not in names_in(tmp_path / "no")
 
 
+def test_a_network_that_cannot_be_shuffled_is_refused_before_the_work(photos, tmp_path, monkeypatch):
+    """With the way out in the message."""
+
+    def refused(*_, **__):
+        raise RuntimeError("model must call its stem again when it runs again")
+
+    classifier = classifier_of(small_model())
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefilter.attribution.shuffling.rerun", refused)
+        with pytest.raises(ValueError, match=r"permutations must be 0 for small, .* Pass permutations=0"):
+            profiled(photos, classifier, tmp_path / "out", calibrate=False)
+        assert not (tmp_path / "out").exists()
+        found = profiled(photos, classifier, tmp_path / "out", calibrate=False, permutations=0)
+    assert found.permutation is None
+
+
 def test_shuffling_takes_photos_of_all_classes(photos):
     found = find_photos(photos, None)
     for count in (3, 6, 9):

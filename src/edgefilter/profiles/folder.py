@@ -134,6 +134,8 @@ def profile_folder(
     check_place(Path(out), photos.folder)
     made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
     networks = [made(classifier)]
+    if permutations:
+        networks[0].check_shuffling()
     if compare is not None:
         networks.append(made._replace(target=None if target == "label" else target)(compare))
         networks[1].follow(networks[0])

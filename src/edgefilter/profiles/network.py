@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter.attribution.arguments import check_mode
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.explanation import Explanation
+from edgefilter.attribution.shuffling import shuffled_outputs
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.fingerprint import fingerprint_of
 
@@ -92,6 +93,16 @@ class Network:
                 f"compare must be a network of the classes that the folders are, as {first.classifier.name} is; got "
                 f"{self.classifier.name}, which has {len(self.names)} others. Pass target='predicted', or give it class names."
             )
+
+    def check_shuffling(self) -> None:
+        """Raise before the work is done if the network cannot run on with the responses of another photo."""
+        try:
+            shuffled_outputs(self.attribution, self.example, self.example, [torch.ones(1, 1)])
+        except RuntimeError as cause:
+            raise ValueError(
+                f"permutations must be 0 for {self.classifier.name}, which cannot run again with other responses ({cause}). Pass "
+                "permutations=0 (--permutations 0)."
+            ) from cause
 
     def about(self) -> dict[str, Any]:
         """Return where the network comes from, the class of each folder if folders are classes, and what a single output speaks for."""
