@@ -177,6 +177,7 @@ def test_classes_without_names_are_in_the_order_of_the_folders(tmp_path, small_n
     unnamed = classifier_of(small_net, tuple(f"class {index}" for index in range(5)))
     assert profiled(photos, unnamed, tmp_path / "a").settings["target"] == "predicted"
     found = profiled(photos, unnamed, tmp_path / "b", target="label")
+    assert found.confusion.names == tuple("vwxyz")
     shares, labels = one_by_one(photos, unnamed, range(5))
     assert_close(found.profile.compute()["color_mean"][4], shares[labels == 4].sum(2).mean(0))
 
@@ -351,7 +352,7 @@ def test_two_folders_in_alphabetical_order_are_the_classes_of_one_output(tmp_pat
     unnamed = classifier_of(single_model(), ("class 0",))
     assert profiled(photos, unnamed, tmp_path / "a").confusion is None
     found = profiled(photos, unnamed, tmp_path / "b", target="label")
-    assert found.settings["folders"] == {"ants": "0", "bees": "1"}
+    assert (found.settings["speaks_for"], found.confusion.names) == ("bees", ("ants", "bees"))
     assert found.confusion.counts.sum(1).tolist() == [3, 2]
     photos = write_photos(tmp_path / "three", {"bees": 2, "ants": 3, "flies": 1})
     with pytest.raises(ValueError, match="folders named by classes of small"):

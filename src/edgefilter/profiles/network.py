@@ -72,6 +72,7 @@ class Network:
         self.names = tuple(classifier.class_names) if two is None else two
         outputs = outputs_of(folders, classifier, "label" if target == "label" else None, two)
         self.truth = None if outputs is None else torch.tensor(outputs)
+        self.names = _named_by(folders, outputs, self.names)
         self.target = "predicted" if outputs is None or target == "predicted" else "label"
 
     def follow(self, first: Network) -> None:
@@ -148,6 +149,16 @@ class Network:
 def _unnamed(count: int) -> tuple[str, ...]:
     """Return the names of classes that have none."""
     return tuple(f"class {place}" for place in range(count))
+
+
+def _named_by(
+    folders: Sequence[str], outputs: Sequence[int] | None, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of classes, those of their folders if they have none and each has a folder."""
+    unnamed = names in (_unnamed(len(names)), ("0", "1"))
+    if outputs is None or not unnamed or sorted(outputs) != list(range(len(names))):
+        return names
+    return tuple(folders[outputs.index(place)] for place in range(len(names)))
 
 
 def _two(names: Sequence[str]) -> tuple[str, ...]:
