@@ -437,7 +437,7 @@ def test_shares_classes_and_filters_are_found_by_name_or_label():
             assert profile.share(which, name) == wanted[name]
     assert profile.share(0, "Sobel x") == profile.share(0, "sobel_x")
     assert profile.share(0, "sobel_x").label == profile.contrast(0, 1)[0].label.replace(" y", " x")
-    with pytest.raises(KeyError, match="unknown part 'sobel_z'; did you mean 'sobel_[xy]'"):
+    with pytest.raises(KeyError, match=r"unknown part 'sobel_z'; did you mean 'sobel_[xy]'"):
         profile.share(0, "sobel_z")
 
 
