@@ -98,9 +98,9 @@ def test_both_names_of_filters_are_in_the_table(run, digits):
     table = pd.read_csv("profile/profile.csv", keep_default_na=False)
     bank = ef.models.load("digits").bank if hasattr(ef.models.load("digits"), "bank") else None
     edge = table[table["score"] == "edge"]
-    assert {"filter", "filter_label", "low", "high"} <= set(table.columns)
+    assert {"filter", "label", "low", "high"} <= set(table.columns)
     assert (edge["low"] <= edge["mean"]).all()
-    assert bank is None or edge["filter_label"].iloc[: len(bank)].tolist() == list(bank.labels)
+    assert bank is None or edge["label"].iloc[: len(bank)].tolist() == list(bank.labels)
 
 
 def position():

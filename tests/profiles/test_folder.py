@@ -375,10 +375,10 @@ def test_labels_names_and_intervals_are_in_the_table(photos, classifier, tmp_pat
     table = pd.read_csv(tmp_path / "out" / "profile.csv", keep_default_na=False)
     edge = table[(table["score"] == "edge") & (table["class_name"] == "owl")]
     assert edge["filter"].tolist() == list(found.profile.filters)
-    assert edge["filter_label"].tolist() == list(found.profile.filter_labels)
+    assert edge["label"].tolist() == list(found.profile.filter_labels)
     for share in found.profile.top("OWL", 9):
         row = edge[edge["filter"] == share.name].iloc[0]
-        assert (row["filter_label"], row["low"], row["high"]) == (share.label, share.low, share.high)
+        assert (row["label"], row["low"], row["high"]) == (share.label, share.low, share.high)
         half = stats.t.ppf(0.975, 2) * share.std / 3**0.5
         assert (share.low, share.high) == pytest.approx(
             (share.mean - half, share.mean + half), rel=0.02, abs=1e-3

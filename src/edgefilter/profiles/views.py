@@ -182,7 +182,7 @@ class ProfileViews:
         -------
         table : pandas.DataFrame
             Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
-            ``color``, ``filter`` and ``filter_label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
+            ``color``, ``filter`` and ``label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
         """
         return class_table(self.values(), self.class_names, self.colors, self.filters, self.filter_labels)
 
