@@ -2,7 +2,7 @@
 
 import argparse
 import collections
-import datetime
+import datetime as dt
 import pickle
 from pathlib import Path
 
@@ -119,8 +119,8 @@ CHECKPOINTS = {
     "DeepSpeed": lambda s: {"module": s, "ds_version": "0.14"},
     "counts and dates beside it": lambda s: {
         "state_dict": s,
-        "history": collections.defaultdict(list, {"loss": [0.1]}),
-        "saved": datetime.datetime(2026, 11, 27, tzinfo=datetime.timezone.utc),
+        "seen": collections.Counter(cat=3),
+        "saved": dt.datetime(2026, 11, 27, tzinfo=dt.timezone.utc),
         "mean": np.array([0.5]),
     },
     "counted by a profiler": lambda s: (

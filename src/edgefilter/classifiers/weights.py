@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import pathlib
 import pickle
@@ -42,7 +41,7 @@ WEIGHTS = (
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # parts of names
 COUNTERS = ("total_ops", "total_params", "n_averaged")  # of profilers and averages
 
-# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths, numbers, arrays, counts and dates
+# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths, numbers, arrays and dates
 HARMLESS: list[Any] = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath),
@@ -50,8 +49,7 @@ HARMLESS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((np.zeros(0).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     np.ndarray,
-    *(collections.defaultdict, collections.Counter, list, dict, int, float),
-    *(datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone),
+    *(dt.datetime, dt.date, dt.timedelta, dt.timezone),
 ]
 
 Builder = Callable[..., nn.Module]  # takes num_classes=...
