@@ -428,6 +428,19 @@ def test_a_description_is_written_and_read_again(tmp_path):
         said.write(tmp_path / "m.toml")
 
 
+@pytest.mark.usefixtures("strict")
+def test_what_was_said_in_arguments_can_be_kept_in_a_file(tmp_path, state):
+    """In another folder than the weights, and with the channels turned round."""
+    (tmp_path / "kept").mkdir()
+    save_file(state, tmp_path / "w.safetensors")
+    options = {"classes": FRUITS, "size": 64, "resize": 70, "mean": 127, "std": 128, "channels": BGR}
+    one = load_classifier("resnet18", tmp_path / "w.safetensors", **options)
+    two = load_classifier(one.description.write(tmp_path / "kept/model.json"))
+    assert two.preprocess == one.preprocess
+    assert (two.class_names, two.channels) == (FRUITS, BGR)
+    assert two.about == one.about
+
+
 def test_shipped_files_say_all_of_themselves(tmp_path):
     """A network that ``models.write`` wrote is loaded from its file alone."""
     net = ef.models.edge_cnn(2, in_channels=1, bank="sobel")

@@ -106,20 +106,19 @@ def test_explain_is_the_same_however_the_network_is_described(run, photo, fruits
         ("profile", "sorted", "--permutations", 0),
     ],
 )
-def test_what_is_assumed_is_one_line_on_stderr(run, photo, fruits, arguments):
+def test_what_is_assumed_is_one_line_on_stderr(run, photo, arguments):
     """Of every command, and in the numbers; with the options there is nothing to say."""
     Path("sorted/a").mkdir(parents=True)
-    Path(photo).copy("sorted/a/1.jpg") if hasattr(Path, "copy") else Image.open(photo).save("sorted/a/1.jpg")
-    network = ("--model", "resnet18", "--weights", fruits)
+    Image.open(photo).save("sorted/a/1.jpg")
+    own_network(3)
+    network = ("--model", "net.py:build", "--weights", "net.pth")
     result = run(*arguments, *network, "--size", 64)
     assert result.exit_code == 0, result.output
     assert (
-        result.stderr.count(
-            "Warning: nothing says how 'w.safetensors' wants its photos: mean and std are assumed"
-        )
+        result.stderr.count("Warning: nothing says how 'net.pth' wants its photos: mean and std are assumed")
         == 1
     )
-    assert "Pass mean= (--mean), std= (--std), or say so in 'w.toml' beside it." in result.stderr
+    assert "Pass mean= (--mean), std= (--std), or say so in 'net.toml' beside it." in result.stderr
     if "--json" in arguments:
         assert json.loads(result.stdout)["about"]["preprocessing_assumed"] == "yes"
     force = ("--overwrite",) if arguments[0] == "profile" else () if arguments[0] == "check" else ("--force",)

@@ -20,6 +20,7 @@ from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
 
+from .description import Description
 from .probing import Batched, Probe, probe
 
 __all__ = ["Classifier", "Photo"]
@@ -75,6 +76,8 @@ class Classifier:
         From a photo to a Tensor of shape (1, C, H, W).
     mean, std : tuple of float or None
         None if they are neither given nor to be measured.
+    description : Description or None
+        Of a network from :func:`load_classifier`: all that is known of it; ``description.write("model.json")`` keeps it in a file.
 
     Raises
     ------
@@ -126,6 +129,7 @@ class Classifier:
         self.bands = None if bands is None else tuple(bands)
         self.colors = None if colors is None else {group: tuple(members) for group, members in colors.items()}
         self.bits, self.white = bits, white
+        self.description: Description | None = None
         plain = {
             "weights": "of the model as given",
             "preprocessing": repr(self.preprocess),
