@@ -97,7 +97,7 @@ SIGNATURES = {
     "ClassProfile.compute": "(self)",
     "ClassProfile.values": "(self)",
     "ClassProfile.merge": "(self, other)",
-    "ClassProfile.top": "(self, which, k=3, score='edge')",
+    "ClassProfile.top": "(self, which, k=3, score='edge', *, by='value')",
     "ClassProfile.contrast": "(self, a, b, score='edge', *, confidence=0.95)",
     "ClassProfile.to_dataframe": "(self)",
     "ClassProfile.save": "(self, path, *, overwrite=False)",

@@ -1,6 +1,8 @@
 """A classifier brings its weights, preprocessing and class names; files are checked and never run."""
 
 import argparse
+import collections
+import datetime as dt
 import pickle
 from pathlib import Path
 
@@ -113,6 +115,14 @@ CHECKPOINTS = {
     },
     "only an average": lambda s: {"ema": prefixed(s, "module.") | {"n_averaged": torch.ones(())}},
     "an unusual name": lambda s: {"classifier_of_cats": s, "acc": 99.0},
+    "torch.compile around DDP": lambda s: prefixed(s, "_orig_mod.module."),
+    "DeepSpeed": lambda s: {"module": s, "ds_version": "0.14"},
+    "counts and dates beside it": lambda s: {
+        "state_dict": s,
+        "seen": collections.Counter(cat=3),
+        "saved": dt.datetime(2026, 11, 27, tzinfo=dt.timezone.utc),
+        "mean": np.array([0.5]),
+    },
     "counted by a profiler": lambda s: (
         s | {name: torch.ones(1) for name in ("total_ops", "features.0.total_ops", "features.0.total_params")}
     ),
@@ -145,7 +155,7 @@ def test_a_prefix_does_not_hide_the_side_outputs(tmp_path):
                 prefixed({name: s[name] for name in s if "classifier" not in name}, "body.")
                 | {"head": s["features.0.bias"]}
             ),
-            r"2 tensors missing \(such as 'classifier.1.bias'\) under their common prefix 'body.'",
+            r"2 tensors missing \(such as 'classifier.1.bias'\) under their common prefix 'body.' and 1 tensors without it \(such as 'head'\)",
         ),
         (
             lambda s: prefixed(s | {"extra.bias": torch.ones(1)}, "model."),
@@ -223,6 +233,16 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
     assert not mark.exists()
     pickle.loads((tmp_path / "v.pth").read_bytes())
     assert mark.exists(), "the bomb of this test must work"
+
+
+def test_a_whole_network_is_refused_in_words(tmp_path, small):
+    """Pickled with its code, by torch.save(model)."""
+    torch.save({"model": small, "epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(
+        ValueError,
+        match=r"holds objects of torch.nn.modules.* nothing was read. Save model.state_dict\(\) alone.*if you trust the file",
+    ):
+        load_classifier("squeezenet1_1", tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize(

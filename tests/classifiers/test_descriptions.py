@@ -394,6 +394,19 @@ def test_what_trainers_write_beside_the_weights_is_found(tmp_path, state):
     assert classifier.about["preprocessing_assumed"] == "no"
 
 
+def test_numbers_of_other_things_in_a_checkpoint_are_not_taken_for_photos(tmp_path, state):
+    """Noise has a mean, an optimizer has a state, a model has a size."""
+    other = {
+        "noise": {"mean": 0.1, "std": 0.2},
+        "optimizer": {"size": 32},
+        "hparams": {"size": 50, "image_size": 64},
+    }
+    torch.save({"model": state, **other}, tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="mean and std are assumed"):
+        classifier = load_classifier("resnet18", tmp_path / "w.pth")
+    assert classifier.preprocess(fruit(0)).shape == (1, 3, 64, 64)
+
+
 def test_class_names_that_do_not_fit_are_not_taken_from_a_checkpoint(tmp_path, state):
     """They are those of something else."""
     torch.save({"model": state, "classes": ["a", "b"], "class_names": 3}, tmp_path / "w.pth")
@@ -426,6 +439,19 @@ def test_a_description_is_written_and_read_again(tmp_path):
         said.write(path)
     with pytest.raises(ValueError, match=r"path must end in .json"):
         said.write(tmp_path / "m.toml")
+
+
+@pytest.mark.usefixtures("strict")
+def test_what_was_said_in_arguments_can_be_kept_in_a_file(tmp_path, state):
+    """In another folder than the weights, and with the channels turned round."""
+    (tmp_path / "kept").mkdir()
+    save_file(state, tmp_path / "w.safetensors")
+    options = {"classes": FRUITS, "size": 64, "resize": 70, "mean": 127, "std": 128, "channels": BGR}
+    one = load_classifier("resnet18", tmp_path / "w.safetensors", **options)
+    two = load_classifier(one.description.write(tmp_path / "kept/model.json"))
+    assert two.preprocess == one.preprocess
+    assert (two.class_names, two.channels) == (FRUITS, BGR)
+    assert two.about == one.about
 
 
 def test_shipped_files_say_all_of_themselves(tmp_path):

@@ -106,20 +106,19 @@ def test_explain_is_the_same_however_the_network_is_described(run, photo, fruits
         ("profile", "sorted", "--permutations", 0),
     ],
 )
-def test_what_is_assumed_is_one_line_on_stderr(run, photo, fruits, arguments):
+def test_what_is_assumed_is_one_line_on_stderr(run, photo, arguments):
     """Of every command, and in the numbers; with the options there is nothing to say."""
     Path("sorted/a").mkdir(parents=True)
-    Path(photo).copy("sorted/a/1.jpg") if hasattr(Path, "copy") else Image.open(photo).save("sorted/a/1.jpg")
-    network = ("--model", "resnet18", "--weights", fruits)
+    Image.open(photo).save("sorted/a/1.jpg")
+    own_network(3)
+    network = ("--model", "net.py:build", "--weights", "net.pth")
     result = run(*arguments, *network, "--size", 64)
     assert result.exit_code == 0, result.output
     assert (
-        result.stderr.count(
-            "Warning: nothing says how 'w.safetensors' wants its photos: mean and std are assumed"
-        )
+        result.stderr.count("Warning: nothing says how 'net.pth' wants its photos: mean and std are assumed")
         == 1
     )
-    assert "Pass mean= (--mean), std= (--std), or say so in 'w.toml' beside it." in result.stderr
+    assert "Pass mean= (--mean), std= (--std), or say so in 'net.toml' beside it." in result.stderr
     if "--json" in arguments:
         assert json.loads(result.stdout)["about"]["preprocessing_assumed"] == "yes"
     force = ("--overwrite",) if arguments[0] == "profile" else () if arguments[0] == "check" else ("--force",)
@@ -317,3 +316,46 @@ def test_names_of_bases_in_help_are_those_of_the_library():
     from edgefilter.cli import options
 
     assert tuple(BASES) == options.BASES
+
+
+def test_the_band_that_decides_is_first_in_a_profile_of_thirteen(run, photo):
+    """Of scenes in NumPy files: the class is in one band, and shuffling that band alone costs the network its accuracy."""
+    bands = [f"B{place:02}" for place in range(1, 14)]
+    network = own_network(13)
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].weight[0, 5], network[0].weight[1, 5] = 1, -1
+        network[0].bias.copy_(torch.tensor([-4.5, 4.5, 0, 0]))  # bright, dark
+        network[4].weight.zero_()
+        network[4].weight[0, :4], network[4].weight[1, 4:8] = 1, 1
+        network[4].bias.zero_()
+    torch.save(network.state_dict(), "net.pth")
+    random = np.random.default_rng(0)
+    for place, name in enumerate(("bright", "dark")):
+        Path("scenes", name).mkdir(parents=True)
+        for index in range(5):
+            scene = random.integers(0, 256, (20, 24, 13), dtype=np.uint8)
+            scene[..., 5] = random.integers(*((0, 100) if place else (155, 256)), (20, 24))
+            np.save(f"scenes/{name}/{index}.npy", scene)
+    Path("names.txt").write_text("bright\ndark\n")
+    line = (
+        "profile",
+        "scenes",
+        "--model",
+        "net.py:build",
+        "--weights",
+        "net.pth",
+        "--classes",
+        "names.txt",
+        "--size",
+        16,
+    )
+    result = run(
+        *line, "--mean", 0, "--std", 1, "--channels", ",".join(bands), "--batch-size", 5, "--permutations", 2
+    )
+    assert result.exit_code == 0, result.output
+    assert "B06" in result.stdout
+    about = json.loads(Path("profile/profile.json").read_text())
+    assert about["accuracy"]["value"] if isinstance(about["accuracy"], dict) else about["accuracy"] == 1
+    table = Path("profile/profile.csv").read_text()
+    assert all(band in table for band in bands)

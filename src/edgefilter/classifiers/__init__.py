@@ -6,11 +6,14 @@ From this package, torchvision, timm or a file of weights. No attribution here.
 from __future__ import annotations
 
 from .classifier import Classifier
+from .description import Description, read_description
 from .loading import DEMO, classifier_names, load_classifier
 
 __all__ = [
     "DEMO",
     "Classifier",
+    "Description",
     "classifier_names",
     "load_classifier",
+    "read_description",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def _classifier(parts: Parts, model: nn.Module, known: Usual | None, assumed: Se
     source = usual.weights or f"as {parts.network.name} builds them"
     if parts.checkpoint is not None:
         source = f"{Path(str(said.weights)).name} (sha256 {parts.checkpoint.digest[:12]}){f', {known.weights}' if known and known.weights else ''}"
-    return Classifier(
+    classifier = Classifier(
         model,
         _class_names(parts, usual.said, outputs),
         usual.preprocess if usable and usual.preprocess is not None else preprocessing,
@@ -82,6 +83,21 @@ def _classifier(parts: Parts, model: nn.Module, known: Usual | None, assumed: Se
             + (f" (assumed: {_listed(assumed)})" if assumed else ""),
             "preprocessing_assumed": "yes" if assumed else "no",
         },
+    )
+    classifier.description = _whole(parts, classifier, said.over(usual.said))
+    return classifier
+
+
+def _whole(parts: Parts, classifier: Classifier, both: Description) -> Description:
+    """Return all that is known of a network, to be written to a file."""
+    return replace(
+        both,
+        architecture=parts.said.architecture or parts.network.name,
+        class_names=classifier.class_names,
+        mean=classifier.mean,
+        std=classifier.std,
+        channels=classifier.channels,
+        resize=None if both.crop is False else both.resize,
     )
 
 

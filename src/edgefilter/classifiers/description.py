@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -89,7 +90,7 @@ class Description:
         return {name: value for name, value in values.items() if value is not None}
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a description file: JSON, whatever its ending but ``.toml``, which people write.
+        """Write a description file in JSON; files that it names are written relative to its folder.
 
         Raises
         ------
@@ -101,7 +102,14 @@ class Description:
         path = new_file(path, overwrite=overwrite)
         if path.suffix.lower() != ".json":
             raise ValueError(f"path must end in .json; got {str(path)!r}. TOML is for descriptions by hand.")
-        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        values = self.to_dict()
+        for key in {"weights", "architecture"} & set(values):
+            file, colon, factory = values[key].rpartition(":")
+            if file.endswith(".py"):
+                values[key] = f"{os.path.relpath(file, path.parent)}{colon}{factory}"
+            elif key == "weights":
+                values[key] = os.path.relpath(values[key], path.parent)
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         return path
 
 

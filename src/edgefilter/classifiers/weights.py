@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime as dt
 import hashlib
 import pathlib
 import pickle
@@ -40,7 +41,7 @@ WEIGHTS = (
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # parts of names
 COUNTERS = ("total_ops", "total_params", "n_averaged")  # of profilers and averages
 
-# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths, numbers and arrays
+# what trainers keep beside the weights, and what runs no code when it is read: arguments, paths, numbers, arrays and dates
 HARMLESS: list[Any] = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath),
@@ -48,6 +49,7 @@ HARMLESS: list[Any] = [
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((np.zeros(0).__reduce__()[0], f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     np.ndarray,
+    *(dt.datetime, dt.date, dt.timedelta, dt.timezone),
 ]
 
 Builder = Callable[..., nn.Module]  # takes num_classes=...
@@ -80,7 +82,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except pickle.UnpicklingError as cause:
         raise ValueError(
             f"weights must hold nothing but tensors; got {str(path)!r}, which {_objects(path)}. These "
-            "could run code: nothing was read. Save model.state_dict() alone, best with safetensors."
+            "could run code: nothing was read. Save model.state_dict() alone, best with safetensors; if you trust the file, load it "
+            "yourself with torch.load(..., weights_only=False) to get at it."
         ) from cause
     except Exception as cause:
         raise ValueError(
@@ -170,7 +173,7 @@ def with_weights(build: Builder, state: dict[str, Tensor], name: str, path: str)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what builders say about their initial weights, which are replaced
         model = build()
-        state, prefix = _without_prefix(state, set(model.state_dict()), name, path)
+        state, prefix, outside = _without_prefix(state, set(model.state_dict()), name, path)
         _fit_stem(model, state)
         classes = _classes(model.state_dict(), state)
         if classes is not None:
@@ -179,7 +182,7 @@ def with_weights(build: Builder, state: dict[str, Tensor], name: str, path: str)
     own = model.state_dict()
     counters = {key: own[key] for key in own.keys() - state.keys() if _may_miss(key)}
     state = counters | state
-    _check_fit(own, state, name, path, prefix)
+    _check_fit(own, state, name, path, prefix, outside)
     model.load_state_dict(state)
     return model
 
@@ -202,8 +205,8 @@ def _may_miss(key: str) -> bool:
 
 def _without_prefix(
     state: dict[str, Tensor], own: set[str], name: str, path: str
-) -> tuple[dict[str, Tensor], str]:
-    """Return the weights under the names of the network, and the prefix that they had.
+) -> tuple[dict[str, Tensor], str, list[str]]:
+    """Return the weights under the names of the network, the prefix that they had, and the names of those without it.
 
     Wrappers may stand anywhere in a name, counters of profilers are left out. What a trainer keeps beside the network is
     outside of the prefix, and is left out; what is inside has to fit.
@@ -228,7 +231,8 @@ def _without_prefix(
             f"{', '.join(map(repr, usual))}. Save the ones to explain alone."
         )
     prefix = "" if "" in usual or not usual else usual[0]
-    return {key.removeprefix(prefix): value for key, value in plain.items() if key.startswith(prefix)}, prefix
+    inside = {key.removeprefix(prefix): value for key, value in plain.items() if key.startswith(prefix)}
+    return inside, prefix, [key for key in plain if not key.startswith(prefix)]
 
 
 def _classes(own: dict[str, Tensor], state: dict[str, Tensor]) -> int | None:
@@ -239,7 +243,9 @@ def _classes(own: dict[str, Tensor], state: dict[str, Tensor]) -> int | None:
     return counts.pop() if len(counts) == 1 and 0 not in counts else None
 
 
-def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path: str, prefix: str) -> None:
+def _check_fit(
+    own: dict[str, Tensor], state: dict[str, Tensor], name: str, path: str, prefix: str, outside: list[str]
+) -> None:
     missing = sorted(own.keys() - state.keys())
     unknown = sorted(state.keys() - own.keys())
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
@@ -249,6 +255,7 @@ def _check_fit(own: dict[str, Tensor], state: dict[str, Tensor], name: str, path
         if keys
     ]
     where = f" under their common prefix {prefix!r}" if prefix else ""
+    where += f" and {len(outside)} tensors without it (such as {outside[0]!r})" if outside and missing else ""
     if problems:
         raise ValueError(
             f"weights must fit model {name!r}; got {path!r} with {', '.join(problems)}{where}. "

@@ -70,7 +70,7 @@ def check(
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
-        photo = shown_photo(image, classifier.read)
+        photo = shown_photo(image, classifier.reader(network.bits))
     with stage(FAILURE if chosen is None else USAGE):
         inputs = classifier.preprocess(photo).to(place)
         report = check_model(classifier.model.to(place), inputs, composite=composite, bank=chosen)

@@ -77,7 +77,7 @@ def compare(
         check_folder(out, COMPARISON_FILES, force)
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
-        photos = [shown_photo(path, classifier.read) for path in images or (None,)]
+        photos = [shown_photo(path, classifier.reader(network.bits)) for path in images or (None,)]
         index = None if target is None else classifier.class_index(target)
         other = chosen_against(classifier, against)
     with stage(FAILURE):

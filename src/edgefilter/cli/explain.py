@@ -146,7 +146,7 @@ def explain(
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
-        first = None if photos.several else shown_photo(photos.paths[0], classifier.read)
+        first = None if photos.several else shown_photo(photos.paths[0], classifier.reader(network.bits))
         seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
         other, names = chosen_against(classifier, against), classifier.class_names
@@ -157,5 +157,5 @@ def explain(
         attribution = EdgeFilterAttribution(
             classifier.model.to(place), composite, bank=chosen, calibrate=games, **seen
         )
-        asked = Asked(index, other, top, score, summary, batch_size, quiet)
+        asked = Asked(index, other, top, score, summary, network.bits, batch_size, quiet)
         Run(classifier, attribution, asked, photos, outputs, place, first, before).explain()

@@ -22,6 +22,7 @@ def models() -> None:
     console.print(", ".join(others))
     console.print(
         "\nOf timm: --model timm:NAME, after pip install 'edgefilter[timm]'; timm.list_models(pretrained=True) lists "
-        "them.\nWith weights of your own: --model NAME --weights FILE.safetensors",
+        "them.\nWith weights of your own: --model NAME --weights FILE, with --classes, --size, --mean and --std, or all of it in a "
+        "description: --model FILE.toml.\nA network of your own: --model net.py:build, a function that returns it.",
         soft_wrap=True,
     )

@@ -123,7 +123,6 @@ class NetworkOptions:
             "mean": _numbers("mean", self.mean),
             "std": _numbers("std", self.std),
             "channels": _names(self.channels),
-            "bits": self.bits,
         }
         with (
             new_console(stderr=True, quiet=quiet).status(f"Loading {self.model or self.weights or DEMO} ..."),

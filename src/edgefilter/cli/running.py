@@ -44,6 +44,7 @@ class Asked(NamedTuple):
     top: int | None
     tables: Sequence[ScoreTable] | None
     summary: bool
+    bits: int | None
     batch_size: int
     quiet: bool
 
@@ -108,7 +109,11 @@ class Run:
         """Read a photo, unless it is there already; one that cannot be read is skipped."""
         image = DEMO_NAME if path is None else str(path)
         try:
-            photo = shown_photo(path, self.classifier.read, self._say) if self.first is None else self.first
+            photo = (
+                shown_photo(path, self.classifier.reader(self.asked.bits), self._say)
+                if self.first is None
+                else self.first
+            )
         except (ValueError, OSError) as cause:
             self._skip(image, in_one_line(cause))
         else:

@@ -20,16 +20,19 @@ def class_table(
     values: Mapping[str, Tensor],
     class_names: Sequence[str],
     colors: Sequence[str],
-    filters: Mapping[str, str],
+    filters: Sequence[str],
+    filter_labels: Sequence[str],
 ) -> pd.DataFrame:
-    """Lay out what ``ClassProfile.values()`` gave; classes without images are left out. The filters are given with their labels."""
+    """Lay out what ``ClassProfile.values()`` gave; classes without images are left out."""
     import pandas as pd
 
     counts = [values[name].tolist() for name in ("count", "unusable")]
     parts = {
         "color": [(color, "", "") for color in colors],
-        "edge": [("", *names) for names in filters.items()],
-        "color_edge": [(color, *names) for color in colors for names in filters.items()],
+        "edge": [("", *names) for names in zip(filters, filter_labels, strict=True)],
+        "color_edge": [
+            (color, *names) for color in colors for names in zip(filters, filter_labels, strict=True)
+        ],
     }
     columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "label"]
     columns += ["mean", "std", "low", "high"]
