@@ -485,3 +485,21 @@ def test_evaluate_loses_all_results_when_a_metric_fails(model, images, capsys):
     }
     with pytest.raises(KeyError, match="call_kwargs_empty"):
         quantus.evaluate(metrics, {"EdgeFilter": eq.explain}, model, images, TARGETS, explain_func_kwargs={})
+
+
+def test_scores_go_by_group_and_by_basis(model, images):
+    """The same as the attribution gives, in both forms; a wrong name is named."""
+    groups = {"warm": ["red", "green"], "cold": ["blue"]}
+    for how, count in (({"colors": groups}, 2), ({"basis": "luma"}, 3)):
+        expected = ef.EdgeFilterAttribution(model, **how).attribute(
+            torch.from_numpy(images), TARGETS.tolist(), score="color"
+        )
+        found = eq.explain(model, images, TARGETS, score="color", **how)
+        assert found.shape == (3, count)
+        np.testing.assert_array_equal(found, expected.numpy())
+        attributor = eq.EdgeAttributor(model, score="color", **how)
+        np.testing.assert_allclose(
+            attributor(torch.from_numpy(images), torch.eye(5)[TARGETS])[1], found, rtol=1e-6
+        )
+    with pytest.raises(TypeError, match="did you mean 'colors'"):
+        eq.explain(model, images, TARGETS, colours=groups)

@@ -209,6 +209,16 @@ def test_names_are_everywhere(bands, tmp_path):
     assert repr(found) == "Explanation(2 images, 4 colors, 9 filters)"
 
 
+def test_explanations_of_other_groups_are_not_subtracted(bands):
+    net, images = bands
+    found = [
+        ef.EdgeFilterAttribution(net, colors=groups).explain(images, 1)
+        for groups in ({"a": range(5), "b": range(5, 13)}, {"a": range(6), "b": range(6, 13)})
+    ]
+    with pytest.raises(ValueError, match="explanations must be of the same images, colors and filters"):
+        found[0] - found[1]
+
+
 def test_a_map_of_pixels_has_a_name(bands):
     net, images = bands
     found = ef.EdgeFilterAttribution(net, colors=GROUPS, channels=BANDS).explain(images, 1)
@@ -356,3 +366,54 @@ def test_sixty_channels_have_no_limit():
     legend = profile.plot()[1][0].get_legend()
     assert len(legend.get_texts()) == 16
     assert "channel 42" in [text.get_text() for text in legend.get_texts()]
+
+
+# --- unusual inputs ----------------------------------------------------------------------------------------------
+
+
+def test_groups_of_an_image_whose_channels_come_last():
+    net = network(5, lambda x: x.permute(0, 3, 1, 2))
+    groups, images = {"a": [0, 3], "b": [1, 2, 4]}, pictures(2, 5)
+    found = ef.EdgeFilterAttribution(net, colors=groups).explain(images.permute(0, 2, 3, 1), 1)
+    expected = ef.EdgeFilterAttribution(network(5), colors=groups).explain(images, 1)
+    for name in ("color", "edge", "color_edge", "pixel"):
+        assert_close(getattr(found, name), getattr(expected, name), **EXACT)
+
+
+def test_groups_of_one_of_several_inputs():
+    """The bank reads the first; the second is a number."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network(4)
+
+        def forward(self, x, scale):
+            return self.net(x) * scale[:, None]
+
+    groups, images = {"a": [0, 3], "b": [1, 2]}, pictures(2, 4)
+    attr = ef.EdgeFilterAttribution(Two().eval(), colors=groups)
+    found = attr.explain(images, 1, torch.tensor([1.0, 2.0], dtype=torch.float64))
+    expected = ef.EdgeFilterAttribution(network(4), colors=groups).explain(images, 1)
+    assert_close(found.color, expected.color * torch.tensor([[1.0], [2.0]], dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("score", ["color", "edge", "color_edge", "response", "pixel"])
+def test_attribute_and_explain_agree(bands, score):
+    net, images = bands
+    attr = ef.EdgeFilterAttribution(net, colors=GROUPS, channels=BANDS)
+    given, delta = attr.attribute(images, 1, score=score, return_convergence_delta=True)
+    assert_close(given, getattr(attr.explain(images, 1), score), **EXACT)
+    assert delta.abs().max() < 1e-9
+
+
+def test_some_channels_that_the_model_ignores_have_exactly_nothing():
+    net, images = network(13), pictures(2, 13)
+    with torch.no_grad():
+        net.conv.weight[:, [4, 5, 6]] = 0
+    for colors in (GROUPS, None):
+        found = ef.EdgeFilterAttribution(net, colors=colors, channels=BANDS).explain(images, 1)
+        ignored = ["red edge"] if colors else ["B04", "B05", "B06"]
+        for name in ignored:
+            assert not found.color_edge[:, found.colors.index(name)].any()
+            assert not found.pixel_map(name).any()

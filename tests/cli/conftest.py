@@ -71,7 +71,12 @@ def small_classifier(monkeypatch):
 
         names = tuple(f"class {place}" for place in range(outputs))
         classifier = Classifier(network, names, preprocess, name="small")
-        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", lambda *_, **__: classifier)
+
+        def load(*_, bits=None, **__):
+            classifier.bits = bits
+            return classifier
+
+        monkeypatch.setattr("edgefilter.classifiers.loading.load_classifier", load)
         return classifier
 
     return offer
@@ -102,7 +107,7 @@ def drawn(monkeypatch):
     """Have pictures drawn as small files, and return their titles and places."""
     found = []
 
-    def draw(answer, path, top):
+    def draw(answer, path, top, smooth):
         from edgefilter.cli.tables import title_of
 
         found.append((title_of(answer), path))

@@ -16,16 +16,14 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import save_file
-from torchvision.transforms.functional import to_tensor
 from typer.testing import CliRunner
 
 import edgefilter as ef
+from answers import by_hand
 from edgefilter import cli
 from edgefilter.attribution.listing import by_name
-from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.fingerprint import fingerprint_of
 from edgefilter.classifiers.loading import load_classifier
-from edgefilter.cli.answer import Answer
 from edgefilter.cli.numbers import as_json
 from edgefilter.cli.options import ScoreTable
 from edgefilter.cli.tables import print_answer
@@ -233,19 +231,6 @@ def test_output_of_zero_is_explained(run, photo, tmp_path):
     assert result.exit_code == 0, result.output
     assert json.loads(Path("z.json").read_text(encoding="utf-8"))["conserved_share"] is None
     assert "Conserved: relevance adds up to - of the logit." in result.stdout
-
-
-def by_hand(scores, *, effects=None, filter_effects=None, errors=None, **fields):
-    """An answer about a network of two classes, from scores (C, K) by color and filter."""
-    response = torch.tensor(scores)[None, :, :, None, None]
-    colors, bank = ("red", "green")[: len(scores)], fields.pop("bank", ef.get_bank("sobel"))
-    measured = {"effects": effects, "filter_effects": filter_effects, "errors": errors}
-    measured = {name: None if row is None else torch.tensor([row]) for name, row in measured.items()}
-    groups = {"order": bank.groups("order")}
-    explanation = ef.Explanation(response, None, response.sum((1, 2, 3, 4)), (1,), colors, tuple(bank.names),
-                                 tuple(bank.labels), groups=groups, **measured, **fields)  # fmt: skip
-    classifier = Classifier(torch.nn.Identity(), ("ape", "bee"), to_tensor, name="net")
-    return Answer(classifier, torch.tensor([1.0, -2.0]), explanation, bank, torch.zeros(1, 1, 4, 4))
 
 
 def printed(answer, *tables, rows=12, summary=False):

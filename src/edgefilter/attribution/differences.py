@@ -25,12 +25,7 @@ def difference(one: Views, other: Views) -> Views:
     ValueError
         If the two are not of the same stem and size, or one of them is a comparison already.
     """
-    same = (one.colors, one.filters, one.response.shape) == (
-        other.colors,
-        other.filters,
-        other.response.shape,
-    )
-    if not same:
+    if _described(one) != _described(other):
         raise ValueError(
             f"explanations must be of the same images, colors and filters to be subtracted; got {one!r} with responses "
             f"{tuple(one.response.shape)} and {other!r} with {tuple(other.response.shape)}. Explain both with one attribution."
@@ -57,6 +52,11 @@ def difference(one: Views, other: Views) -> Views:
         errors=None if one.errors is None or other.errors is None else one.errors.hypot(other.errors),
         against=other.target,
     )
+
+
+def _described(one: ScoreViews) -> tuple[object, ...]:
+    """Return what two explanations must have in common."""
+    return one.colors, one.members, one.filters, one.response.shape, one.about.get("basis")
 
 
 def _minus(one: Tensor | None, other: Tensor | None) -> Tensor | None:
