@@ -133,7 +133,12 @@ def profile_folder(
     photos = find_photos(Path(folder), limit)
     check_place(Path(out), photos.folder)
     made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
-    networks = [made(one) for one in (classifier, compare) if one is not None]
+    networks = [made(classifier)]
+    if permutations:
+        networks[0].check_shuffling()
+    if compare is not None:
+        networks.append(made._replace(target=None if target == "label" else target)(compare))
+        networks[1].follow(networks[0])
     settings = {
         "photos": photos.fingerprint,
         "model": classifier.name,
