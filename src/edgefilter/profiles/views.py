@@ -184,8 +184,7 @@ class ProfileViews:
             Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
             ``color``, ``filter`` and ``label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
         """
-        labels = dict(zip(self.filters, self.filter_labels, strict=True))
-        return class_table(self.values(), self.class_names, self.colors, labels)
+        return class_table(self.values(), self.class_names, self.colors, self.filters, self.filter_labels)
 
     def plot(
         self,
