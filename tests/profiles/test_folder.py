@@ -470,6 +470,8 @@ def test_a_comparison_goes_on_with_the_same_network_only(photos, classifier, tmp
             profiled(photos, classifier, tmp_path / "out", save_every=0, compare=other)
     with pytest.raises(ValueError, match="with other compared weights"):
         profiled(photos, classifier, tmp_path / "out", compare=classifier)
+    with pytest.raises(ValueError, match="with other compared, other compared weights"):
+        profiled(photos, classifier, tmp_path / "out")
     found = profiled(photos, classifier, tmp_path / "out", compare=other)
     assert found.paired.to_dataframe().equals(wanted.paired.to_dataframe())
 
