@@ -112,7 +112,7 @@ def profile_once(folder: str, out: str) -> list[float]:
 
     ef.ClassProfile.update = watched
     start = time.perf_counter()
-    found = profile_folder(folder, classifier, out, batch_size=BATCH, progress=False)
+    found = profile_folder(folder, classifier, out, permutations=0, batch_size=BATCH, progress=False)
     spent = time.perf_counter() - start
     part = 1000 // BATCH
     first, last = times[part - 1] - times[0], times[-1] - times[-part]

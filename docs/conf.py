@@ -28,7 +28,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|torchmetrics|captum|zennit|matplotlib|numpy)\..*"),  # their pages lie elsewhere
     (
         r"py:class",
-        r"edgefilter\.attribution\.views\.ScoreViews",
+        r"edgefilter\.attribution\.(views\.ScoreViews|spatial\.SpatialViews)",
     ),  # what Explanation is made of; its members stand there
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]

@@ -124,6 +124,28 @@ def test_explain_takes_targets_of_every_kind(model, images, targets):
     np.testing.assert_array_equal(eq.explain(model, images, targets), ours(model, images, targets=[2, 2, 2]))
 
 
+WRONG = {
+    "no model": (lambda m, x, y: eq.explain(None, x, y), TypeError, "model must be an nn.Module; got NoneType"),
+    "swapped": (lambda m, x, y: eq.explain(x, m, y), TypeError, "model must be an nn.Module; got ndarray"),
+    "no images": (lambda m, x, y: eq.explain(m, None, y), TypeError, "inputs must be an array or a tensor of numbers, .*; got NoneType. Pass"),
+    "a path": (lambda m, x, y: eq.explain(m, "a.jpg", y), TypeError, "inputs must be an array .*; got str"),
+    "one image": (lambda m, x, y: eq.explain(m, x[0], y), ValueError, r"inputs must have shape .*\. Add a batch axis"),
+    "NaN": (lambda m, x, y: eq.explain(m, x * np.nan, y), ValueError, "inputs must be finite; got NaN or infinity in image 0"),
+    "no targets": (lambda m, x, y: eq.explain(m, x, None), TypeError, "targets must be whole numbers, one class for each image; got None. Pass"),
+    "a name": (lambda m, x, y: eq.explain(m, x, "cat"), TypeError, "targets must be whole numbers, .*; got 'cat'"),
+    "probabilities": (lambda m, x, y: eq.explain(m, x, y + 0.5), TypeError, "targets must be whole numbers"),
+    "one-hot": (lambda m, x, y: eq.explain(m, x, np.eye(5)[y]), ValueError, r"targets must have shape \(N,\), .*argmax of one-hot"),
+    "too many": (lambda m, x, y: eq.explain(m, x, [0, *y]), AssertionError, "target must be one, or one for each of the"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_explain_refuses_in_words(model, images, name):
+    call, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        call(model, np.asarray(images), np.asarray(TARGETS))
+
+
 def test_explain_keeps_no_model(small_net, images):
     """Randomisation tests make many copies: each can go."""
     model = ef.replace_stem(small_net)

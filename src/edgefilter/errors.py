@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["UnknownNameError", "UnsupportedModelError"]
+__all__ = ["InputTypeError", "UnknownNameError", "UnsupportedModelError"]
 
 
 class UnsupportedModelError(NotImplementedError):
     """A model holds operations for which no relevance rule is known."""
+
+
+class InputTypeError(TypeError, AssertionError):
+    """A TypeError for inputs that are no tensors; and an AssertionError, which is what Captum raises for them."""
 
 
 class UnknownNameError(KeyError, ValueError):

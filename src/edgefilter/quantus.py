@@ -233,7 +233,7 @@ def explain(
     attribution = EdgeFilterAttribution(
         model, composite, colors=colors, basis=basis, calibrate=calibrate, layer=layer, channels=channels
     )
-    images = _as_images(inputs, model)
+    images = _as_images(inputs, attribution.model)
     target = _as_targets(targets).to(images.device)
     relevance = attribution.attribute(images, target, against=against, score=score)
     scores: Array = _as_array(_by_channel(relevance, score))
@@ -333,13 +333,29 @@ def _by_channel(relevance: Tensor, score: str) -> Tensor:
     return relevance.flatten(1, 2) if score in ("color_edge", "response") else relevance
 
 
-def _as_images(inputs: Array | Tensor, model: nn.Module) -> Tensor:
+def _as_images(inputs: Any, model: nn.Module) -> Tensor:
+    if not isinstance(inputs, (Tensor, np.ndarray)) or (
+        isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "biuf"
+    ):
+        raise TypeError(
+            f"inputs must be an array or a tensor of numbers, images of shape (N, C, H, W); got {type(inputs).__name__}. Pass the batch that "
+            "the metric gets as x_batch."
+        )
     weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.as_tensor(inputs).to(weight.device, weight.dtype)
 
 
-def _as_targets(targets: Array | Tensor | Sequence[int] | int) -> Tensor:
-    return torch.as_tensor(targets).detach().cpu().long().reshape(-1)
+def _as_targets(targets: Any) -> Tensor:
+    given = None if targets is None or isinstance(targets, str) else torch.as_tensor(targets).detach().cpu()
+    if given is None or bool((given != given.long()).any()):
+        raise TypeError(
+            f"targets must be whole numbers, one class for each image; got {targets!r}. Pass the metric's y_batch."
+        )
+    if given.dim() > 1 and given.numel() != len(given):
+        raise ValueError(
+            f"targets must have shape (N,), one class for each image; got {tuple(given.shape)}. Pass the argmax of one-hot labels."
+        )
+    return given.long().reshape(-1)
 
 
 def _as_array(values: Tensor) -> Array:

@@ -271,6 +271,21 @@ def test_pieces_of_a_batch_and_the_files_keep_the_basis(tmp_path):
     assert_close(attr.attribute(images, 1), found.pixel, **EXACT)
 
 
+@pytest.mark.parametrize("options", [{"basis": "opponent"}, {"colors": {"a": [0, 2], "b": [1]}}])
+@pytest.mark.parametrize("name", ["nothing", "flipped", "mixed"])
+def test_regions_and_maps_are_a_partition_of_the_same_scores(options, name):
+    """A region has what its pixels have, by color of the basis and by group."""
+    images, regions = pictures(), torch.arange(100).reshape(10, 10) // 30
+    found = ef.EdgeFilterAttribution(network(3, TOUCHES.get(name)), **options).explain(images, 1)
+    parts = found.region(regions)
+    assert parts.colors == found.colors
+    assert_close(parts.color_edge.sum(1), found.color_edge, **EXACT)
+    for place, label in enumerate(parts.labels):
+        for color in found.colors:
+            inside = found.pixel_map(color)[:, regions == label].sum(1)
+            assert_close(parts.color[:, place, found.colors.index(color)], inside, rtol=0, atol=1e-8)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------------
 
 

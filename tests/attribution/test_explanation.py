@@ -152,7 +152,7 @@ def test_to_dict_is_json(explanation):
 
 def test_to_dataframe_has_a_row_per_image_color_and_filter(explanation):
     table = explanation.to_dataframe()
-    assert list(table.columns) == ["image", "target", "output", "color", "filter", "relevance"]
+    assert list(table.columns) == ["image", "target", "output", "color", "filter", "label", "relevance"]
     assert len(table) == 3 * 3 * 2
     assert table["relevance"].tolist() == explanation.color_edge.flatten().tolist()
     assert table.loc[1, ["image", "color", "filter"]].tolist() == [0, "red", "sobel_y"]

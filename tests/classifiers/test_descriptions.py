@@ -394,6 +394,19 @@ def test_what_trainers_write_beside_the_weights_is_found(tmp_path, state):
     assert classifier.about["preprocessing_assumed"] == "no"
 
 
+def test_numbers_of_other_things_in_a_checkpoint_are_not_taken_for_photos(tmp_path, state):
+    """Noise has a mean, an optimizer has a state, a model has a size."""
+    other = {
+        "noise": {"mean": 0.1, "std": 0.2},
+        "optimizer": {"size": 32},
+        "hparams": {"size": 50, "image_size": 64},
+    }
+    torch.save({"model": state, **other}, tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="mean and std are assumed"):
+        classifier = load_classifier("resnet18", tmp_path / "w.pth")
+    assert classifier.preprocess(fruit(0)).shape == (1, 3, 64, 64)
+
+
 def test_class_names_that_do_not_fit_are_not_taken_from_a_checkpoint(tmp_path, state):
     """They are those of something else."""
     torch.save({"model": state, "classes": ["a", "b"], "class_names": 3}, tmp_path / "w.pth")

@@ -770,6 +770,11 @@ def test_profile_by_torchrun_gives_the_same_numbers(run, folders, weights):
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, equal_nan=True)
     assert Path("one/skipped.csv").read_bytes() == Path("two/skipped.csv").read_bytes()
+    shuffled = [
+        np.loadtxt(f"{name}/permutation.csv", delimiter=",", skiprows=1, usecols=(3, 4, 5, 6))
+        for name in ("one", "two")
+    ]
+    np.testing.assert_allclose(*shuffled, rtol=0, atol=1e-5)
     assert sorted(path.name for path in Path("two").iterdir()) == sorted(
         path.name for path in Path("one").iterdir()
     )

@@ -316,3 +316,53 @@ def test_names_of_bases_in_help_are_those_of_the_library():
     from edgefilter.cli import options
 
     assert tuple(BASES) == options.BASES
+
+
+def test_the_band_that_decides_is_first_in_a_profile_of_thirteen(run, photo):
+    """Of scenes in NumPy files: the class is in one band, and shuffling that band alone costs the network its accuracy."""
+    bands = [f"B{place:02}" for place in range(1, 14)]
+    network = own_network(13)
+    with torch.no_grad():
+        network[0].weight.zero_()
+        network[0].weight[0, 5], network[0].weight[1, 5] = 1, -1
+        network[0].bias.copy_(torch.tensor([-4.5, 4.5, 0, 0]))  # bright, dark
+        network[4].weight.zero_()
+        network[4].weight[0, :4], network[4].weight[1, 4:8] = 1, 1
+        network[4].bias.zero_()
+    torch.save(network.state_dict(), "net.pth")
+    random = np.random.default_rng(0)
+    for place, name in enumerate(("bright", "dark")):
+        Path("scenes", name).mkdir(parents=True)
+        for index in range(5):
+            scene = random.integers(0, 256, (20, 24, 13), dtype=np.uint8)
+            scene[..., 5] = random.integers(*((0, 100) if place else (155, 256)), (20, 24))
+            np.save(f"scenes/{name}/{index}.npy", scene)
+    Path("names.txt").write_text("bright\ndark\n")
+    line = (
+        "profile",
+        "scenes",
+        "--model",
+        "net.py:build",
+        "--weights",
+        "net.pth",
+        "--classes",
+        "names.txt",
+        "--size",
+        16,
+    )
+    result = run(
+        *line, "--mean", 0, "--std", 1, "--channels", ",".join(bands), "--batch-size", 5, "--permutations", 2
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(Path("profile/profile.json").read_text())
+    assert found["accuracy"] == 1
+    assert found["colors"] == bands
+    lost = {
+        part["name"]: part["accuracy"] for part in found["permutation"]["parts"] if part["score"] == "color"
+    }
+    assert lost.pop("B06") > 0.2
+    assert set(lost.values()) == {0}
+    profile = ef.ClassProfile.load("profile/profile.safetensors")
+    for place in (0, 1):
+        (top,) = profile.top(place, 1, "color", by="size")
+        assert (top.name, round(abs(top.mean), 2)) == ("B06", 1)

@@ -317,6 +317,27 @@ def test_images_of_one_channel_are_drawn_in_gray(shape):
     assert shown.cmap.name == "gray"
 
 
+def test_arrays_may_have_their_channels_first():
+    """The size of the relevance by pixel tells which axis they are; palettes and bits of PIL are made RGB."""
+    values = np.random.default_rng(0).random((3, 24, 24))
+    shown = titled(plot_explanation(explanation(), values), "Input").images[0]
+    np.testing.assert_allclose(shown.get_array(), values.transpose(1, 2, 0))
+    photo = Image.fromarray(np.random.default_rng(1).integers(0, 256, (24, 24, 3), dtype=np.uint8)).quantize(
+        8
+    )
+    shown = titled(plot_explanation(explanation(), photo), "Input").images[0]
+    np.testing.assert_allclose(shown.get_array(), np.asarray(photo.convert("RGB")) / 255)
+
+
+def test_rounding_and_resizing_may_leave_the_range_by_less_than_a_step():
+    picture = np.full((24, 24, 3), 1 + 0.9 / 255)
+    assert float(titled(plot_explanation(explanation(), picture), "Input").images[0].get_array().max()) == 1.0
+
+
+def test_without_pixels_a_picture_may_have_any_size():
+    assert titled(plot_explanation(explanation(pixel=False), np.zeros((30, 40))), "Input").images
+
+
 def test_numbers_have_no_negative_zero():
     assert format_numbers(np.array([5.0, -0.001, -2.0])) == ["5.00", "0.00", "\N{MINUS SIGN}2.00"]
 
@@ -336,6 +357,19 @@ def test_matplotlib_is_left_as_it_was():
         ({"bank": ef.get_bank("sobel")}, "bank must hold the explanation's 9 filters; got FilterBank"),
         ({"image": np.zeros((2, 24, 24, 3))}, r"image must have shape .*; got \(2, 24, 24, 3\)"),
         ({"image": np.zeros((0, 4))}, r"image must have shape .*; got \(0, 4\)"),
+        (
+            {"image": np.zeros((24, 25, 3))},
+            r"image must have the height and width of the relevance by pixel, \(24, 24\); got \(24, 25\)\. Resize",
+        ),
+        ({"image": torch.zeros(3, 12, 12)}, r"image must have the height and width .*; got \(12, 12\)"),
+        (
+            {"image": (torch.rand(3, 24, 24) - 0.5) / 0.2},
+            r"image must have values from 0 to 1, .*; got -2.* to 2.*\. Pass the picture as it was before",
+        ),
+        ({"image": torch.randn(1, 3, 24, 24)}, r"image must have values from 0 to 1"),
+        ({"image": np.full((24, 24), np.nan)}, r"image must have values from 0 to 1, .*; got nan to nan"),
+        ({"image": np.full((24, 24), 256)}, r"image must have values from 0 to 255, .*; got 256 to 256"),
+        ({"image": np.full((24, 24), -1)}, r"image must have values from 0 to 255"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):

@@ -177,6 +177,7 @@ def test_classes_without_names_are_in_the_order_of_the_folders(tmp_path, small_n
     unnamed = classifier_of(small_net, tuple(f"class {index}" for index in range(5)))
     assert profiled(photos, unnamed, tmp_path / "a").settings["target"] == "predicted"
     found = profiled(photos, unnamed, tmp_path / "b", target="label")
+    assert found.confusion.names == tuple("vwxyz")
     shares, labels = one_by_one(photos, unnamed, range(5))
     assert_close(found.profile.compute()["color_mean"][4], shares[labels == 4].sum(2).mean(0))
 
@@ -351,7 +352,7 @@ def test_two_folders_in_alphabetical_order_are_the_classes_of_one_output(tmp_pat
     unnamed = classifier_of(single_model(), ("class 0",))
     assert profiled(photos, unnamed, tmp_path / "a").confusion is None
     found = profiled(photos, unnamed, tmp_path / "b", target="label")
-    assert found.settings["folders"] == {"ants": "0", "bees": "1"}
+    assert (found.settings["speaks_for"], found.confusion.names) == ("bees", ("ants", "bees"))
     assert found.confusion.counts.sum(1).tolist() == [3, 2]
     photos = write_photos(tmp_path / "three", {"bees": 2, "ants": 3, "flies": 1})
     with pytest.raises(ValueError, match="folders named by classes of small"):
@@ -362,7 +363,7 @@ def test_more_than_ten_unnamed_classes_keep_their_numbers(tmp_path):
     """In alphabetical order "class 10" comes before "class 2"."""
     photos = write_photos(tmp_path / "photos", {f"class {place}": 1 for place in range(11)})
     net = small_model()
-    net[-1] = nn.Linear(32, 11).double()
+    net[-1] = nn.Linear(32, 11).double().eval()
     found = profiled(
         photos, classifier_of(net, tuple(f"class {i}" for i in range(11))), tmp_path / "a", target="label"
     )
@@ -374,10 +375,10 @@ def test_labels_names_and_intervals_are_in_the_table(photos, classifier, tmp_pat
     table = pd.read_csv(tmp_path / "out" / "profile.csv", keep_default_na=False)
     edge = table[(table["score"] == "edge") & (table["class_name"] == "owl")]
     assert edge["filter"].tolist() == list(found.profile.filters)
-    assert edge["filter_label"].tolist() == list(found.profile.filter_labels)
+    assert edge["label"].tolist() == list(found.profile.filter_labels)
     for share in found.profile.top("OWL", 9):
         row = edge[edge["filter"] == share.name].iloc[0]
-        assert (row["filter_label"], row["low"], row["high"]) == (share.label, share.low, share.high)
+        assert (row["label"], row["low"], row["high"]) == (share.label, share.low, share.high)
         half = stats.t.ppf(0.975, 2) * share.std / 3**0.5
         assert (share.low, share.high) == pytest.approx(
             (share.mean - half, share.mean + half), rel=0.02, abs=1e-3
@@ -403,6 +404,22 @@ def test_shuffling_is_that_of_the_library(photos, classifier, tmp_path):
     assert json.loads((tmp_path / "out" / "profile.json").read_text())["permutation"]["photos"] == 13
     assert profiled(photos, classifier, tmp_path / "no", permutations=0).permutation is None
     assert "permutation.csv" not in names_in(tmp_path / "no")
+
+
+def test_a_network_that_cannot_be_shuffled_is_refused_before_the_work(photos, tmp_path, monkeypatch):
+    """With the way out in the message."""
+
+    def refused(*_, **__):
+        raise RuntimeError("model must call its stem again when it runs again")
+
+    classifier = classifier_of(small_model())
+    with monkeypatch.context() as patch:
+        patch.setattr("edgefilter.attribution.shuffling.rerun", refused)
+        with pytest.raises(ValueError, match=r"permutations must be 0 for small, .* Pass permutations=0"):
+            profiled(photos, classifier, tmp_path / "out", calibrate=False)
+        assert not (tmp_path / "out").exists()
+        found = profiled(photos, classifier, tmp_path / "out", calibrate=False, permutations=0)
+    assert found.permutation is None
 
 
 def test_shuffling_takes_photos_of_all_classes(photos):
@@ -453,6 +470,8 @@ def test_a_comparison_goes_on_with_the_same_network_only(photos, classifier, tmp
             profiled(photos, classifier, tmp_path / "out", save_every=0, compare=other)
     with pytest.raises(ValueError, match="with other compared weights"):
         profiled(photos, classifier, tmp_path / "out", compare=classifier)
+    with pytest.raises(ValueError, match="with other compared, other compared weights"):
+        profiled(photos, classifier, tmp_path / "out")
     found = profiled(photos, classifier, tmp_path / "out", compare=other)
     assert found.paired.to_dataframe().equals(wanted.paired.to_dataframe())
 
@@ -739,12 +758,25 @@ def test_crash_of_one_process_ends_all_and_the_rest_is_counted_once(photos, tmp_
         ({"batch_size": 0}, "batch_size must be an integer >= 1; got 0"),
         ({"workers": -1}, "workers must be an integer >= 0; got -1"),
         ({"limit": 0}, "limit must be an integer >= 1; got 0"),
+        ({"permutations": -1}, "permutations must be an integer >= 0; got -1"),
     ],
 )
 def test_odd_options_are_refused(photos, classifier, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         profiled(photos, classifier, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_in_training_mode_is_refused_as_it_was(photos, tmp_path):
+    """Before it runs, as a run would change the statistics of its normalization."""
+    net = nn.Sequential(nn.BatchNorm2d(3), *small_model()).double()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        profiled(photos, classifier_of(net), tmp_path / "out")
+    with pytest.raises(ValueError, match="model must be in evaluation mode"):
+        permutation_check(ef.EdgeFilterAttribution(net), torch.rand(4, 3, 12, 12).double())
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
 
 
 def test_odd_folders_are_refused(photos, classifier, tmp_path):

@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from scipy import stats
 from torch.testing import assert_close
 from torchmetrics import MetricCollection
 
@@ -407,6 +408,48 @@ def test_top_names_the_largest_shares():
         assert sorted(share.std for share in found) == pytest.approx(sorted(spreads.tolist()))
     assert profile.top(1, 2) == profile.top("dog", 2)
     assert len(profile.top(1, 1, "color")) == 1
+
+
+def test_largest_in_size_counts_what_speaks_against_a_class():
+    response, labels = samples(40)
+    profile = profile_of(response, labels)
+    means = oracle(response, labels)["edge_mean"][1]
+    found = profile.top(1, 2, by="size")
+    assert [share.name for share in found] == [FILTERS[i] for i in means.abs().argsort(descending=True)]
+    with pytest.raises(ValueError, match="by must be 'value' or 'size'; got 'sizes'; did you mean 'size'"):
+        profile.top(1, by="sizes")
+
+
+def test_shares_classes_and_filters_are_found_by_name_or_label():
+    """As one types them: with spaces, in small letters, by index."""
+    response, labels = samples(40)
+    profile = profile_of(
+        response,
+        labels,
+        class_names=("Great Dane", "dog", "owl", "fox"),
+        filter_labels=("Sobel x", "Sobel y"),
+    )
+    wanted = {
+        share.name: share for score in ("color", "edge", "color_edge") for share in profile.top(0, 9, score)
+    }
+    for which in (0, "Great Dane", "great_dane"):
+        for name in ("red", "sobel_x", "red sobel_x"):
+            assert profile.share(which, name) == wanted[name]
+    assert profile.share(0, "Sobel x") == profile.share(0, "sobel_x")
+    assert profile.share(0, "sobel_x").label == profile.contrast(0, 1)[0].label.replace(" y", " x")
+    with pytest.raises(KeyError, match=r"unknown part 'sobel_z'; did you mean 'sobel_[xy]'"):
+        profile.share(0, "sobel_z")
+
+
+def test_intervals_of_means_are_students():
+    response, labels = samples(40)
+    profile = profile_of(response, labels)
+    shares = (response.sum((3, 4)) / response.sum((3, 4)).abs().sum((1, 2), keepdim=True)).sum(2)
+    for place, name in enumerate(COLORS):
+        mine = shares[labels == 2][:, place].numpy()
+        share = profile.share(2, name)
+        interval = stats.t.interval(0.95, len(mine) - 1, mine.mean(), stats.sem(mine))
+        assert (share.low, share.high) == pytest.approx(interval, rel=1e-3)
 
 
 def test_contrast_equals_the_formulae():

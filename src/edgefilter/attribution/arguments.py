@@ -18,7 +18,6 @@ __all__ = [
     "as_against",
     "as_extra",
     "as_target",
-    "check_images",
     "check_mode",
     "check_output",
     "output_weights",
@@ -100,42 +99,6 @@ def check_mode(model: nn.Module) -> None:
         raise ValueError(f"model must be in evaluation mode; {layer} is training. Call model.eval() first.")
 
 
-def check_images(images: tuple[Any, ...], weight: Tensor | None) -> None:
-    """Raise unless inputs are finite floating-point tensors that fit the weights of the model."""
-    for image in images:
-        if not isinstance(image, Tensor):
-            raise TypeError(
-                f"inputs must be a tensor or a tuple of tensors; got {type(image).__name__}. Preprocess the image as in "
-                "training, for example with torchvision.transforms."
-            )
-        if not image.is_floating_point():
-            raise TypeError(
-                f"inputs must be floating point; got {image.dtype}. "
-                "Scale and normalise as in training, for example images.float() / 255."
-            )
-        if image.numel() == 0:
-            raise ValueError(f"inputs must hold at least one image; got shape {tuple(image.shape)}.")
-    if len(images) == 1:
-        _check_image(images[0], weight)
-    if not all(torch.isfinite(image).all() for image in images):
-        raise ValueError(
-            "inputs must be finite; got NaN or infinity. Look at how the images were read or normalised."
-        )
-
-
-def _check_image(images: Tensor, weight: Tensor | None) -> None:
-    if images.dim() != 4:
-        advice = "Add a batch axis with images[None]." if images.dim() == 3 else "Pass a batch of images."
-        raise ValueError(
-            f"inputs must have shape (batch, channel, height, width); got {tuple(images.shape)}. {advice}"
-        )
-    if weight is not None and (images.dtype != weight.dtype or images.device != weight.device):
-        raise ValueError(
-            f"inputs must be {weight.dtype} on {weight.device}, as the model; got {images.dtype} on {images.device}. "
-            "Call inputs.to(...) or model.to(...)."
-        )
-
-
 def whole_batch(internal: int | None, count: int) -> int:
     """Return how many images to explain at a time."""
     if internal is None:
@@ -182,8 +145,8 @@ def as_target(target: Any, name: str = "target") -> Target:
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
             raise TypeError(
-                f"{name} must hold whole numbers (integers); got a tensor of {target.dtype}. Pass {name}.long(), or the argmax of "
-                "one-hot labels."
+                f"{name} must hold whole numbers (integers); got a tensor of {target.dtype} and shape {tuple(target.shape)}. "
+                f"{_advice(target, name)}"
             )
         if target.numel() > 1 and target.dim() > 1:
             raise ValueError(
@@ -194,6 +157,12 @@ def as_target(target: Any, name: str = "target") -> Target:
     if isinstance(target, list):
         return [_index(item, name) for item in target]  # type: ignore[return-value]
     return None if target is None else _index(target, name)
+
+
+def _advice(target: Tensor, name: str) -> str:
+    if target.dim() > 2:
+        return "The images come first: explain(images, target)."
+    return f"Pass {name}.long(), or the argmax of one-hot labels."
 
 
 def as_against(against: Any) -> Against:
@@ -311,6 +280,12 @@ def _check_target(output: Tensor, target: Target, name: str) -> None:
     if name != "target" and len(given) not in (1, len(output)):
         raise ValueError(
             f"{name} must be one, or one for each of the {len(output)} images; got {len(given)}. Pass a list of that length."
+        )
+    if len(given) not in (1, len(output)):
+        shape = f"Tensor target dimension {target.shape} is not valid" if isinstance(target, Tensor) else ""
+        raise AssertionError(
+            f"{shape or 'Target list length does not match output'}: target must be one, or one for each of the {len(output)} images; "
+            f"got {len(given)}. Pass as many as there are images."
         )
     sizes = output.shape[1:]
     for item in given:

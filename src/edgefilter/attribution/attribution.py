@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
-from captum._utils.common import _format_tensor_into_tuples
 from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 from zennit.core import Composite
 
 from edgefilter._checks import closest
@@ -28,12 +28,12 @@ from .arguments import (
     as_against,
     as_extra,
     as_target,
-    check_images,
     check_mode,
     unwrapped,
 )
 from .calibration import Calibrate, as_games
 from .explanation import Explanation
+from .images import as_images, check_images
 from .propagation import Propagation, Propagator, joined
 from .scores import SCORES, per_image, scores
 from .silencing import silenced_output
@@ -295,6 +295,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         against: Against = None,
         internal_batch_size: int | None = None,
+        show_progress: bool = False,
     ) -> Explanation:
         """Return all scores of a batch of predictions from one pass.
 
@@ -308,6 +309,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         against : int, tuple, Tensor, list or "rest", optional
         internal_batch_size : int, optional
             As in :meth:`attribute`.
+        show_progress : bool, default: False
+            Whether to show a progress bar, on stderr: of the batches, or of the sets of colors if there is one batch.
 
         Returns
         -------
@@ -318,6 +321,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             self.question(inputs, target, additional_forward_args, against, predict=True),
             internal_batch_size=internal_batch_size,
             down_to="inputs",
+            show_progress=show_progress,
         )
         members = self.colors.members(result.channels)
         channels = self.colors.channels(result.channels)
@@ -339,6 +343,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             about=self._about(result.bank),
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
+            window=result.window,
         )
 
     def silence(
@@ -348,8 +353,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         *,
         against: Against = None,
-        colors: Sequence[str] = (),
-        filters: Sequence[str] = (),
+        colors: str | Sequence[str] = (),
+        filters: str | Sequence[str] = (),
     ) -> Tensor:
         """Return the explained output with the responses of some colors and of some filters set to zero.
 
@@ -357,8 +362,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         ----------
         inputs, target, additional_forward_args, against
             As in :meth:`attribute`.
-        colors, filters : sequence of str
-            Names of what is silenced; with none of both, the output is as it is.
+        colors, filters : str or sequence of str
+            Names of what is silenced, of filters labels as well; with none of both, the output is as it is.
 
         Returns
         -------
@@ -416,7 +421,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     ) -> Question:
         """Return what is asked, in the forms that are worked with."""
         return Question(
-            _format_tensor_into_tuples(inputs),
+            as_images(inputs),
             as_target(target),
             as_against(against),
             as_extra(additional),
@@ -429,11 +434,14 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         *,
         internal_batch_size: int | None,
         down_to: Literal["responses", "bank input", "inputs"],
+        show_progress: bool = False,
     ) -> Propagation:
         """Check the inputs, and propagate all of them at once or some at a time."""
         propagate, games = self.propagator(question.images), as_games(self.calibrate)
         pieces, size = question.pieces(internal_batch_size)
-        parts = [propagate(piece, down_to=down_to, games=games, size=size) for piece in pieces]
+        shown = tqdm(pieces, "batches", disable=not show_progress or len(pieces) < 2)
+        label = "sets" if show_progress and len(pieces) == 1 else None
+        parts = [propagate(piece, down_to=down_to, games=games, size=size, label=label) for piece in shown]
         if len(parts) > 1 and any(
             part is not value for part, value in zip(pieces[0].extra, question.extra, strict=True)
         ):

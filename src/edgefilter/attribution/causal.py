@@ -11,6 +11,7 @@ from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 from .explanation import Explanation
 from .forward import Forward, warn_of_numbers
+from .images import as_images
 
 __all__ = ["CausalCheck", "causal_check"]
 
@@ -40,6 +41,7 @@ def causal_check(
     *,
     target: Target = None,
     against: Against = None,
+    show_progress: bool = False,
 ) -> CausalCheck:
     """Silence each color and each filter in turn and measure the drop of the explained output.
 
@@ -55,6 +57,8 @@ def causal_check(
         Further arguments of the model.
     target, against : optional
         As in :meth:`EdgeFilterAttribution.explain`: without a target, the largest output of each image.
+    show_progress : bool, default: False
+        Whether to show a progress bar, on stderr.
 
     Returns
     -------
@@ -84,6 +88,11 @@ def causal_check(
     >>> torch.allclose(check.color.sum(1), explanation.output, atol=1e-5)
     True
     """
+    if not isinstance(attribution, EdgeFilterAttribution):
+        raise TypeError(
+            f"attribution must be an EdgeFilterAttribution; got {type(attribution).__name__}. Pass causal_check(attribution, images), with "
+            "attribution = EdgeFilterAttribution(model)."
+        )
     if explanation is not None:
         _check_alone(inputs, explanation, target, against)
         target = None if None in explanation.target else list(explanation.target)
@@ -93,7 +102,7 @@ def causal_check(
         if explanation is not None:
             _check_same(forward, explanation)
         warn_of_numbers(forward.explained, stacklevel=3)
-        runs = forward.partial_runs(len(question.images[0]))
+        runs = forward.partial_runs(len(question.images[0]), "parts" if show_progress else None)
         without = 1 - torch.eye(runs.colors), 1 - torch.eye(runs.filters)
         keeps = [*without[0][:, :, None], *(one.expand(runs.colors, -1) for one in without[1])]
         drops = (runs.every[:, None] - runs.outputs(keeps)).to(forward.explained)
@@ -111,12 +120,16 @@ def _as_given(against: tuple[Any, ...]) -> Any:
     return "rest" if "rest" in against else list(against)
 
 
-def _check_alone(inputs: Any, explanation: Explanation, target: Any, against: Any) -> None:
+def _check_alone(inputs: Any, explanation: Any, target: Any, against: Any) -> None:
+    if not isinstance(explanation, Explanation):
+        raise TypeError(
+            f"explanation must be an Explanation of these images, or None; got {type(explanation).__name__}. Name outputs by target=..."
+        )
     if target is not None or against is not None:
         raise ValueError(
             "target and against must be None with an explanation, which says what was explained; got both. Leave one out."
         )
-    count = len(inputs[0]) if isinstance(inputs, tuple) else len(inputs)
+    count = len(as_images(inputs)[0])
     if count != len(explanation):
         raise ValueError(
             f"inputs must be the {len(explanation)} images that were explained; got {count}. "

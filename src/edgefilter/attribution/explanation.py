@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from edgefilter.banks.colors import ColorGroups, as_colors
+from edgefilter.banks.colors import ColorGroups, Colors, as_colors
 from edgefilter.banks.groups import all_groups
 from edgefilter.stems.responses import bank_of, by_color
+from edgefilter.stems.windows import window_of_layer
 
 from .differences import difference
 from .listing import as_dataframe, as_dict
 from .scores import per_image
+from .spatial import SpatialViews
 from .storing import store, stored
 from .summary import doubtful, summarized
-from .views import PARTS, ScoreViews
+from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +38,7 @@ EXCESS = 1.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Explanation(ScoreViews):
+class Explanation(SpatialViews):
     """Relevance of a batch of predictions, as one tensor with many views.
 
     Relevance is signed, in units of the explained output: positive speaks for it, negative against it.
@@ -76,6 +78,8 @@ class Explanation(ScoreViews):
         Default: not measured.
     about : dict of str to str, optional
         How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``version``.
+    window : Window, optional
+        What of the image the responses see, for :meth:`region`. Default: unknown.
     channels : tuple of str, optional
         Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
     members : dict of str to tuple of str, optional
@@ -158,10 +162,7 @@ class Explanation(ScoreViews):
         bank = bank_of(layer)
         by_channel = by_color(attributions, bank).detach()
         known = as_colors(colors, channels=channels)
-        response = by_channel
-        if known.groups is not None:
-            membership = torch.from_numpy(known.membership(bank.in_channels)).to(by_channel)
-            response = torch.einsum("nckhw,cg->ngkhw", by_channel, membership)
+        response = _grouped(by_channel, known)
         count = len(response)
         targets = per_image(target, count)
         if len(targets) != count:
@@ -180,6 +181,7 @@ class Explanation(ScoreViews):
             filters=tuple(bank.bank.names),
             filter_labels=tuple(bank.bank.labels),
             groups=all_groups(bank.bank),
+            window=None if inputs is None else window_of_layer(bank, tuple(inputs.shape[2:])),  # type: ignore[arg-type]
         )
         if found._seems_absolute():
             warnings.warn(
@@ -252,7 +254,7 @@ class Explanation(ScoreViews):
         Returns
         -------
         table : pandas.DataFrame
-            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``relevance``.
+            Columns ``image``, ``target``, ``output``, ``color``, ``filter``, ``label`` (the filter's name to show), ``relevance``.
         """
         return as_dataframe(self)
 
@@ -303,8 +305,9 @@ class Explanation(ScoreViews):
 
         Parameters
         ----------
-        image : array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
-            The picture to show, as a viewer would see it: uint8, or floats from 0 to 1.
+        image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
+            The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
+            is refused.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
@@ -326,3 +329,9 @@ class Explanation(ScoreViews):
         """Say whether no value has a sign and the values of every image are together more than its output."""
         excess = self.total > EXCESS * self.output.abs()
         return len(self) > 0 and bool(excess.all()) and bool((self.response >= 0).all())
+
+
+def _grouped(by_channel: Tensor, colors: Colors) -> Tensor:
+    """Sum responses over the channels of each group, (N, channels, K, H', W') to (N, C, K, H', W')."""
+    membership = torch.from_numpy(colors.membership(by_channel.shape[1])).to(by_channel)
+    return by_channel if colors.groups is None else torch.einsum("nckhw,cg->ngkhw", by_channel, membership)

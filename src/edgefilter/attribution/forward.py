@@ -51,8 +51,8 @@ class Forward:
         self.colors = run.stem.colors.names(self.reads[0].channels)
         self._calls = end.calls
 
-    def partial_runs(self, size: int) -> PartialRuns:
-        """Return what runs the model again with some of the responses, for so many images at a time."""
+    def partial_runs(self, size: int, label: str | None = None) -> PartialRuns:
+        """Return what runs the model again with some of the responses, for so many images at a time; a label shows its progress."""
         return PartialRuns(
             self.run.model,
             self.start.images,
@@ -62,6 +62,7 @@ class Forward:
             self.weights,
             self.explained,
             size,
+            label,
         )
 
 

@@ -89,12 +89,12 @@ def as_dataframe(explanation: ScoreViews) -> pd.DataFrame:
     import pandas as pd
 
     rows = [
-        (image, explanation.target[image], float(explanation.output[image]), color, name, value)
+        (image, explanation.target[image], float(explanation.output[image]), color, *names, value)
         for image, table in enumerate(explanation.color_edge.tolist())
         for color, row in zip(explanation.colors, table, strict=True)
-        for name, value in zip(explanation.filters, row, strict=True)
+        for *names, value in zip(explanation.filters, explanation.filter_labels, row, strict=True)
     ]
-    heads = ["image", "target", "output", "color", "filter", "relevance"]
+    heads = ["image", "target", "output", "color", "filter", "label", "relevance"]
     found: pd.DataFrame = pd.DataFrame(rows, columns=heads)
     return found
 

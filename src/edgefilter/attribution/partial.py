@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +55,8 @@ class PartialRuns:
         That of the model with all responses.
     size : int
         How many images the model may get at a time.
+    label : str, optional
+        Of the progress bars. Default: none are shown.
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class PartialRuns:
         weights: Tensor,
         explained: Tensor,
         size: int,
+        label: str | None = None,
     ) -> None:
+        self.label = label
         self.model, self.images, self.extra = model, images, extra
         self.sites, self.left_out, self.weights = sites, left_out, weights
         self.count, self.every = len(images[0]), explained.cpu().double()
@@ -88,15 +92,22 @@ class PartialRuns:
         -------
         values : Tensor, shape (N, len(keeps)), float64, on the CPU
         """
+        return self._outputs(keeps, self._shown(range(0, len(keeps), self.sets)))
+
+    def _outputs(self, keeps: Sequence[Tensor], starts: Iterable[int]) -> Tensor:
         found = []
         with torch.no_grad():
-            for start in range(0, len(keeps), self.sets):
+            for start in starts:
                 some = torch.stack(list(keeps[start : start + self.sets]))
                 values = [site.values(some) for site in self.sites]
                 found.append(self._explained(values, len(some)).cpu().double())
         return torch.cat(found).reshape(len(keeps), self.count).T
 
-    def played(self, sets: Tensor, players: Tensor, nothing: Tensor, label: str | None = None) -> Tensor:
+    def _shown(self, steps: Sequence[Any]) -> Iterable[Any]:
+        """Return steps that show how far they are, if that is asked for and there are several."""
+        return tqdm(steps, self.label, disable=self.label is None or len(steps) < 2)  # type: ignore[no-any-return]
+
+    def played(self, sets: Tensor, players: Tensor, nothing: Tensor) -> Tensor:
         """Return the values of sets of players, shape (N, S), float64, on the CPU.
 
         Parameters
@@ -106,17 +117,15 @@ class PartialRuns:
             Which responses each of them holds.
         nothing : Tensor, shape (N,)
             The value of no player; that of all is known.
-        label : str, optional
-            Of a progress bar.
         """
         sizes = sets.sum(1)
         found = torch.empty(self.count, len(sets), dtype=torch.float64)
         found[:, sizes == 0], found[:, sizes == sets.shape[1]] = nothing[:, None], self.every[:, None]
         others = ((sizes > 0) & (sizes < sets.shape[1])).nonzero()[:, 0]
         steps = torch.split(others, self.sets) if len(others) else ()
-        for some in tqdm(steps, label, disable=label is None):
+        for some in self._shown(steps):
             keeps = torch.einsum("sp,pck->sck", sets[some].double(), players.double())
-            found[:, some] = self.outputs(list(keeps))
+            found[:, some] = self._outputs(list(keeps), (0,))
         return found
 
     def path_gradient(self, nodes: int = 2) -> Path:

@@ -22,6 +22,7 @@ from edgefilter.lrp.leaks import check_graph
 from edgefilter.lrp.stem import Stem
 from edgefilter.lrp.steps import Step
 from edgefilter.stems.layers import EdgeFilterBank2d
+from edgefilter.stems.windows import Window
 
 from .arguments import Question, check_output
 from .calibration import ColorGame, Games, calibrated
@@ -58,6 +59,8 @@ class Propagation(NamedTuple):
         On the way of the relevance, in the order of execution, if they were watched.
     colors : ColorGame or None
         What the game of the colors gave, if it was played.
+    window : Window or None
+        What of the image the responses see; of several banks, those of the first.
     """
 
     explained: Tensor
@@ -72,6 +75,7 @@ class Propagation(NamedTuple):
     left_out: str
     steps: tuple[Step, ...]
     colors: ColorGame | None
+    window: Window | None
 
 
 @contextlib.contextmanager
@@ -112,7 +116,14 @@ class Propagator:
         self.bank, self.path, self.colors = bank, path, colors
 
     def __call__(
-        self, question: Question, *, down_to: str, games: Games = (), size: int = 1, watched: bool = False
+        self,
+        question: Question,
+        *,
+        down_to: str,
+        games: Games = (),
+        size: int = 1,
+        watched: bool = False,
+        label: str | None = None,
     ) -> Propagation:
         """Propagate the relevance of a batch down to the ``"responses"``, the ``"bank input"`` or the ``"inputs"``.
 
@@ -126,9 +137,11 @@ class Propagator:
             How many images the model may get at a time.
         watched : bool
             Whether to note what each step receives and hands on.
+        label : str, optional
+            Of the progress bar of the games. Default: none is shown.
         """
         with self.run(question, watched=watched) as forward:
-            return _back(forward, down_to, games, size)
+            return _back(forward, down_to, games, size, label)
 
     @contextlib.contextmanager
     def run(self, question: Question, *, watched: bool = False) -> Iterator[Forward]:
@@ -159,7 +172,7 @@ class Propagator:
         return output
 
 
-def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagation:
+def _back(forward: Forward, down_to: str, games: Games, size: int, label: str | None) -> Propagation:
     """Hand the explained output back."""
     run, reads, leaves = forward.run, forward.reads, forward.start.leaves
     responses, place = [read.response for read in reads], run.place_of(reads[0].inputs)
@@ -169,7 +182,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
     carried, colors = sum_per_image(start.double()).abs(), None
     if games and flows:
         parts = _handed_back(run, forward.output, start, list(responses))
-        scores = calibrated(parts, reads, forward.partial_runs(size), games)
+        scores = calibrated(parts, reads, forward.partial_runs(size, label), games)
         response, base, colors = scores.response, scores.base, scores.colors
         carried = torch.maximum(carried, scores.swing.to(carried))
         found = _handed_down(responses, scores.shares, below)
@@ -179,8 +192,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)
         response, found = by_color(reads, parts[: len(reads)]), parts[len(reads) :]
-    found = _together(found) if down_to == "bank input" else found
-    pixels = tuple(part.detach().contiguous() for part in found)
+    pixels = _as_pixels(found, together=down_to == "bank input")
     _warn_of_size([response, *pixels], start, carried)
     return Propagation(
         explained=forward.explained,
@@ -195,13 +207,16 @@ def _back(forward: Forward, down_to: str, games: Games, size: int) -> Propagatio
         left_out=forward.left_out,
         steps=tuple(step for step in run.steps if step.turns),
         colors=colors,
+        window=reads[0].window,
     )
 
 
-def _together(inputs: list[Tensor]) -> list[Tensor]:
-    """Return relevance at the inputs of several banks as that of one."""
-    one_size = len({part.shape for part in inputs}) == 1
-    return [sum(inputs[1:], start=inputs[0])] if one_size else inputs[:1]
+def _as_pixels(found: list[Tensor], *, together: bool) -> tuple[Tensor, ...]:
+    """Return relevance at the inputs, that of several banks as that of one."""
+    if together:
+        one_size = len({part.shape for part in found}) == 1
+        found = [sum(found[1:], start=found[0])] if one_size else found[:1]
+    return tuple(part.detach().contiguous() for part in found)
 
 
 def _handed_down(responses: list[Tensor], shares: Sequence[Tensor], below: list[Tensor]) -> list[Tensor]:

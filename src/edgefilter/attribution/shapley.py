@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +52,8 @@ class ShapleyValues:
         One entry per image.
     evaluations : int
         How often each image went through the model.
+    labels : tuple of str
+        The players' names to show. Default: the players.
     """
 
     values: Tensor
@@ -61,6 +64,7 @@ class ShapleyValues:
     target: tuple[Any, ...]
     against: tuple[Any, ...]
     evaluations: int
+    labels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -71,15 +75,19 @@ class ShapleyValues:
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row per image and player: ``image``, ``target``, ``player``, ``value``, ``error``."""
+        """Return one row per image and player: ``image``, ``target``, ``player``, ``label``, ``value``, ``error``."""
         import pandas as pd
 
         rows = [
-            (image, self.target[image], player, value, error)
+            (image, self.target[image], player, label, value, error)
             for image, pairs in enumerate(zip(self.values.tolist(), self.errors.tolist(), strict=True))
-            for player, value, error in zip(self.players, *pairs, strict=True)
+            for player, label, value, error in zip(
+                self.players, self.labels or self.players, *pairs, strict=True
+            )
         ]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=["image", "target", "player", "value", "error"])
+        table: pd.DataFrame = pd.DataFrame(
+            rows, columns=["image", "target", "player", "label", "value", "error"]
+        )
         return table
 
 
@@ -240,11 +248,11 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         parts = []
         for number, piece in enumerate(pieces):
             with propagate.run(piece) as forward:
-                runs = forward.partial_runs(size)
+                label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
+                runs = forward.partial_runs(size, label if show_progress else None)
                 warn_of_numbers(forward.explained, stacklevel=5)
                 players = _players(self.players, forward.colors, forward.reads[0].bank)
-                label = f"images {number + 1} of {len(pieces)}" if len(pieces) > 1 else "sets"
-                played = _Played(runs, torch.stack(list(players.values())), label if show_progress else None)
+                played = _Played(runs, torch.stack(list(players.values())))
                 estimate, evaluations = draws.play(played)
                 parts.append((estimate, played.nothing, runs.every, per_image(forward.target, runs.count)))
         like = question.images[0]
@@ -258,19 +266,20 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
             target=tuple(target for part in targets for target in part),
             against=per_image(question.against, len(like)),
             evaluations=evaluations,
+            labels=_labels(self.players, list(players), forward.reads[0].bank),
         )
 
 
 class _Played:
     """A game of players that are factors of the responses."""
 
-    def __init__(self, runs: PartialRuns, players: Tensor, label: str | None) -> None:
-        self.runs, self.players, self.label = runs, players, label
+    def __init__(self, runs: PartialRuns, players: Tensor) -> None:
+        self.runs, self.players = runs, players
         self.nothing = runs.nothing()
 
     def values(self, sets: Tensor) -> Tensor:
         """Return the values of some sets, shape (N, S), float64."""
-        return self.runs.played(sets, self.players, self.nothing, self.label)
+        return self.runs.played(sets, self.players, self.nothing)
 
 
 class _Draws(NamedTuple):
@@ -312,6 +321,16 @@ def _players(players: Players, colors: Sequence[str], bank: FilterBank) -> dict[
         name: torch.tensor([float(filt in members) for filt in filters]).double().expand(len(colors), -1)
         for name, members in groups.items()
     }
+
+
+def _labels(players: Players, names: Sequence[str], bank: FilterBank) -> tuple[str, ...]:
+    """Return the names of players with each filter's label in the place of its name."""
+    if players not in ("edge", "color_edge"):
+        return tuple(names)
+    pairs = itertools.cycle(zip(bank.names, bank.labels, strict=True))
+    return tuple(
+        player.removesuffix(name) + label for player, (name, label) in zip(names, pairs, strict=False)
+    )
 
 
 def _check_draws(n_permutations: Any, seed: Any) -> None:

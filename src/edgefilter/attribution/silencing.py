@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from edgefilter._checks import closest
+from edgefilter.banks.bank import FilterBank
 from edgefilter.errors import UnknownNameError
 
 from .arguments import Question
@@ -17,7 +18,10 @@ __all__ = ["silenced_output"]
 
 
 def silenced_output(
-    propagator: Propagator, question: Question, colors: Sequence[str] = (), filters: Sequence[str] = ()
+    propagator: Propagator,
+    question: Question,
+    colors: str | Sequence[str] = (),
+    filters: str | Sequence[str] = (),
 ) -> Tensor:
     """Return the explained output, shape (N,), with the responses of some colors and filters set to zero.
 
@@ -30,9 +34,19 @@ def silenced_output(
         runs = forward.partial_runs(len(question.images[0]))
         known = forward.colors
         keep = torch.ones(runs.colors, runs.filters)
-        keep[[_place(name, known, "color") for name in colors]] = 0
-        keep[:, [_place(name, forward.reads[0].bank.names, "filter") for name in filters]] = 0
+        keep[[_place(name, known, "color") for name in _several(colors)]] = 0
+        bank = forward.reads[0].bank
+        keep[:, [_filter_place(name, bank) for name in _several(filters)]] = 0
         return runs.outputs([keep if filters else keep[:, :1]])[:, 0].to(forward.explained)
+
+
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names
+
+
+def _filter_place(name: str, bank: FilterBank) -> int:
+    known = (*bank.names, *bank.labels)
+    return bank.index(name) if name in known else _place(name, known, "filter")
 
 
 def _place(name: str, known: Sequence[str], what: str) -> int:

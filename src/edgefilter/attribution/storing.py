@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgefilter._files import read_tagged, write_tagged
+from edgefilter.stems.windows import Window
 
 if TYPE_CHECKING:
     from .views import ScoreViews
@@ -16,6 +17,7 @@ __all__ = ["store", "stored"]
 
 FORMAT = "edgefilter explanation 1"
 TENSORS = ("response", "pixel", "output", "base", "effects", "errors", "interactions", "filter_effects")
+WINDOW = ("shares", "pixels")
 NAMES = ("target", "colors", "filters", "filter_labels", "against", "channels")
 
 
@@ -28,6 +30,9 @@ def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path
         if tensor is not None
     }
     names = {name: list(getattr(explanation, name)) for name in NAMES} | {"left_out": [explanation.left_out]}
+    window = explanation.window
+    if window is not None:
+        tensors |= {f"window_{name}": getattr(window, name).contiguous() for name in WINDOW}
     return write_tagged(
         path,
         tensors,
@@ -37,6 +42,7 @@ def store(explanation: ScoreViews, path: str | Path, *, overwrite: bool) -> Path
         groups=explanation.groups,
         members=explanation.members,
         about=explanation.about,
+        window=None if window is None else [window.stride, window.dilation, window.size],
     )
 
 
@@ -50,7 +56,10 @@ def stored(path: str | Path) -> dict[str, Any]:
         for kind, members in about.get("groups", {}).items()
     }
     members = {name: tuple(channels) for name, channels in about.get("members", {}).items()}
-    more = {"groups": groups, "members": members, "about": about.get("about", {})}
+    window = None
+    if (known := about.get("window")) is not None:
+        window = Window(*(tensors.pop(f"window_{name}") for name in WINDOW), *map(tuple, known))  # type: ignore[arg-type]
+    more = {"groups": groups, "members": members, "about": about.get("about", {}), "window": window}
     return {"pixel": None, **tensors, **names, **more}
 
 

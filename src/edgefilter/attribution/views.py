@@ -13,8 +13,10 @@ from torch import Tensor
 from edgefilter._checks import closest
 from edgefilter.banks.groups import Groups
 from edgefilter.errors import UnknownNameError
+from edgefilter.stems.windows import Window
 
 from .grouping import GroupScores, chosen_groups, group_scores
+from .ranking import Ranked, ranked
 from .scores import SCORES, scores
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class ScoreViews:
     interactions: Tensor | None = None
     filter_effects: Tensor | None = None
     about: dict[str, str] = dataclasses.field(default_factory=dict)
+    window: Window | None = None
     channels: tuple[str, ...] = ()
     members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
@@ -235,7 +238,7 @@ class ScoreViews:
         groups = chosen_groups(kind, self.groups, self.filters, self._filter_index)
         return group_scores(self.color_edge, self.filters, groups, self.groups.get("dependent", {}))
 
-    def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[tuple[str, float]]]:
+    def top(self, k: int = 3, score: str = "edge", by: str = "value") -> list[list[Ranked]]:
         """Return the names with the largest scores, for each image, largest first.
 
         Parameters
@@ -246,6 +249,11 @@ class ScoreViews:
             ``"color_edge"`` gives names such as ``"red sobel_x"``.
         by : {"value", "size"}, default: "value"
             ``"size"``: what speaks against the output counts as much as what speaks for it.
+
+        Returns
+        -------
+        names : list of list of Ranked
+            Pairs ``(name, value)`` with a ``.label``, the name to show: ``edge_x`` for ``dx1_dy0``.
 
         Examples
         --------
@@ -260,21 +268,17 @@ class ScoreViews:
             )
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ValueError(f"k must be an integer >= 1; got {k!r}. Pass for example k=3.")
-        names = {
-            "color": list(self.colors),
-            "edge": list(self.filters),
-            "color_edge": [f"{color} {name}" for color in self.colors for name in self.filters],
-        }[score]
-        values = scores(self.response, score).flatten(1)
         if by not in ("value", "size"):
             raise ValueError(f"by must be 'value' or 'size'; got {by!r}{closest(str(by), ('value', 'size'))}")
-        order = (
-            (values.abs() if by == "size" else values)
-            .sort(dim=1, descending=True, stable=True)
-            .indices[:, :k]
+        names, labels = (
+            {
+                "color": self.colors,
+                "edge": filters,
+                "color_edge": [f"{color} {name}" for color in self.colors for name in filters],
+            }[score]
+            for filters in (self.filters, self.filter_labels)
         )
-        pairs = zip(order.tolist(), values.gather(1, order).tolist(), strict=True)
-        return [[(names[i], v) for i, v in zip(*pair, strict=True)] for pair in pairs]
+        return ranked(scores(self.response, score).flatten(1), names, labels, k, by_size=by == "size")
 
     def _filter_index(self, name: str) -> int:
         for names in (self.filters, self.filter_labels):

@@ -114,6 +114,8 @@ class Colors:
     def membership(self, count: int) -> Array:
         """Return 1 for the channels of each color, shape (channels, colors)."""
         channels, members = self.channels(count), self.members(count)
+        if self.groups is None:
+            return np.eye(count)
         return np.array([[float(name in some) for some in members.values()] for name in channels])
 
 

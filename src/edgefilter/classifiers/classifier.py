@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from edgefilter._checks import closest
 from edgefilter.banks.bases import ColorBasis, as_basis
-from edgefilter.banks.colors import color_names
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
 
+from .arguments import channel_count, channel_names, check_kinds, per_channel
 from .description import Description
-from .probing import Batched, Probe, probe
+from .probing import Batched, probe
 
 __all__ = ["Classifier", "Photo"]
 
@@ -114,7 +114,7 @@ class Classifier:
         white: float | None = None,
         about: Mapping[str, str] | None = None,
     ) -> None:
-        _check_kinds(model, class_names, preprocess)
+        check_kinds(model, class_names, preprocess)
         self.model, self.name = model, name
         self.class_names = tuple(class_names)
         self.preprocess = (
@@ -122,17 +122,17 @@ class Classifier:
         )
         found = None if None not in (channels, mean, std) else probe(self.preprocess)
         given = {"channels": channels, "mean": mean, "std": std}
-        count = _channel_count(given, found, model)
-        self.channels = _channel_names(channels, found, count)
-        self.mean = _per_channel("mean", mean, count) or (found and found.mean)
-        self.std = _per_channel("std", std, count) or (found and found.std)
+        count = channel_count(given, found, model)
+        self.channels = channel_names(channels, found, count)
+        self.mean = per_channel("mean", mean, count) or (found and found.mean)
+        self.std = per_channel("std", std, count) or (found and found.std)
         self.bands = None if bands is None else tuple(bands)
         self.colors = None if colors is None else {group: tuple(members) for group, members in colors.items()}
         self.bits, self.white = bits, white
         self.description: Description | None = None
         plain = {
             "weights": "of the model as given",
-            "preprocessing": repr(self.preprocess),
+            "preprocessing": str(self.preprocess),
             "preprocessing_assumed": "no",
         }
         self.about = {"model": name, **plain, **(about or {})}
@@ -273,57 +273,6 @@ class Classifier:
             f"unknown class {target!r}{_similar(target, self.class_names)} "
             f"Pass a class name of {self.name}, or an index from 0 to {count - 1}."
         )
-
-
-def _check_kinds(model: object, class_names: object, preprocess: object) -> None:
-    """Raise if an argument of a classifier is none, for example because of their order."""
-    order = "The order is Classifier(model, class_names, preprocess)."
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module; got {type(model).__name__}. {order}")
-    names = list(class_names) if isinstance(class_names, Iterable) else [class_names]
-    odd = [name for name in names if not isinstance(name, str)]
-    if isinstance(class_names, (str, Mapping)) or odd or not names:
-        got = "none" if not names else f"a {type(odd[0] if odd else class_names).__name__}"
-        raise TypeError(f"class_names must be a list of str, one for each output; got {got}. {order}")
-    if not callable(preprocess):
-        raise TypeError(f"preprocess must be callable; got a {type(preprocess).__name__}. {order}")
-
-
-def _channel_count(given: Mapping[str, Any], found: Probe | None, model: nn.Module) -> int:
-    """Return the number of input channels: as many as were named, else as the preprocessing gives, else as the stem reads."""
-    lengths = {
-        name: len(value) for name, value in given.items() if isinstance(value, Sequence) and len(value) != 1
-    }
-    if len(set(lengths.values())) > 1 or isinstance(given["channels"], str):
-        raise ValueError(
-            "channels, mean and std must have one entry for each input channel; got "
-            f"{', '.join(f'{name}={given[name]!r}' for name in given if given[name] is not None)}. Pass as many of each."
-        )
-    if given["channels"] is not None:
-        return len(given["channels"])
-    if lengths:
-        return next(iter(lengths.values()))
-    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    return len(found.channels) if found else 3 if stem is None else stem.in_channels
-
-
-def _channel_names(given: Sequence[str] | None, found: Probe | None, count: int) -> tuple[str, ...]:
-    if given is None:
-        return found.channels if found and len(found.channels) == count else color_names(count)
-    if len(set(given)) < len(given) or not all(isinstance(name, str) for name in given):
-        raise ValueError(f"channels must be different names; got {list(given)!r}. Name each channel once.")
-    return tuple(given)
-
-
-def _per_channel(what: str, value: float | Sequence[float] | None, count: int) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    values = tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
-    if what == "std" and not all(values):
-        raise ValueError(
-            f"std must not be 0, as values are divided by it; got {value!r}. Pass 1 to leave values."
-        )
-    return values * count if len(values) == 1 else values
 
 
 def _shown(channels: tuple[str, ...]) -> list[int] | None:

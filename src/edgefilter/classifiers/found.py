@@ -30,7 +30,43 @@ ALIASES = {
     "bits": ("bits",),
     "white": ("white",),
 }
-DEEPEST = 3  # mappings inside each other: a checkpoint, its hyper-parameters, their section on data
+# parts of a checkpoint that speak of photos; those of its optimizer, or of noise, have a mean and a size of their own
+PHOTOS = (
+    "preprocessing",
+    "preprocess",
+    "preprocessor",
+    "transform",
+    "transforms",
+    "data",
+    "dataset",
+    "datamodule",
+    "normalization",
+    "normalize",
+    "input",
+)
+SETTINGS = (
+    *(
+        "hyper_parameters",
+        "hparams",
+        "config",
+        "cfg",
+        "args",
+        "opt",
+        "options",
+        "settings",
+        "meta",
+        "metadata",
+    ),
+    *(
+        "datamodule_hyper_parameters",
+        "pretrained_cfg",
+        "default_cfg",
+        "model_args",
+        "train_args",
+        "edgefilter",
+    ),
+)
+OF_THE_MODEL = ("size", "resolution")  # among settings these may be the network's
 
 LARGEST = 1000  # numbers of an array that may be a mean
 
@@ -45,22 +81,23 @@ def facts_in(extras: Mapping[str, Any]) -> Description:
     ((64, 64), ('a', 'b'))
     """
     found = Description()
-    for values in _mappings(extras, DEEPEST):
+    for section, values in _mappings("", extras):
         for key, names in ALIASES.items():
             for name in names:
-                if getattr(found, key) is None and name in values:
+                doubtful = section in SETTINGS and name in OF_THE_MODEL
+                if getattr(found, key) is None and name in values and not doubtful:
                     with contextlib.suppress(KeyError, ValueError, TypeError, OSError):
                         found = found.over(described({key: _value(key, values[name])}))
     return found
 
 
-def _mappings(values: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    """Yield a mapping and those inside it, those outside first."""
-    values = {str(key): _plain(value) for key, value in values.items()}
-    yield values
-    for value in values.values():
-        if isinstance(value, Mapping) and depth > 1:
-            yield from _mappings(value, depth - 1)
+def _mappings(section: str, given: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a mapping and the sections inside it with their names, those outside first."""
+    values = {str(key): _plain(value) for key, value in given.items()}
+    yield section, values
+    for key, value in values.items():
+        if key.casefold() in (*PHOTOS, *SETTINGS) and isinstance(value, Mapping):
+            yield from _mappings(key.casefold(), value)
 
 
 def _plain(value: Any) -> Any:

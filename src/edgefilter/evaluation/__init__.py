@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
+    from .cam import EdgeFilterCAM, EdgeFilterExtractor
     from .comparing import compare
     from .comparison import FILES, PART_COLUMNS, Comparison, Failure
     from .methods import METHODS
@@ -21,6 +22,8 @@ __all__ = [
     "METRICS",
     "PART_COLUMNS",
     "Comparison",
+    "EdgeFilterCAM",
+    "EdgeFilterExtractor",
     "Failure",
     "compare",
 ]
@@ -28,6 +31,8 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "EdgeFilterCAM": ".cam",
+        "EdgeFilterExtractor": ".cam",
         "compare": ".comparing",
         "FILES": ".comparison",
         "PART_COLUMNS": ".comparison",

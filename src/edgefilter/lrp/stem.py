@@ -13,9 +13,11 @@ from edgefilter.banks.colors import Colors
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.support import expressed, supported
+from edgefilter.stems.windows import Window
 
 from .image import Apart, apart, present
 from .linear_steps import mixed
+from .placing import window
 from .recolored import Recolored
 from .rules import Pass
 from .run import Run
@@ -46,6 +48,8 @@ class Read:
         The axis of the channels in the image.
     channels : int
         How many there are.
+    window : Window or None
+        What of the image the responses see; None for inputs that are no images.
     """
 
     path: str
@@ -55,6 +59,7 @@ class Read:
     colors: Tensor
     axis: int
     channels: int
+    window: Window | None
 
     @property
     def is_direct(self) -> bool:
@@ -270,7 +275,8 @@ class Stem:
             shares = shares[: response.shape[1] // len(bank)]
         else:
             (response,) = made
-        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, apart.channels))
+        sight = window(run, filters, apart, bank, hook)
+        self.reads.append(Read(name, bank, inputs, response, shares, apart.axis, apart.channels, sight))
         if not hides:
             return response
         with torch.no_grad():  # channels without image data are biases: no rule sees them

@@ -50,7 +50,7 @@ def plot_explanation(
     explanation : Explanation
         Of a batch, the first image is drawn.
     image : array-like or PIL image, optional
-        The input as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
+        The input as a viewer would see it, of its size: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
     top : int, default: 3
         Number of filters whose maps are drawn, those with the scores largest in size.
     title : str, optional
@@ -72,7 +72,8 @@ def plot_explanation(
     Raises
     ------
     ValueError
-        If ``top`` is below 1, ``image`` has no shape of an image, or ``bank`` has other filters.
+        If ``top`` is below 1, ``image`` is no picture of the size of the relevance by pixel (normalised tensors are refused), or ``bank`` has
+        other filters.
 
     Examples
     --------
@@ -93,7 +94,8 @@ def plot_explanation(
             "Pass the bank that was explained, or none."
         )
     first = explanation[0]
-    picture = None if image is None else as_picture(image)
+    pixel = first.pixel
+    picture = None if image is None else as_picture(image, None if pixel is None else pixel.shape[2:])
     names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
     rows = math.ceil(len(names) / MAPS_A_ROW)
     height = max(0.45 + (1 + rows) * _row_height(first, picture), least_height(first, 1 + rows))

@@ -97,7 +97,7 @@ class Explained(Protocol):
     def __getitem__(self, index: int, /) -> Explained:
         """Return the explanation of one image."""
 
-    def top(self, k: int = ..., *, by: str = ...) -> list[list[tuple[str, float]]]:
+    def top(self, k: int = ..., *, by: str = ...) -> Sequence[Sequence[tuple[str, float]]]:
         """Return the filters with the largest scores, for each image; ``by="size"`` whatever their sign."""
 
     def group(self, kind: str, /) -> Grouped:

@@ -133,7 +133,7 @@ def profile_folder(
     photos = find_photos(Path(folder), limit)
     check_place(Path(out), photos.folder)
     made = _Maker(photos, composite, bank, calibrate, colors, basis, target, device)
-    networks = [made(one) for one in (classifier, compare) if one is not None]
+    networks = made.networks(classifier, compare, shuffled=permutations > 0)
     settings = {
         "photos": photos.fingerprint,
         "model": classifier.name,
@@ -186,6 +186,19 @@ class _Maker(NamedTuple):
     basis: str | ColorBasis | None
     target: str | None
     device: str | torch.device
+
+    def networks(
+        self, classifier: Classifier, compare: Classifier | None, *, shuffled: bool
+    ) -> list[Network]:
+        """Return the network that is profiled, and the one that it is compared with."""
+        first = self(classifier)
+        if shuffled:
+            first.check_shuffling()
+        if compare is None:
+            return [first]
+        second = self._replace(target=None if self.target == "label" else self.target)(compare)
+        second.follow(first)
+        return [first, second]
 
     def __call__(self, classifier: Classifier) -> Network:
         model = on_device(classifier.model, self.device)

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgefilter.attribution.arguments import check_mode
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.explanation import Explanation
+from edgefilter.attribution.shuffling import shuffled_outputs
 from edgefilter.classifiers.classifier import Classifier
 from edgefilter.classifiers.fingerprint import fingerprint_of
 
@@ -63,13 +65,45 @@ class Network:
         self.classifier, self.attribution, self.device = classifier, attribution, device
         self.folders = tuple(folders)
         self.example = self.seen(photo)
+        check_mode(attribution.model)
         with torch.no_grad():
             self.single = attribution.model(self.example).flatten(1).shape[1] == 1
         two = _two(classifier.class_names) if self.single else None
         self.names = tuple(classifier.class_names) if two is None else two
         outputs = outputs_of(folders, classifier, "label" if target == "label" else None, two)
         self.truth = None if outputs is None else torch.tensor(outputs)
+        self.names = _named_by(folders, outputs, self.names)
         self.target = "predicted" if outputs is None or target == "predicted" else "label"
+
+    def follow(self, first: Network) -> None:
+        """Take over what the folders mean from the first network, if this one has as many classes and no names for them.
+
+        Raises
+        ------
+        ValueError
+            If the two would explain different outputs: that of the label, and the largest.
+        """
+        if (
+            self.truth is None
+            and len(self.names) == len(first.names)
+            and self.names == _unnamed(len(self.names))
+        ):
+            self.names, self.truth, self.target = first.names, first.truth, first.target
+        if self.target != first.target:
+            raise ValueError(
+                f"compare must be a network of the classes that the folders are, as {first.classifier.name} is; got "
+                f"{self.classifier.name}, which has {len(self.names)} others. Pass target='predicted', or give it class names."
+            )
+
+    def check_shuffling(self) -> None:
+        """Raise before the work is done if the network cannot run on with the responses of another photo."""
+        try:
+            shuffled_outputs(self.attribution, self.example, self.example, [torch.ones(1, 1)])
+        except RuntimeError as cause:
+            raise ValueError(
+                f"permutations must be 0 for {self.classifier.name}, which cannot run again with other responses ({cause}). Pass "
+                "permutations=0 (--permutations 0)."
+            ) from cause
 
     def about(self) -> dict[str, Any]:
         """Return where the network comes from, the class of each folder if folders are classes, and what a single output speaks for."""
@@ -112,6 +146,21 @@ class Network:
             )
 
 
+def _unnamed(count: int) -> tuple[str, ...]:
+    """Return the names of classes that have none."""
+    return tuple(f"class {place}" for place in range(count))
+
+
+def _named_by(
+    folders: Sequence[str], outputs: Sequence[int] | None, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of classes, those of their folders if they have none and each has a folder."""
+    unnamed = names in (_unnamed(len(names)), ("0", "1"))
+    if outputs is None or not unnamed or sorted(outputs) != list(range(len(names))):
+        return names
+    return tuple(folders[outputs.index(place)] for place in range(len(names)))
+
+
 def _two(names: Sequence[str]) -> tuple[str, ...]:
     """Return the classes of a network of one output; 0 and 1 unless it names both."""
     return tuple(names) if len(names) == 2 else ("0", "1")
@@ -133,9 +182,7 @@ def outputs_of(
     """
     if target == "predicted":
         return None
-    unnamed = names is not None or classifier.class_names == tuple(
-        f"class {i}" for i in range(len(classifier.class_names))
-    )
+    unnamed = names is not None or classifier.class_names == _unnamed(len(classifier.class_names))
     names = classifier.class_names if names is None else tuple(names)
     places = [_class_of(folder, names) for folder in folders]
     if target is None:  # "7" is the name of a class here, not of any network's eighth output

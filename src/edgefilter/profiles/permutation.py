@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from edgefilter.attribution.arguments import check_mode
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.shuffling import shuffled_outputs
 from edgefilter.banks.groups import MANY
@@ -227,6 +228,7 @@ def planned(
         raise ValueError(
             f"permutations must be an integer >= 1; got {permutations!r}. Pass for example permutations=1."
         )
+    check_mode(attribution.model)
     with torch.no_grad():
         width = attribution.model(images[:1]).flatten(1).shape[1]
     if labels is not None:

@@ -114,7 +114,7 @@ class Run:
                 "Pass overwrite=True (--overwrite) to begin anew."
             ) from cause
         mine, theirs = self.settings, about["settings"]
-        differ = [name for name in mine if theirs.get(name) != mine[name]]
+        differ = [name for name in theirs | mine if theirs.get(name) != mine.get(name)]
         if about["format"] != FORMAT:
             differ = ["version of edgefilter"]
         if differ:

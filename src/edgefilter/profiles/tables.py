@@ -34,7 +34,7 @@ def class_table(
             (color, *names) for color in colors for names in zip(filters, filter_labels, strict=True)
         ],
     }
-    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "filter_label"]
+    columns = ["class", "class_name", "count", "unusable", "score", "color", "filter", "label"]
     columns += ["mean", "std", "low", "high"]
     means, spreads = ({score: values[f"{score}_{what}"] for score in SCORES} for what in ("mean", "std"))
     widths = {score: half_width(spreads[score], values["count"]) for score in SCORES}

@@ -77,6 +77,46 @@ class ProfileViews:
             for i in order
         ]
 
+    def share(self, which: int | str, part: str) -> Share:
+        """Return the share of one color, filter or pair in a class.
+
+        Parameters
+        ----------
+        which : int or str
+            The class, by index or name.
+        part : str
+            A color, a filter by name or label, or both, as in ``"red sobel_x"``.
+
+        Returns
+        -------
+        share : Share
+
+        Raises
+        ------
+        KeyError, ValueError
+            If there is no such class or part, or the class has no images.
+
+        Examples
+        --------
+        >>> import torch, edgefilter as ef
+        >>> response = torch.tensor([3.0, -1.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = ef.Explanation(response, None, torch.ones(1), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> profile = ef.ClassProfile(1, explanation.colors, explanation.filters)
+        >>> profile.update(explanation, torch.tensor([0]))
+        >>> profile.share(0, "sobel y").mean, profile.share(0, "gray").mean
+        (-0.25, 0.5)
+        """
+        known: dict[str, Share] = {}
+        for score in SCORES:
+            for share in self.top(which, len(self.colors) * len(self.filters), score):
+                known |= {plainly(share.label): share, plainly(share.name): share}
+        if plainly(part) not in known:
+            names = [*self.colors, *self.filters]
+            raise UnknownNameError(
+                f"unknown part {part!r}{closest(part, names)} The profile's .colors and .filters list all."
+            )
+        return known[plainly(part)]
+
     def contrast(
         self, a: int | str, b: int | str, score: str = "edge", *, confidence: float = 0.95
     ) -> list[Effect]:
@@ -142,7 +182,7 @@ class ProfileViews:
         -------
         table : pandas.DataFrame
             Columns ``class`` (index), ``class_name``, ``count``, ``unusable``, ``score`` (color, edge or color_edge),
-            ``color``, ``filter`` and ``filter_label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
+            ``color``, ``filter`` and ``label`` (its name as words), empty where the row is not about one, ``mean``, ``std``, and ``low`` and ``high``, the 95 % interval of the mean.
         """
         return class_table(self.values(), self.class_names, self.colors, self.filters, self.filter_labels)
 

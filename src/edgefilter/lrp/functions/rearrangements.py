@@ -20,7 +20,7 @@ NAMES = (
     "flatten", "ravel", "reshape", "permute", "transpose", "swapaxes", "swapdims", "squeeze", "unsqueeze", "chunk", "split",
     "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "roll", "flip", "fliplr", "flipud", "rot90",
     "tile", "movedim", "moveaxis", "narrow", "select", "index_select", "unflatten", "contiguous", "expand",
-    "repeat", "repeat_interleave", "t", "clone", "to", "float", "double", "half", "bfloat16",
+    "repeat", "repeat_interleave", "t", "clone", "float", "double", "half", "bfloat16",
     "gather", "take_along_dim", "broadcast_to", "masked_fill", "where", "cpu", "cuda", "pixel_shuffle", "pixel_unshuffle",
     "channel_shuffle", "native_channel_shuffle", "unfold", "diagonal", "tril", "triu", "adjoint", "pin_memory", "type",
     "broadcast_tensors", "atleast_1d", "atleast_2d", "atleast_3d", "masked_select", "as_subclass", "masked_scatter",
@@ -55,6 +55,16 @@ def like_another(call: Call) -> Any:
         return call.function(signal, other.detach())
     function = Tensor.reshape_as if call.function is Tensor.view_as else call.function
     return call.run.rearranged(call._replace(function=function, args=(signal, other.detach()), kwargs={}))
+
+
+@rule_for(Tensor.to)
+def converted(call: Call) -> Any:
+    """Change the type or the device, perhaps to those of another tensor, of which nothing else counts."""
+    signal, *others = call.args
+    args, kwargs = (signal, *call.run.constant(tuple(others))), call.run.constant(call.kwargs)
+    if not call.is_signal(signal):
+        return call.function(*args, **kwargs)
+    return call.run.rearranged(call._replace(args=args, kwargs=kwargs))
 
 
 @rule_for(
