@@ -107,7 +107,7 @@ def drawn(monkeypatch):
     """Have pictures drawn as small files, and return their titles and places."""
     found = []
 
-    def draw(answer, path, top):
+    def draw(answer, path, top, smooth):
         from edgefilter.cli.tables import title_of
 
         found.append((title_of(answer), path))

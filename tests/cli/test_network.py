@@ -354,8 +354,15 @@ def test_the_band_that_decides_is_first_in_a_profile_of_thirteen(run, photo):
         *line, "--mean", 0, "--std", 1, "--channels", ",".join(bands), "--batch-size", 5, "--permutations", 2
     )
     assert result.exit_code == 0, result.output
-    assert "B06" in result.stdout
-    about = json.loads(Path("profile/profile.json").read_text())
-    assert about["accuracy"]["value"] if isinstance(about["accuracy"], dict) else about["accuracy"] == 1
-    table = Path("profile/profile.csv").read_text()
-    assert all(band in table for band in bands)
+    found = json.loads(Path("profile/profile.json").read_text())
+    assert found["accuracy"] == 1
+    assert found["colors"] == bands
+    lost = {
+        part["name"]: part["accuracy"] for part in found["permutation"]["parts"] if part["score"] == "color"
+    }
+    assert lost.pop("B06") > 0.2
+    assert set(lost.values()) == {0}
+    profile = ef.ClassProfile.load("profile/profile.safetensors")
+    for place in (0, 1):
+        (top,) = profile.top(place, 1, "color", by="size")
+        assert (top.name, round(abs(top.mean), 2)) == ("B06", 1)

@@ -238,3 +238,27 @@ def test_a_pipe_is_as_wide_as_it_needs_to_be(run, photo, small_classifier, monke
 
     result = CliRunner().invoke(cli.app, ["explain", photo, "--out", "p.png", "--score", "all"])
     assert "share of sizes  drop if silenced" in result.stdout
+
+
+def test_smooth_blurs_the_maps_of_the_picture_alone(run, photo, small_classifier, monkeypatch):
+    """The scores are those of the sharp one, and the title says so."""
+    small_classifier()
+    drawn = []
+    draw = ef.Explanation.plot
+    monkeypatch.setattr(
+        ef.Explanation, "plot", lambda self, *a, **k: drawn.append((self, k["title"])) or draw(self, *a, **k)
+    )
+    for smooth in ((), ("--smooth", 2)):
+        result = run(
+            "explain", photo, "--out", f"{len(smooth)}.png", "--json", f"{len(smooth)}.json", *smooth
+        )
+        assert result.exit_code == 0, result.output
+    assert Path("0.json").read_text() == Path("2.json").read_text()
+    (sharp, title), (smooth, other) = drawn
+    assert other == f"{title}, maps blurred by 2 pixels"
+    torch.testing.assert_close(smooth.color, sharp.color, rtol=1e-4, atol=1e-5)
+    assert smooth.pixel.abs().sum() < sharp.pixel.abs().sum()
+    for wrong in ("-1", "nan", "inf"):
+        result = run("explain", photo, "--smooth", wrong)
+        assert result.exit_code == 2
+        assert "smooth must be a number of pixels, 0 or more" in result.stderr

@@ -141,16 +141,15 @@ def _demo() -> Architecture:
 
 def _shipped(name: str) -> Architecture:
     network: Any = models.load(name)
-    usual = Usual(said_by(network.preprocess), network.preprocess, f"of edgefilter itself ({name})")
+    said = replace(said_by(network.preprocess), class_names=network.class_names)
+    usual = Usual(said, network.preprocess, f"of edgefilter itself ({name})")
 
     def build(num_classes: int = len(network.class_names)) -> nn.Module:
         fresh: Any = models.load(name)
         fresh.fc = nn.Linear(fresh.fc.in_features, num_classes)
         return fresh  # type: ignore[no-any-return]
 
-    said = replace(usual.said, class_names=network.class_names)
-    own = usual._replace(said=said)
-    return Architecture(name, lambda _: build, lambda: (network, own), lambda _: usual, lambda _: None)
+    return Architecture(name, lambda _: build, lambda: (network, usual), lambda _: usual, lambda _: None)
 
 
 def said_by(preprocess: Preprocessing) -> Description:

@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from edgefilter.banks.colors import color_names
+from edgefilter.models.networks import EdgeNetwork
 from edgefilter.models.preprocessing import Preprocessing
 
 from .architectures import Architecture, Usual
@@ -84,6 +85,8 @@ def _classifier(parts: Parts, model: nn.Module, known: Usual | None, assumed: Se
             "preprocessing_assumed": "yes" if assumed else "no",
         },
     )
+    if isinstance(model, EdgeNetwork):
+        model.class_names = classifier.class_names
     classifier.description = _whole(parts, classifier, said.over(usual.said))
     return classifier
 

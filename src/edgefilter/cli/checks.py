@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import warnings
@@ -31,6 +32,7 @@ __all__ = [
     "check_folder",
     "check_new",
     "check_picture",
+    "check_smooth",
     "check_writable",
     "chosen_against",
     "chosen_bank",
@@ -157,6 +159,12 @@ def check_composite(name: str) -> None:
         raise UnknownNameError(
             f"unknown composite {name!r}{closest(name, known)} The composites are {', '.join(known)}."
         )
+
+
+def check_smooth(pixels: float) -> None:
+    """Raise if maps cannot be blurred by so much."""
+    if not 0 <= pixels < math.inf:
+        raise ValueError(f"smooth must be a number of pixels, 0 or more; got {pixels}. Pass for example 16.")
 
 
 def check_picture(path: Path) -> None:

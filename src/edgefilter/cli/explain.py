@@ -12,6 +12,7 @@ from .checks import (
     FAILURE,
     USAGE,
     check_composite,
+    check_smooth,
     chosen_against,
     chosen_bank,
     shown_photo,
@@ -74,6 +75,15 @@ Out = Annotated[
         "Default: the picture of one photo by that name here, of several none; with --json - or --csv - none."
     ),
 ]
+Smooth = Annotated[
+    float,
+    typer.Option(
+        metavar="PIXELS",
+        help="Blur the maps in the picture by a Gaussian of so many pixels; 16 makes those of most networks as coarse as class activation "
+        "maps. The scores stay. Default: 0, as sharp as they are.",
+        show_default=False,
+    ),
+]
 Numbers = Annotated[
     str | None,
     typer.Option(
@@ -116,6 +126,7 @@ def explain(
     colors: Groups = None,
     basis: Basis = None,
     out: Out = None,
+    smooth: Smooth = 0.0,
     json_out: Numbers = None,
     csv_out: Rows = None,
     resume: Resume = False,
@@ -143,6 +154,7 @@ def explain(
         before = earlier(photos, outputs) if resume else Earlier()
         photos = without(photos, before)
         check_composite(composite)
+        check_smooth(smooth)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         place = torch_device(device)
         classifier = network.load(quiet=quiet)
@@ -157,5 +169,5 @@ def explain(
         attribution = EdgeFilterAttribution(
             classifier.model.to(place), composite, bank=chosen, calibrate=games, **seen
         )
-        asked = Asked(index, other, top, score, summary, network.bits, batch_size, quiet)
+        asked = Asked(index, other, top, score, summary, network.bits, smooth, batch_size, quiet)
         Run(classifier, attribution, asked, photos, outputs, place, first, before).explain()

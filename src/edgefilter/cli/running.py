@@ -16,6 +16,7 @@ from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
+from edgefilter.attribution.smoothing import smoothed
 from edgefilter.classifiers.classifier import Classifier, Photo
 from edgefilter.classifiers.fingerprint import fingerprint_of
 
@@ -45,6 +46,7 @@ class Asked(NamedTuple):
     tables: Sequence[ScoreTable] | None
     summary: bool
     bits: int | None
+    smooth: float
     batch_size: int
     quiet: bool
 
@@ -161,7 +163,7 @@ class Run:
         if picture is not None:
             picture.parent.mkdir(exist_ok=True)
             with self._status("Drawing ..."):
-                _draw(answer, picture, asked.top or MAPS)
+                _draw(answer, picture, asked.top or MAPS, asked.smooth)
             self.pictures.append(picture)
         self.numbers.append(number)
         self.rows.append(row)
@@ -248,8 +250,11 @@ def against_name(against: Against, names: Sequence[str]) -> str | None:
     return class_file_name(against, names) if isinstance(against, int) else against
 
 
-def _draw(answer: Answer, path: Path, top: int) -> None:
+def _draw(answer: Answer, path: Path, top: int, smooth: float) -> None:
     picture = answer.classifier.to_picture(answer.inputs)
-    figure = answer.explanation.plot(picture, top=top, title=title_of(answer), bank=answer.bank)
+    explanation, title = answer.explanation, title_of(answer)
+    if smooth:
+        explanation, title = smoothed(explanation, smooth), f"{title}, maps blurred by {smooth:g} pixels"
+    figure = explanation.plot(picture, top=top, title=title, bank=answer.bank)
     with replacing(path) as place:
         figure.savefig(place)

@@ -79,7 +79,8 @@ class Preprocessing:
         side = self._before_crop(height, width)
         before = f"short side to {side[0]}" if len(side) == 1 else "to {} x {}".format(*side)
         cut = f"{before} pixels ({self.interpolation}), {height} x {width} in the middle"
-        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        each = [values[:1] if len(set(values)) == 1 else values for values in (self.mean, self.std)]
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in each)
         return f"{cut if self.crop else whole}, mean {mean}, std {std}"
 
     @property
