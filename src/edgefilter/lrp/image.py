@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgefilter.banks.colors import Colors
 
-from .recipes import oldest_first, remade, sources
+from .recipes import oldest_first, sources
 from .recolored import Recolored
 from .run import Run
 from .values import Recipe, replaced, tensors_in
@@ -62,9 +62,9 @@ def _spread(shares: Tensor) -> float:
     return float((shares != 0).double().mean(1).max())
 
 
-def replayed(run: Run, tensor: Tensor, image: Tensor, start: Tensor | None = None) -> Tensor | None:
-    """Return a tensor as it would be for another image, or another tensor on the way, without rules; None if it cannot be told."""
-    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor) if start is None else start): image}
+def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
+    """Return a tensor as it would be for another image, without rules; None if it cannot be told."""
+    known: dict[int, Tensor | None] = {id(run.leaf_of(tensor)): image}
 
     def recipe(given: Tensor) -> Recipe | None:
         value = None if id(given) in known else run.value(given)
@@ -144,9 +144,8 @@ def by_color(
     """
     leaf = run.leaf_of(inputs)
     start = leaf if recolored is None else run.given
-    blank = torch.zeros_like(leaf).detach()
-    nothing, shift = replayed(run, inputs, blank), replayed(run, inputs, blank, start)
-    if nothing is None or shift is None:
+    nothing = replayed(run, inputs, torch.zeros_like(leaf).detach())
+    if nothing is None:
         return None
     parts = []
     shape = [-1 if place == axis else 1 for place in range(leaf.dim())]
@@ -156,14 +155,45 @@ def by_color(
                 alone = leaf * some.to(leaf.detach()).reshape(shape)
             else:
                 alone = recolored.alone(leaf, some.nonzero()[:, 0].tolist())
-        part = remade(run, inputs, {id(start): alone})
-        with run:
-            parts.append(part - shift)
+        parts.append(_without_shifts(run, inputs, {id(start): alone}))
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
         return None
     return parts
+
+
+def _without_shifts(run: Run, inputs: Tensor, known: dict[int, Tensor]) -> Tensor:
+    """Make a tensor again under the rules, without what each call adds: a channel that shows nothing is 0, and gets no relevance."""
+
+    def recipe(given: Tensor) -> Recipe | None:
+        value = None if id(given) in known else run.value(given)
+        return None if value is None else value.recipe
+
+    for given in oldest_first(inputs, lambda given: sources(run, recipe(given))):
+        if (call := recipe(given)) is None:
+            continue
+        made = run.again(call, lambda source: known.get(id(source), source))
+        shift = _of_nothing(call, known)
+        if bool((shift != 0).any()):
+            with run:
+                made = made - shift
+        known[id(given)] = made
+    return known[id(inputs)]
+
+
+def _of_nothing(call: Recipe, known: dict[int, Tensor]) -> Tensor:
+    """Return what a call gives for zeros in place of the tensors that are known."""
+    with torch.no_grad():
+        args, kwargs = (
+            replaced(
+                part,
+                lambda given: torch.zeros_like(given).detach() if id(given) in known else given.detach(),
+            )
+            for part in (call.args, call.kwargs)
+        )
+        result: Tensor = call.function(*args, **kwargs)
+        return result if call.part is None else result[call.part]
 
 
 class Apart(NamedTuple):
