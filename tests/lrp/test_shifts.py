@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from edgefilter import EdgeFilterAttribution
 from edgefilter.errors import UnsupportedModelError
 from epsilon_oracle import input_times_gradient
 from small_models import Middle, assert_same_scores, explain, pictures, seeded
@@ -45,6 +46,21 @@ def test_a_shift_of_mixed_colors_keeps_its_share_under_epsilon(convert):
     found = explain(model, images, composite="epsilon")
     torch.testing.assert_close(found.pixel, wanted, rtol=0, atol=1e-10)
     torch.testing.assert_close(found.color, wanted.sum((2, 3)), rtol=0, atol=1e-10)
+
+
+def normalized_then_mixed(x):
+    scaled = (x - 0.4) / torch.tensor([0.2, 0.3, 0.25], dtype=x.dtype)[:, None, None]
+    return torch.einsum("oc,nchw->nohw", COLORS.to(x), scaled)
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+@pytest.mark.parametrize("convert", [by_matrix, twice, by_hand, normalized_then_mixed])
+def test_pixels_add_up_where_channels_are_shifted_before_they_meet(convert, calibrate):
+    """What a shift gives to the channels of another color is nothing of this one."""
+    model = seeded(Converting, convert)
+    found = EdgeFilterAttribution(model, calibrate=calibrate).explain(pictures(), 0)
+    torch.testing.assert_close(found.pixel.sum((2, 3)), found.color, rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.base + found.color.sum(1), found.output, rtol=0, atol=1e-10)
 
 
 def test_a_sum_that_a_normalization_reads_shares_by_its_positive_summands():
