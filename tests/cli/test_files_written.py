@@ -63,12 +63,22 @@ def test_a_photo_is_not_written_onto_in_another_case(run, photo, unloaded):
 @pytest.mark.parametrize("what", ["weights", "classes", "model"])
 def test_weights_classes_and_descriptions_are_never_written_onto(run, photo, unloaded, option, what):
     name = {"weights": "w.safetensors", "classes": "names.txt", "model": "net.toml"}[what]
-    Path(name).write_text("kept")
+    Path(name).write_text('architecture = "resnet18"')
     for command in ("explain", *(["check"] if option == "--json" else [])):
         result = run(command, photo, f"--{what}", name, option, name, "--force")
         assert result.exit_code == 2
         assert f"{option[2:]} must be another file than {what}; got {name!r}" in result.stderr
-    assert Path(name).read_text() == "kept"
+    assert Path(name).read_text() == 'architecture = "resnet18"'
+
+
+def test_weights_that_a_description_names_are_never_written_onto(run, photo, unloaded):
+    Path("nets").mkdir()
+    Path("nets/net.toml").write_text('architecture = "resnet18"\nweights = "w.pth"\n')
+    Path("nets/w.pth").write_text("kept")
+    result = run("explain", photo, "--model", "nets/net.toml", "--csv", "nets/w.pth", "--force")
+    assert result.exit_code == 2
+    assert "csv must be another file than weights of the description; got 'nets/w.pth'" in result.stderr
+    assert Path("nets/w.pth").read_text() == "kept"
 
 
 def test_a_default_name_never_meets_a_photo(run, photo, small_classifier, drawn):

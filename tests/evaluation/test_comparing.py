@@ -278,6 +278,15 @@ def test_the_answer_for_known_images_is_not_computed_again(images):
     assert method.again((images,))[0] is method.known[1]
 
 
+def test_tables_fit_narrow_lines(everything):
+    """Columns that find no room come below; every number and every name is there."""
+    narrow, wide = everything.to_text(60), everything.to_text(1000)
+    tables = [line for line in narrow.splitlines() if not line.startswith("Not measured")]
+    assert max(map(len, tables)) <= 60 < max(map(len, wide.splitlines()))
+    assert set(wide.split()) <= set(narrow.split())
+    assert str(everything) == everything.to_text(120)
+
+
 def test_files_are_written_and_never_replaced_unasked(everything, tmp_path):
     paths = everything.save(tmp_path / "new")
     assert [path.name for path in paths] == list(FILES)

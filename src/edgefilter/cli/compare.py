@@ -68,6 +68,7 @@ def compare(
         import torch
 
         from edgefilter.evaluation.comparing import compare as compare_methods
+        from edgefilter.evaluation.comparison import LINE
 
     with stage(USAGE):
         chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
@@ -94,5 +95,5 @@ def compare(
             with replacing(paths[-1]) as file:
                 figure.savefig(file)
         console = new_console(quiet=quiet)
-        console.print(str(found), soft_wrap=True)
+        console.print(found.to_text(console.width if console.is_terminal else LINE), soft_wrap=True)
         console.print(f"\nFiles: {', '.join(map(str, paths))}", soft_wrap=True)

@@ -97,9 +97,11 @@ class NetworkOptions:
         model = (
             None if self.model is None else Path(self.model.removesuffix(f":{self.model.rpartition(':')[2]}"))
         )
+        model = model if model is not None and model.is_file() else None
         return [
-            ("model", model if model is not None and model.is_file() else None),
+            ("model", model),
             ("weights", self.weights),
+            ("weights of the description", _described_weights(model)),
             ("classes", self.classes),
         ]
 
@@ -137,6 +139,17 @@ class NetworkOptions:
         """Print what is assumed about the network, a line each on stderr, once."""
         while self.doubts:
             say(self.doubts.pop(0))
+
+
+def _described_weights(model: Path | None) -> Path | None:
+    """Return the file of weights that a description names."""
+    with loading():
+        from edgefilter.classifiers.description import FILES, read_description
+
+    if model is None or model.suffix.lower() not in FILES:
+        return None
+    weights = read_description(model).weights
+    return None if weights is None else Path(weights)
 
 
 NETWORK = NetworkOptions()

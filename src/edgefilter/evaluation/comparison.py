@@ -77,8 +77,12 @@ class Comparison:
 
     def __str__(self) -> str:
         """Lay out both tables, and say below what is missing and why."""
+        return self.to_text()
+
+    def to_text(self, width: int = LINE) -> str:
+        """Return what ``print`` shows, for lines of so many letters: columns that find no room come below the others."""
         better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
-        parts = [_text(self.pixel, better), _text(self.parts, PART_COLUMNS)]
+        parts = [_text(self.pixel, better, width), _text(self.parts, PART_COLUMNS, width)]
         reasons: dict[str, list[str]] = {}
         for failure in self.failures:
             where = " ".join(filter(None, (failure.method, failure.metric)))
@@ -161,7 +165,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _text(table: pd.DataFrame, better: Mapping[str, str]) -> str:
+def _text(table: pd.DataFrame, better: Mapping[str, str], width: int) -> str:
     import pandas as pd
 
     if table.empty or not len(table.columns):
@@ -174,7 +178,7 @@ def _text(table: pd.DataFrame, better: Mapping[str, str]) -> str:
         ]
         for name in names
     }
-    text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=LINE)
+    text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=width)
     return text
 
 
