@@ -204,6 +204,21 @@ def test_two_versions_differ_with_intervals(run, digits, versions):
     assert four["second"] == pytest.approx(theirs["mean"], abs=1e-6)
 
 
+def test_the_other_network_may_be_a_description(run, digits, versions):
+    """It says for itself what it takes; the result says where both come from."""
+    _, other = versions
+    names = [str(digit) for digit in range(10)]
+    text = f'architecture = "digits"\nweights = "{other}"\nclass_names = {names}\nsize = 28\nmean = 0.0\nstd = 1.0\n'
+    Path("other.toml").write_text(text, encoding="utf-8")
+    arguments = ("profile", digits, "--model", "digits", "--permutations", 0)
+    assert run(*arguments, "--compare", "other.toml", "--out", "a").exit_code == 0
+    assert run(*arguments, "--compare-weights", other, "--out", "b").exit_code == 0
+    assert Path("a/differences.csv").read_bytes() == Path("b/differences.csv").read_bytes()
+    found = json.loads(Path("a/profile.json").read_text(encoding="utf-8"))
+    assert other in found["compared about"]["weights"]
+    assert found["versions"]["edgefilter"] == ef.__version__
+
+
 def test_a_network_of_other_colors_is_refused(run, digits):
     arguments = ("profile", digits, "--model", "digits", "--compare", "fruits")
     result = run(*arguments)

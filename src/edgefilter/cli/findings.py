@@ -184,7 +184,9 @@ def _print_differences(console: Console, paired: PairedProfile, model: str, comp
     for place, item in [*own, *others[:ROWS]]:
         name = "all" if place is None else paired.class_names[place]
         numbers = (item.first, item.second, item.difference, item.low, item.high)
-        table.add_row(name, spaced(item.label) or item.score, *(f"{number:.3f}" for number in numbers))
+        table.add_row(
+            name, spaced(item.label) or item.score, *(f"{round(number, 3) + 0.0:.3f}" for number in numbers)
+        )
     console.print(table)
     if rest := others[ROWS:]:
         console.print(f"{_others(len(rest))}, all smaller, are in differences.csv.")

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
+from edgefilter import __version__
 from edgefilter._files import replacing
 
 from .confusion import Confusion
@@ -95,4 +98,5 @@ def _about(found: FolderProfile) -> dict[str, Any]:
     """Return settings and findings as plain values, ready for JSON."""
     answers = {} if found.confusion is None else found.confusion.to_dict()
     check = None if found.permutation is None else found.permutation.to_dict()
-    return found.settings | {"accuracy": None} | answers | {"permutation": check}
+    versions = {"edgefilter": __version__, "torch": str(torch.__version__)}
+    return found.settings | {"accuracy": None} | answers | {"permutation": check, "versions": versions}
