@@ -303,12 +303,22 @@ def test_own_code_that_fails_is_reported_in_words(tmp_path, code, message):
         load_classifier(f"{tmp_path / 'net.py'}:build")
 
 
+def test_a_file_of_code_needs_the_name_of_a_function():
+    with pytest.raises(
+        KeyError, match=r"model must name a function in 'net.py'; got the file alone. Write net.py:build"
+    ):
+        load_classifier("net.py")
+
+
 def test_own_code_runs_only_when_it_is_named(tmp_path, monkeypatch, state):
     """Neither because metadata or a checkpoint names it, nor because a description lies beside the weights."""
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("open('ran', 'w').close()\n\n\ndef build():\n    pass\n")
     save_file(state, "a.safetensors", metadata={"architecture": "net.py:build"})
-    with pytest.raises(ValueError, match="weights must fit model 'efficientnet_lite0'"):
+    with pytest.raises(
+        ValueError,
+        match=r"model must be named for 'a.safetensors', which does not say what network it is of.*--model resnet18",
+    ):
         load_classifier(weights="a.safetensors")
     save_file(state, "b.safetensors")
     Path("b.toml").write_text('architecture = "net.py:build"\n')

@@ -88,6 +88,10 @@ def architecture(name: str, *, progress: bool) -> Architecture:
         return _shipped(name)
     if name.rpartition(":")[0].endswith(".py"):
         return _own(name)
+    if name.endswith(".py"):
+        raise UnknownNameError(
+            f"model must name a function in {name!r}; got the file alone. Write {name}:build if build() returns the network."
+        )
     plain = name.removeprefix(TORCHVISION)
     known = torchvision.models.list_models(module=torchvision.models) if plain != name else classifier_names()
     if plain not in known:

@@ -33,6 +33,7 @@ class Parts(NamedTuple):
     said: Description
     network: Architecture
     checkpoint: Checkpoint | None = None
+    named: bool = True  # whether anything said which network it is
     found_names: tuple[str, ...] | None = (
         None  # of classes, in a checkpoint: they hold if they are as many as the outputs
     )
@@ -51,7 +52,15 @@ def _model(parts: Parts) -> tuple[nn.Module, Usual | None]:
     if parts.checkpoint is None:
         return parts.network.own()
     build = parts.network.builder(parts.checkpoint.state)
-    model = with_weights(build, parts.checkpoint.state, parts.network.name, str(parts.said.weights))
+    try:
+        model = with_weights(build, parts.checkpoint.state, parts.network.name, str(parts.said.weights))
+    except ValueError as cause:
+        if parts.named:
+            raise
+        raise ValueError(
+            f"model must be named for {str(parts.said.weights)!r}, which does not say what network it is of; got none, and "
+            f"{parts.network.name!r} does not fit. Pass for example 'resnet18' (--model resnet18)."
+        ) from cause
     return model, parts.network.known(parts.checkpoint.digest)
 
 
@@ -204,7 +213,7 @@ def _doubt(parts: Parts, classifier: Classifier, assumed: Sequence[str]) -> str:
         "in a description" if weights is None else f"in {Path(weights).with_suffix('.toml').name!r} beside it"
     )
     return (
-        f"nothing says how {what!r} wants its photos: {_listed(assumed)} {'is' if len(assumed) == 1 else 'are'} assumed ({classifier.about['preprocessing']}). "
+        f"nothing says how {what!r} wants its photos: {_listed(assumed)} {'is' if len(assumed) == 1 else 'are'} assumed ({classifier.about['preprocessing'].partition(' (assumed')[0]}). "
         f"Pass {flags}, or say so {beside}."
     )
 

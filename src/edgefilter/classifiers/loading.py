@@ -153,8 +153,10 @@ def _parts(name: str | None, given: Description, progress: bool) -> Parts:
     found = facts_in(checkpoint.extras)
     if said.architecture is None and checkpoint.extras.get("format") == FORMAT:
         return Parts(said, _written(path), checkpoint)
-    network = architecture(said.architecture or _named(found) or DEMO, progress=progress)
-    return Parts(said.over(replace(found, class_names=None)), network, checkpoint, found.class_names)
+    named = said.architecture or _named(found)
+    network = architecture(named or DEMO, progress=progress)
+    whole = said.over(replace(found, class_names=None))
+    return Parts(whole, network, checkpoint, named is not None, found.class_names)
 
 
 def _named(found: Description) -> str | None:
