@@ -175,6 +175,32 @@ def test_nothing_is_written_onto_a_description(run, photo, fruits):
     assert Path("model.toml").read_text().startswith("architecture")
 
 
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("read", ["weights.json", "names.json", "net.py"])
+def test_nothing_is_written_onto_what_a_description_names(run, photo, read, beside):
+    """Weights and class names in it, code, and the description that is found beside weights."""
+    Path("net.py").write_text("kept")
+    Path("names.json").write_text("kept")
+    Path("weights.pt").write_text("kept")
+    Path("weights.json").write_text(
+        '{"architecture": "net.py:build", "weights": "weights.pt", "class_names": "names.json"}'
+    )
+    before = Path(read).read_text()
+    network = ["--model", "net.py:build", "--weights", "weights.pt"] if beside else ["--model", "weights.json"]
+    for command in ("explain", "check"):
+        result = run(command, photo, *network, "--json", read, "--force")
+        assert result.exit_code == 2
+        assert "json must be another file than" in result.stderr
+    assert Path(read).read_text() == before
+
+
+def test_numbers_beside_weights_are_no_description(run, photo):
+    """They have the colors, which a description may have as well."""
+    own_network(3)
+    Path("net.json").write_text('{"image": "photo.jpg", "colors": ["red", "green", "blue"], "versions": {}}')
+    assert run("check", photo, "--model", "net.py:build", "--weights", "net.pth").exit_code == 0
+
+
 @pytest.mark.parametrize("name", ["scene.npy", "scene.tif"])
 def test_five_bands_have_their_names_and_groups(run, photo, name):
     """The network's own code and the names come from the line; the one band that matters is first."""

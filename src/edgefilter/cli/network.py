@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import warnings
@@ -93,15 +94,27 @@ class NetworkOptions:
 
     @property
     def files(self) -> list[tuple[str, Path | None]]:
-        """The files that are read, with the options that name them; nothing may be written onto them."""
+        """The files that are read, with the options that name them, and those that a description names; nothing may be written onto them."""
         model = (
             None if self.model is None else Path(self.model.removesuffix(f":{self.model.rpartition(':')[2]}"))
         )
         return [
+            *self._told,
             ("model", model if model is not None and model.is_file() else None),
             ("weights", self.weights),
             ("classes", self.classes),
         ]
+
+    @property
+    def _told(self) -> list[tuple[str, Path | None]]:
+        """The files that are read without being typed; a description that is none is refused when it is loaded."""
+        if self.model is None and self.weights is None:
+            return []
+        with loading():
+            from edgefilter.classifiers.loading import files_read
+        with contextlib.suppress(ValueError, OSError):
+            return list(files_read(self.model, self.weights))
+        return []
 
     def other(self, model: str | None, weights: Path | None) -> NetworkOptions | None:
         """Return a second network: another one, or the same with other weights; a description says for itself what it takes."""
