@@ -140,6 +140,7 @@ def test_a_profile_keeps_where_its_network_comes_from(run, photo, fruits):
         (("--size", "big"), "size must be a number of pixels, or height and width; got 'big'. Pass for example 64 or 64x96."),
         (("--size", "0"), "size must be a number of pixels"),
         (("--resize", "3,4,5"), "resize must be a number of pixels"),
+        (("--mean", "nan"), "mean must be a number, or a list with one for each channel; got [nan]"),
         (("--mean", "a,b"), "mean must be a number, or one for each channel; got 'a,b'"),
         (("--std", "0"), "std must be above 0"),
         (("--mean", "1,2"), "model 'resnet18' must run on inputs of shape (1, 2, 64, 64)"),
@@ -186,7 +187,9 @@ def test_nothing_is_written_onto_what_a_description_names(run, photo, read, besi
         '{"architecture": "net.py:build", "weights": "weights.pt", "class_names": "names.json"}'
     )
     before = Path(read).read_text()
-    network = ["--model", "net.py:build", "--weights", "weights.pt"] if beside else ["--model", "weights.json"]
+    network = (
+        ["--model", "net.py:build", "--weights", "weights.pt"] if beside else ["--model", "weights.json"]
+    )
     for command in ("explain", "check"):
         result = run(command, photo, *network, "--json", read, "--force")
         assert result.exit_code == 2
