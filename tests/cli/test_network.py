@@ -140,6 +140,7 @@ def test_a_profile_keeps_where_its_network_comes_from(run, photo, fruits):
         (("--size", "big"), "size must be a number of pixels, or height and width; got 'big'. Pass for example 64 or 64x96."),
         (("--size", "0"), "size must be a number of pixels"),
         (("--resize", "3,4,5"), "resize must be a number of pixels"),
+        (("--mean", "nan"), "mean must be a number, or a list with one for each channel; got [nan]"),
         (("--mean", "a,b"), "mean must be a number, or one for each channel; got 'a,b'"),
         (("--std", "0"), "std must be above 0"),
         (("--mean", "1,2"), "model 'resnet18' must run on inputs of shape (1, 2, 64, 64)"),
@@ -173,6 +174,34 @@ def test_nothing_is_written_onto_a_description(run, photo, fruits):
     result = run("explain", photo, "--model", "model.toml", "--json", "model.toml", "--force")
     assert result.exit_code == 2
     assert Path("model.toml").read_text().startswith("architecture")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("read", ["weights.json", "names.json", "net.py"])
+def test_nothing_is_written_onto_what_a_description_names(run, photo, read, beside):
+    """Weights and class names in it, code, and the description that is found beside weights."""
+    Path("net.py").write_text("kept")
+    Path("names.json").write_text("kept")
+    Path("weights.pt").write_text("kept")
+    Path("weights.json").write_text(
+        '{"architecture": "net.py:build", "weights": "weights.pt", "class_names": "names.json"}'
+    )
+    before = Path(read).read_text()
+    network = (
+        ["--model", "net.py:build", "--weights", "weights.pt"] if beside else ["--model", "weights.json"]
+    )
+    for command in ("explain", "check"):
+        result = run(command, photo, *network, "--json", read, "--force")
+        assert result.exit_code == 2
+        assert "json must be another file than" in result.stderr
+    assert Path(read).read_text() == before
+
+
+def test_numbers_beside_weights_are_no_description(run, photo):
+    """They have the colors, which a description may have as well."""
+    own_network(3)
+    Path("net.json").write_text('{"image": "photo.jpg", "colors": ["red", "green", "blue"], "versions": {}}')
+    assert run("check", photo, "--model", "net.py:build", "--weights", "net.pth").exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["scene.npy", "scene.tif"])

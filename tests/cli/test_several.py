@@ -291,12 +291,36 @@ def test_a_run_is_not_resumed_with_other_options_or_other_files(run, photos, sma
         assert result.exit_code == 1
         assert message in result.stderr
         assert Path("t.csv").read_text() == old
+    for given in ("1", None):
+        asked = () if given is None else ("--target", given)
+        result = run("explain", photos, *asked, "--csv", "t.csv", "--resume")
+        assert result.exit_code == 1
+        assert (
+            "resume must go on with the target of the earlier run, which explained 'class 0'" in result.stderr
+        )
+        assert Path("t.csv").read_text() == old
     Path("n.json").write_text('{"a": 1}')
     result = run("explain", photos, "--json", "n.json", "--resume")
     assert result.exit_code == 2
     assert (
         "resume must go on with a file that explain wrote for several photos; got 'n.json'" in result.stderr
     )
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_run_is_not_resumed_with_other_channels_in_its_groups(run, photos, small_classifier, kind):
+    """The names of the groups are the same; the files hold their channels."""
+    small_classifier()
+    groups = "warm=red,green;cold=blue", "warm=red;cold=green,blue"
+    file = f"t.{kind}"
+    assert run("explain", "photos/a", f"--{kind}", file, "--colors", groups[0]).exit_code == 0
+    old = Path(file).read_text()
+    assert "warm = red, green; cold = blue" in old
+    result = run("explain", photos, f"--{kind}", file, "--colors", groups[1], "--resume")
+    assert result.exit_code == 1
+    assert "resume must go on with the colors of the earlier run" in result.stderr
+    assert Path(file).read_text() == old
+    assert run("explain", photos, f"--{kind}", file, "--colors", groups[0], "--resume").exit_code == 0
 
 
 def test_what_was_found_before_a_failure_is_kept(run, photos, small_classifier, monkeypatch):

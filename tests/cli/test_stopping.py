@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
+import typer
+
+from edgefilter.cli.profile import Terminated, terminable
+from edgefilter.cli.stopping import guarded
 
 NOTHING = "Stopped: nothing was written. Start the same command again.\n"
 
@@ -133,3 +138,26 @@ def test_no_handler_is_left_behind_in_a_program_that_calls_a_command(run):
     before = signal.getsignal(signal.SIGINT)
     assert run("kernels", "--bank", "sobel").exit_code == 0
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+def test_ctrl_c_in_the_callback_of_a_weak_reference_is_not_lost(capfd, kind):
+    """Python prints an exception there, and goes on as if nothing had been."""
+
+    class Part:
+        pass
+
+    def interrupt(_):
+        raise kind
+
+    def work():
+        part = Part()
+        reference = weakref.ref(part, interrupt)
+        del part
+        assert reference() is None
+        time.sleep(20)
+
+    with pytest.raises(typer.Exit) as caught:
+        guarded(terminable()(work))()
+    assert caught.value.exit_code == (130 if kind is KeyboardInterrupt else 143)
+    assert "Traceback" not in capfd.readouterr().err

@@ -23,6 +23,7 @@ from torchvision.transforms import functional as F
 
 import edgefilter as ef
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.classifiers.probing import Batched
 from edgefilter.lrp.composites import DEFAULT
 from edgefilter.photos import read_photo
 from edgefilter.profiles.folder import profile_folder
@@ -35,6 +36,10 @@ CLASSES = ("cat", "Great Dane", "owl", "cup", "7")
 
 def preprocess(photo):
     return F.to_tensor(F.resize(photo, [12, 12]))[None].double()
+
+
+def darker(photo):
+    return preprocess(photo) / 2
 
 
 def classifier_of(model, names=CLASSES):
@@ -531,6 +536,7 @@ from pathlib import Path
 def slowly(photo):
     time.sleep(0.05)
     return t.preprocess(photo)
+slowly.__name__ = "preprocess"
 classifier = t.Classifier(t.small_model(), t.CLASSES, slowly, name="small", channels=["red", "green", "blue"], mean=0, std=1)
 t.profiled(Path(sys.argv[2]), classifier, Path(sys.argv[3]), save_every=0, batch_size=1)
 """
@@ -650,6 +656,40 @@ def test_other_settings_do_not_go_on(photos, classifier, stopped, options, messa
 def test_same_settings_in_other_words_go_on(photos, classifier, stopped):
     found = profiled(photos, classifier, stopped, composite=DEFAULT, target="label")
     assert found.settings["counted"] == 13
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ("owl", "great_dane", "cat", "cup", "7")}, "with other class names"),
+        ({"preprocess": darker}, "with preprocessing preprocess instead of darker"),
+        ({"bits": 12}, r"with scale \[None, None\] instead of \[12, None\]"),
+        ({"colors": {"warm": ["red"], "cold": ["green", "blue"]}}, "with colors .*, members .* instead of"),
+    ],
+)
+def test_another_way_to_see_photos_does_not_go_on(photos, small_net, stopped, options, message):
+    """Class names, preprocessing and groups are not in the weights."""
+    names, way = options.pop("names", CLASSES), options.pop("preprocess", preprocess)
+    other = Classifier(small_net, names, way, name="small", **options)
+    with pytest.raises(ValueError, match=message):
+        profiled(photos, other, stopped)
+
+
+def test_groups_of_other_channels_do_not_go_on(photos, classifier, tmp_path, monkeypatch):
+    """Their names are the same."""
+    groups = {"warm": ["red", "green"], "cold": ["blue"]}, {"warm": ["red"], "cold": ["green", "blue"]}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stop):
+            profiled(photos, classifier, tmp_path / "out", save_every=0, colors=groups[0])
+    with pytest.raises(ValueError, match="with members"):
+        profiled(photos, classifier, tmp_path / "out", colors=groups[1])
+    assert profiled(photos, classifier, tmp_path / "out", colors=groups[0]).settings["members"] == groups[0]
+
+
+def test_a_preprocessing_without_a_name_goes_on_in_another_process():
+    """Where an object lies in memory says nothing about it."""
+    assert str(Batched(object())) == str(Batched(object())) == "<object object>"
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "changed"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, overload
 
 import torch
@@ -340,7 +340,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             base=result.base,
             left_out=result.left_out,
             against=per_image(as_against(against), len(result.response)),
-            about=self._about(result.bank),
+            about=self._about(result.bank, members),
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
             window=result.window,
@@ -382,16 +382,18 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         question = self.question(inputs, target, None, None, predict=True)
         return self.propagator(question.images)(question, down_to="inputs", watched=True)
 
-    def _about(self, bank: FilterBank) -> dict[str, str]:
+    def _about(self, bank: FilterBank, members: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Return how the scores are made."""
         from edgefilter import __version__
 
         composite = DEFAULT if self.composite is None else self.composite
+        groups = "; ".join(f"{name} = {', '.join(channels)}" for name, channels in members.items())
         return {
             "composite": composite if isinstance(composite, str) else type(composite).__name__,
             "calibrate": ", ".join(map(str, as_games(self.calibrate))) or "none",
             "bank": bank.name,
             **({} if self.colors.basis is None else {"basis": self.colors.basis.name}),
+            **({} if self.colors.groups is None else {"colors": groups}),
             "version": __version__,
         }
 

@@ -77,7 +77,7 @@ class Explanation(SpatialViews):
         What the output loses when a filter is silenced, from :func:`edgefilter.causal_check`; NaN for a filter that was left out.
         Default: not measured.
     about : dict of str to str, optional
-        How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``version``.
+        How it was made: ``composite``, ``calibrate``, ``bank``, ``basis``, ``colors`` (groups), ``version``.
     window : Window, optional
         What of the image the responses see, for :meth:`region`. Default: unknown.
     channels : tuple of str, optional

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from edgefilter.errors import UnknownNameError
 
 from .keys import ADVICE, CHECKS, Unfit, in_folder
 
-__all__ = ["FILES", "Description", "described", "read_description", "read_values"]
+__all__ = ["FILES", "Description", "described", "files_in", "read_description", "read_values"]
 
 FILES = (".toml", ".json")
 Values = Mapping[str, Any]
@@ -127,6 +127,16 @@ def read_description(path: str | Path) -> Description:
     """
     path = Path(path)
     return described(read_values(path), f"in {str(path)!r}", path.parent)
+
+
+def files_in(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files that a description names, with their keys."""
+    values = read_values(path)
+    for key in ("architecture", "weights", "class_names"):
+        value = in_folder(key, values.get(key), path.parent)
+        if isinstance(value, str):
+            file = value.rpartition(":")[0] if key == "architecture" else value
+            yield key, Path(file)
 
 
 def read_values(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def _interpolation(value: Any) -> str:
 def _numbers(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not values or not all(
-        isinstance(number, (int, float)) and not isinstance(number, bool) for number in values
+        isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
+        for number in values
     ):
         raise Unfit("a number, or a list with one for each channel")
     return tuple(map(float, values))

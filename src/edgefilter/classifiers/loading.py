@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ from .architectures import (
 )
 from .assembling import Parts, assembled
 from .classifier import Classifier
-from .description import FILES, Description, described, read_description, read_values
+from .description import FILES, Description, described, files_in, read_description, read_values
 from .found import facts_in
 from .keys import CHECKS
 from .weights import SUFFIXES, read_checkpoint
 
-__all__ = ["DEMO", "classifier_names", "load_classifier"]
+__all__ = ["DEMO", "classifier_names", "files_read", "load_classifier"]
 
 
 def load_classifier(
@@ -171,18 +171,50 @@ def _beside(path: Path, endings: Sequence[str]) -> str | None:
     return next((str(path.with_suffix(end)) for end in endings if path.with_suffix(end).is_file()), None)
 
 
-def _told_beside(weights: Path, architecture: str | None) -> Description:
+def files_read(name: str | None, weights: Path | None) -> Iterator[tuple[str, Path]]:
+    """Yield the files that :func:`load_classifier` reads of a network beside those of its arguments, with what they are.
+
+    Raises
+    ------
+    ValueError
+        If a description is no TOML or JSON.
+    """
+    if name is not None and name.endswith(FILES):
+        told: Path | None = Path(name)
+        if beside := _beside(Path(name), SUFFIXES):
+            yield "weights", Path(beside)
+    else:
+        if weights is None and name is not None and name.endswith(SUFFIXES):
+            weights = Path(name)
+        told = None if weights is None else _description_beside(weights)
+    if told is not None and told.is_file():
+        yield "description", told
+        yield from files_in(told)
+
+
+def _description_beside(weights: Path) -> Path | None:
     """Return the description beside a file of weights; a file without any of its keys is none."""
-    for path in (weights.with_suffix(end) for end in FILES):
-        if path.is_file() and set(CHECKS) & set(read_values(path)):
-            found = read_description(path)
-            if architecture is None and ".py:" in (found.architecture or ""):
-                raise ValueError(
-                    f"model must be named, as the description beside the weights, {str(path)!r}, would run code of "
-                    f"{found.architecture!r}; got the weights alone. Pass that description as the model."
-                )
-            return found
-    return Description()
+    there = (path for path in (weights.with_suffix(end) for end in FILES) if path.is_file())
+    return next((path for path in there if _describes(read_values(path))), None)
+
+
+def _describes(values: Mapping[str, Any]) -> bool:
+    """Return whether a file has keys of a description, and is no result of this package, which has colors as well."""
+    return bool(set(CHECKS) & set(values)) and "versions" not in values
+
+
+def _told_beside(weights: Path, architecture: str | None) -> Description:
+    """Return what the description beside a file of weights says, nothing where there is none."""
+    path = _description_beside(weights)
+    if path is None:
+        return Description()
+    found = read_description(path)
+    if architecture is None and ".py:" in (found.architecture or ""):
+        raise ValueError(
+            f"model must be named, as the description beside the weights, {str(path)!r}, would run code of "
+            f"{found.architecture!r}; got the weights alone. Pass that description as the model."
+        )
+    return found
 
 
 def _written(path: Path) -> Architecture:

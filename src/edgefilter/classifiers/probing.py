@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,7 +38,8 @@ class Batched:
         )
 
     def __repr__(self) -> str:
-        return getattr(self.given, "__name__", None) or " ".join(repr(self.given).split())
+        name = getattr(self.given, "__name__", None) or " ".join(repr(self.given).split())
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", name)  # another one in each process
 
 
 class Probe(NamedTuple):

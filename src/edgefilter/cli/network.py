@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import warnings
@@ -93,17 +94,27 @@ class NetworkOptions:
 
     @property
     def files(self) -> list[tuple[str, Path | None]]:
-        """The files that are read, with the options that name them; nothing may be written onto them."""
+        """The files that are read, with the options that name them, and those that a description names; nothing may be written onto them."""
         model = (
             None if self.model is None else Path(self.model.removesuffix(f":{self.model.rpartition(':')[2]}"))
         )
-        model = model if model is not None and model.is_file() else None
         return [
-            ("model", model),
+            *self._told,
+            ("model", model if model is not None and model.is_file() else None),
             ("weights", self.weights),
-            ("weights of the description", _described_weights(model)),
             ("classes", self.classes),
         ]
+
+    @property
+    def _told(self) -> list[tuple[str, Path | None]]:
+        """The files that are read without being typed; a description that is none is refused when it is loaded."""
+        if self.model is None and self.weights is None:
+            return []
+        with loading():
+            from edgefilter.classifiers.loading import files_read
+        with contextlib.suppress(ValueError, OSError):
+            return list(files_read(self.model, self.weights))
+        return []
 
     def other(self, model: str | None, weights: Path | None) -> NetworkOptions | None:
         """Return a second network: another one, or the same with other weights; a description says for itself what it takes."""
@@ -139,17 +150,6 @@ class NetworkOptions:
         """Print what is assumed about the network, a line each on stderr, once."""
         while self.doubts:
             say(self.doubts.pop(0))
-
-
-def _described_weights(model: Path | None) -> Path | None:
-    """Return the file of weights that a description names."""
-    with loading():
-        from edgefilter.classifiers.description import FILES, read_description
-
-    if model is None or model.suffix.lower() not in FILES:
-        return None
-    weights = read_description(model).weights
-    return None if weights is None else Path(weights)
 
 
 NETWORK = NetworkOptions()

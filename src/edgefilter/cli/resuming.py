@@ -14,7 +14,10 @@ from .photos import Chosen
 
 __all__ = ["Earlier", "earlier", "without"]
 
-SETTINGS = ("against", "model", "weights_digest", "preprocessing", "composite", "calibrate", "bank", "basis")
+SETTINGS = (
+    *("against", "model", "weights_digest", "preprocessing"),
+    *("composite", "calibrate", "bank", "basis", "colors"),
+)
 
 
 class Earlier(NamedTuple):
@@ -23,8 +26,16 @@ class Earlier(NamedTuple):
     json: tuple[dict[str, Any], ...] = ()
     csv: tuple[dict[str, Any], ...] = ()
 
-    def check_same(self, row: Mapping[str, Any]) -> None:
-        """Raise if a photo was explained in another way than those before."""
+    def check_same(self, row: Mapping[str, Any], target: int | None) -> None:
+        """Raise if a photo was explained in another way than those before; ``target`` is the class that was asked for."""
+        for old in self.csv or map(_as_row, self.json):
+            asked = old.get("predicted_index") if target is None else target
+            if str(old.get("explained_index")) != str(asked):
+                raise ValueError(
+                    f"resume must go on with the target of the earlier run, which explained {old.get('explained')!r} for "
+                    f"{old['image']!r}; got {'the predicted class' if target is None else row['explained']!r}. Pass the same options, or "
+                    "name other files."
+                )
         for old in self.csv[:1] or map(_as_row, self.json[:1]):
             for name in SETTINGS:
                 given, before = row.get(name) or "", old.get(name) or ""
@@ -46,7 +57,16 @@ class Earlier(NamedTuple):
 def _as_row(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a photo in a JSON file, as a CSV has them."""
     colors = {f"color_{name}": value for name, value in one["color"].items()}
-    return {**colors, **one["about"], "against": one["explained"]["against"]}
+    explained, predicted = one["explained"], one["predictions"][0]
+    indices = {"explained_index": explained["index"], "predicted_index": predicted["index"]}
+    return {
+        **colors,
+        **one["about"],
+        **indices,
+        "image": one["image"],
+        "explained": explained["name"],
+        "against": explained["against"],
+    }
 
 
 def earlier(photos: Chosen, outputs: Outputs) -> Earlier:

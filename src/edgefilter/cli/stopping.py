@@ -16,6 +16,7 @@ __all__ = ["INTERRUPTED", "NOTHING", "as_program", "guarded", "loading"]
 INTERRUPTED = 130  # the exit code: 128 and the number of SIGINT
 NOTHING = "Stopped: nothing was written. Start the same command again."
 CLEAR = "\r\x1b[K\x1b[?25h"  # of a terminal: the line of a spinner away, and the cursor back
+AGAIN = 0.02  # seconds: the callback is over then
 
 _program = False  # whether this process is the command line, and not a test or a notebook that calls it
 
@@ -45,7 +46,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **options: Any) -> None:
         try:
             _on_signal(signal.default_int_handler)
-            command(*arguments, **options)
+            with _not_lost():
+                command(*arguments, **options)
         except KeyboardInterrupt as cause:
             typer.echo(str(cause) or NOTHING, err=True)
             raise typer.Exit(INTERRUPTED) from cause
@@ -53,6 +55,27 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _on_signal(lambda *_: os._exit(INTERRUPTED))
 
     return run
+
+
+@contextlib.contextmanager
+def _not_lost() -> Iterator[None]:
+    """Raise Ctrl-C again that came where Python only prints exceptions, such as in a weak reference's callback."""
+    before = sys.unraisablehook
+
+    def again(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            before(unraisable)
+            return
+        number = signal.SIGINT if unraisable.exc_type is KeyboardInterrupt else signal.SIGTERM
+        later = threading.Timer(AGAIN, signal.raise_signal, [number])
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _on_signal(handler: Callable[..., Any]) -> None:

@@ -141,6 +141,7 @@ def profile_folder(
         "composite": composite or DEFAULT,
         "calibrate": _noted(calibrate),
         "colors": list(networks[0].attribution.colors.names(len(classifier.channels))),
+        **networks[0].seen_as(),
         "by": by,
         "target": networks[0].target,
         "limit": limit,
@@ -150,6 +151,7 @@ def profile_folder(
     if compare is not None:
         settings["compared"] = compare.name
         settings["compared weights"] = fingerprint_of(networks[1].attribution.model, bank)
+        settings |= {f"compared {name}": value for name, value in networks[1].seen_as().items()}
     run = Run(photos, networks, settings, permutations)
     run.begin(Path(out), overwrite)
     try:

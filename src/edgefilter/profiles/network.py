@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -117,6 +119,19 @@ class Network:
             "about": self.classifier.about,
             "folders": folders,
             "speaks_for": self.names[1] if self.single else None,
+        }
+
+    def seen_as(self) -> dict[str, Any]:
+        """Return what else than the weights decides about scores and their names, as JSON gives it back."""
+        classifier, colors = self.classifier, self.attribution.colors
+        members, basis = colors.members(len(classifier.channels)), colors.basis
+        parts = () if basis is None else (basis.matrix, basis.mean, basis.std)
+        return {
+            "members": {name: list(channels) for name, channels in members.items()},
+            "basis": [part.tolist() for part in parts],
+            "class names": hashlib.sha256(json.dumps(self.names).encode()).hexdigest()[:16],
+            "preprocessing": classifier.about["preprocessing"],
+            "scale": [classifier.bits, classifier.white],
         }
 
     def seen(self, photo: Any) -> Tensor:

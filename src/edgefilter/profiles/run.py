@@ -29,7 +29,11 @@ __all__ = ["Run"]
 PROGRESS = "progress.safetensors"
 FORMAT = "edgefilter profile progress 2"
 
-DIGESTS = ("photos", "weights", "compared weights")  # settings that are no words
+# settings that are no words, also of the network that is compared with
+DIGESTS = (
+    "photos",
+    *(f"{which}{name}" for which in ("", "compared ") for name in ("weights", "basis", "class names")),
+)
 
 # Of photos, with their others as well: with resnet18 at 224 pixels shuffling a photo once takes as long as explaining it does.
 SHUFFLED = 100
