@@ -299,6 +299,33 @@ def test_a_run_is_not_resumed_with_other_options_or_other_files(run, photos, sma
     )
 
 
+@pytest.mark.parametrize("file", [("--csv", "t.csv"), ("--json", "n.json")])
+def test_a_run_is_not_resumed_with_another_target(run, photos, small_classifier, file):
+    """One file holds explanations of one class, or of the predicted ones."""
+    small_classifier(outputs=3)
+    assert run("explain", "photos/a", "--target", "0", *file).exit_code == 0
+    old = Path(file[1]).read_text()
+    result = run("explain", photos, *file, "--resume", "--target", "1")
+    assert result.exit_code == 2
+    assert (
+        "resume must go on with the target of the earlier run, which explained 'class 0' in" in result.stderr
+    )
+    assert "got class 1. Pass the same options, or name other files." in result.stderr
+    assert Path(file[1]).read_text() == old
+    assert run("explain", photos, *file, "--resume", "--target", "0").exit_code == 0
+
+    assert run("explain", "photos/a", *file, "--force").exit_code == 0
+    found = (
+        numbers()[0]["explained"]["index"] if "--json" in file else pd.read_csv("t.csv")["explained_index"][0]
+    )
+    worse = (int(found) + 1) % 3
+    assert "earlier run" in run("explain", photos, *file, "--resume", "--target", worse).stderr
+    assert run("explain", "photos/a", *file, "--force", "--target", worse).exit_code == 0
+    assert "got none. Pass the same options" in run("explain", photos, *file, "--resume").stderr
+    assert run("explain", "photos/a", *file, "--force").exit_code == 0
+    assert run("explain", photos, *file, "--resume").exit_code == 0
+
+
 def test_what_was_found_before_a_failure_is_kept(run, photos, small_classifier, monkeypatch):
     small_classifier()
     import edgefilter.cli.running as running

@@ -162,6 +162,7 @@ def explain(
         seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
         other, names = chosen_against(classifier, against), classifier.class_names
+        before.check_target(index)
         explained = ANY if index is None else class_file_name(index, names)
         outputs.check_new(photos, classifier.name, explained, against_name(other, names))
     with stage(FAILURE if chosen is None else USAGE):

@@ -23,6 +23,17 @@ class Earlier(NamedTuple):
     json: tuple[dict[str, Any], ...] = ()
     csv: tuple[dict[str, Any], ...] = ()
 
+    def check_target(self, target: int | None) -> None:
+        """Raise if a photo was explained for another class than the one that is asked for, or than the predicted one."""
+        for old in self.csv or map(_as_row, self.json):
+            predicted = str(old["explained_probability"]) == str(old["probability"])
+            if predicted if target is None else str(old["explained_index"]) == str(target):
+                continue
+            raise ValueError(
+                f"resume must go on with the target of the earlier run, which explained {old['explained']!r} in {old['image']!r}; "
+                f"got {'none' if target is None else f'class {target}'}. Pass the same options, or name other files."
+            )
+
     def check_same(self, row: Mapping[str, Any]) -> None:
         """Raise if a photo was explained in another way than those before."""
         for old in self.csv[:1] or map(_as_row, self.json[:1]):
@@ -46,7 +57,17 @@ class Earlier(NamedTuple):
 def _as_row(one: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a photo in a JSON file, as a CSV has them."""
     colors = {f"color_{name}": value for name, value in one["color"].items()}
-    return {**colors, **one["about"], "against": one["explained"]["against"]}
+    explained, best = one["explained"], one["predictions"][0]
+    return {
+        **colors,
+        **one["about"],
+        "image": one["image"],
+        "probability": best["probability"],
+        "explained": explained["name"],
+        "explained_index": explained["index"],
+        "explained_probability": explained["probability"],
+        "against": explained["against"],
+    }
 
 
 def earlier(photos: Chosen, outputs: Outputs) -> Earlier:
