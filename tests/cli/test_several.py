@@ -135,7 +135,7 @@ def test_pictures_go_to_a_folder_under_names_of_their_own(run, photos, small_cla
         f"{name}_small_class_2_against_class_0.png" for name in ("a_x", "b_x", "y", "z")
     ]
     assert "Pictures: 4 in pictures" in result.stdout
-    assert all(title.startswith("class 2 against class 0 (0): logits differ by") for title, _ in drawn)
+    assert all(title.startswith("class 2 against class 0: logits differ by") for title, _ in drawn)
     again = run("explain", photos, "--target", "class 2", "--against", "0", "--out", "pictures")
     assert again.exit_code == 2
     assert "which exists. Pass --force to replace it." in again.stderr
