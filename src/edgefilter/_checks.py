@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 __all__ = ["closest", "pair"]
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """Say which known name a misspelt one was meant to be, ready to stand in a message.
+def closest(name: str, known: Iterable[str], plain: Callable[[str], str] = str) -> str:
+    """Say which known name a misspelt one was meant to be, ready to stand in a message; ``plain`` makes both comparable.
 
     Examples
     --------
@@ -20,8 +20,9 @@ def closest(name: str, known: Iterable[str]) -> str:
     >>> closest("zzz", ["sobel_x"])
     '.'
     """
-    match = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
-    return f"; did you mean {match[0]!r}?" if match else "."
+    names = {plain(one): one for one in known}
+    match = difflib.get_close_matches(plain(str(name)), list(names), n=1, cutoff=0.6)
+    return f"; did you mean {names[match[0]]!r}?" if match else "."
 
 
 def pair(value: int | tuple[int, int], name: str, minimum: int) -> tuple[int, int]:

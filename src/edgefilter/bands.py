@@ -122,7 +122,8 @@ def white_value(values: npt.NDArray[Any], path: Path, bits: int | None, said: in
             warnings.warn(
                 f"image {str(path)!r} has room for 16 bits, but no value above {most}: it is read as {kind} of {bits} bits, "
                 f"{2 ** (16 - bits)} times as bright. Pass bits=16 (--bits 16) if it is meant to be dark, or the "
-                "number of bits that the camera has, such as bits=12.",
+                "number of bits that the camera has, such as bits=12"
+                f"{'' if kind == 'gray' else ', or the value that becomes 1, such as white=10000 (--white 10000)'}.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -342,6 +342,7 @@ def test_target_is_an_index_or_a_name():
     for target, error, message in (
         ("3", ValueError, "target must be between 0 and 2, as m has 3 classes; got 3"),
         ("-1", ValueError, "target must be between 0 and 2"),
+        ("grand_dane", KeyError, r"unknown class 'grand_dane'; did you mean 'Great Dane'\?"),
         ("great dan", KeyError, r"unknown class 'great dan'; did you mean 'Great Dane'\?"),
         ("cat", KeyError, "target must name one class; got 'cat', the name of classes 0, 2"),
     ):
@@ -357,6 +358,7 @@ def test_target_is_an_index_or_a_name():
         ("terrier", r"did you mean 't0 terrier', 't1 terrier', .*, 't4 terrier' or one of 2 more\?"),
         ("coff", r"did you mean 'coffee mug', 'coffee_pot' or 'coffeehouse'\?"),
         ("pugg", r"did you mean 'pug'\?"),
+        ("Coffee_mag", r"did you mean 'coffee mug'\?"),
         ("zzz", r"unknown class 'zzz'\. Pass a class name of m, or an index"),
         ("", r"unknown class ''\. Pass"),
     ],

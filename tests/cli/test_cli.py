@@ -567,6 +567,15 @@ def test_help_shows_the_commands(run):
     )
 
 
+@pytest.mark.parametrize("command", ["explain", "profile", "compare", "check", "kernels", "models"])
+def test_help_fits_a_terminal_of_80_columns(run, monkeypatch, command):
+    """No example and no name is cut off."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run(command, "--help").stdout
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_kernels_lists_the_catalogue(run):
     result = run("kernels")
     assert result.exit_code == 0

@@ -286,6 +286,8 @@ def test_bands_of_12_bits_are_named(run, photo):
         "scene.npy",
         "--model",
         "net.py:build",
+        "--weights",
+        "net.pth",
         "--size",
         16,
         "--mean",
@@ -297,6 +299,11 @@ def test_bands_of_12_bits_are_named(run, photo):
     )
     assert "read as values of 12 bits" in run(*line).stderr
     assert "Warning" not in run(*line, "--bits", 12).stderr
+    assert "such as white=10000 (--white 10000)" in run(*line).stderr
+    bright, whole = (json.loads(run(*line, *more).stdout) for more in (("--white", 4095), ("--bits", 12)))
+    assert bright["color"] == pytest.approx(whole["color"])
+    assert json.loads(run(*line, "--white", 10000).stdout)["color"] != whole["color"]
+    assert "white must be a number above 0" in run(*line, "--white", 0).stderr
 
 
 def test_a_basis_has_no_chroma_in_a_gray_photo(run, photo):
@@ -335,6 +342,7 @@ def test_every_command_has_the_same_options_for_the_network(run, command):
         "--std",
         "--channels",
         "--bits",
+        "--white",
     ):
         assert option in text
     assert "net.py:build" in text

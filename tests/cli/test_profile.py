@@ -1,5 +1,6 @@
 """The command ``profile``: whether the network is right, what an interrupted run keeps, and two networks side by side."""
 
+import itertools
 import json
 import re
 import signal
@@ -189,12 +190,16 @@ def test_the_same_weights_have_no_difference(run, digits, versions):
 
 
 def test_two_versions_differ_with_intervals(run, digits, versions):
-    _, other = versions
+    """They are called by the files of their weights, where both have one, else by their digests."""
+    same, other = versions
     result = run("profile", digits, "--model", "digits", "--compare", "digits", "--compare-weights", other)
     assert result.exit_code == 0, result.output
     assert re.search(r"digits \(\w{8}\) minus digits \(\w{8}\), on the same photos", result.stdout)
     table = pd.read_csv("profile/differences.csv", keep_default_na=False)
     assert set(table["score"]) == {"color", "order", "edge", "accuracy"}
+    files = ("--weights", same, "--compare-weights", other, "--target", "label", "--out", "c")
+    text = run("profile", digits, "--model", "digits", *files).stdout
+    assert f"digits ({same}) minus digits ({other}), on the same photos" in text
     four = table[(table["class_name"] == "4") & (table["score"] == "color")].iloc[0]
     assert four["first"] - four["second"] == pytest.approx(four["difference"])
     alone = ("profile", digits, "--model", "digits", "--weights", other, "--target", "label", "--out", "b")
@@ -307,3 +312,22 @@ def test_narrow_terminals_keep_names_and_shares_whole(run, digits, monkeypatch):
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if "Files" not in line)
     rows = [row for row in cells(result.stdout) if row[0] in ("1", "4", "7") and len(row) > 4]
     assert any(re.fullmatch(r"-?\d\.\d{3}", cell) for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_narrower_terminals_drop_numbers_before_names(run, digits, monkeypatch, width):
+    """No name of a class or a filter is broken; where there is no room for filters, the column goes."""
+    monkeypatch.setenv("COLUMNS", "100")
+    (_, *wide) = classes_of(run("profile", digits, "--model", "digits", "--permutations", 0, "--out", "a"))
+    monkeypatch.setenv("COLUMNS", str(width))
+    head, *narrow = classes_of(run("profile", digits, "--model", "digits", "--permutations", 0, "--out", "b"))
+    assert ("top filter" in head) == (width == 60)
+    assert "share" not in head
+    kept = [0, 1, 2, 3, *([5] if width == 60 else [])]
+    assert narrow == [[row[place] for place in kept] for row in wide]
+
+
+def classes_of(result):
+    """Return the head and the rows of the table of classes."""
+    lines = itertools.dropwhile(lambda line: not line.startswith("class "), result.stdout.splitlines())
+    return [re.split(r" {2,}", line.strip()) for line in itertools.takewhile(str.strip, lines)]

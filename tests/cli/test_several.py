@@ -135,7 +135,7 @@ def test_pictures_go_to_a_folder_under_names_of_their_own(run, photos, small_cla
         f"{name}_small_class_2_against_class_0.png" for name in ("a_x", "b_x", "y", "z")
     ]
     assert "Pictures: 4 in pictures" in result.stdout
-    assert all(title.startswith("class 2 against class 0 (0): logits differ by") for title, _ in drawn)
+    assert all(title.startswith("class 2 against class 0: logits differ by") for title, _ in drawn)
     again = run("explain", photos, "--target", "class 2", "--against", "0", "--out", "pictures")
     assert again.exit_code == 2
     assert "which exists. Pass --force to replace it." in again.stderr
@@ -291,14 +291,6 @@ def test_a_run_is_not_resumed_with_other_options_or_other_files(run, photos, sma
         assert result.exit_code == 1
         assert message in result.stderr
         assert Path("t.csv").read_text() == old
-    for given in ("1", None):
-        asked = () if given is None else ("--target", given)
-        result = run("explain", photos, *asked, "--csv", "t.csv", "--resume")
-        assert result.exit_code == 1
-        assert (
-            "resume must go on with the target of the earlier run, which explained 'class 0'" in result.stderr
-        )
-        assert Path("t.csv").read_text() == old
     Path("n.json").write_text('{"a": 1}')
     result = run("explain", photos, "--json", "n.json", "--resume")
     assert result.exit_code == 2
@@ -321,6 +313,33 @@ def test_a_run_is_not_resumed_with_other_channels_in_its_groups(run, photos, sma
     assert "resume must go on with the colors of the earlier run" in result.stderr
     assert Path(file).read_text() == old
     assert run("explain", photos, f"--{kind}", file, "--colors", groups[0], "--resume").exit_code == 0
+
+
+@pytest.mark.parametrize("file", [("--csv", "t.csv"), ("--json", "n.json")])
+def test_a_run_is_not_resumed_with_another_target(run, photos, small_classifier, file):
+    """One file holds explanations of one class, or of the predicted ones."""
+    small_classifier(outputs=3)
+    assert run("explain", "photos/a", "--target", "0", *file).exit_code == 0
+    old = Path(file[1]).read_text()
+    result = run("explain", photos, *file, "--resume", "--target", "1")
+    assert result.exit_code == 2
+    assert (
+        "resume must go on with the target of the earlier run, which explained 'class 0' in" in result.stderr
+    )
+    assert "got class 1. Pass the same options, or name other files." in result.stderr
+    assert Path(file[1]).read_text() == old
+    assert run("explain", photos, *file, "--resume", "--target", "0").exit_code == 0
+
+    assert run("explain", "photos/a", *file, "--force").exit_code == 0
+    found = (
+        numbers()[0]["explained"]["index"] if "--json" in file else pd.read_csv("t.csv")["explained_index"][0]
+    )
+    worse = (int(found) + 1) % 3
+    assert "earlier run" in run("explain", photos, *file, "--resume", "--target", worse).stderr
+    assert run("explain", "photos/a", *file, "--force", "--target", worse).exit_code == 0
+    assert "got none. Pass the same options" in run("explain", photos, *file, "--resume").stderr
+    assert run("explain", "photos/a", *file, "--force").exit_code == 0
+    assert run("explain", photos, *file, "--resume").exit_code == 0
 
 
 def test_what_was_found_before_a_failure_is_kept(run, photos, small_classifier, monkeypatch):

@@ -295,7 +295,7 @@ def _similar(target: str, names: tuple[str, ...]) -> str:
     found = [name for name, words in plain.items() if f" {typed} " in f" {words} "]
     found = found or [name for name, words in plain.items() if typed in words]
     if not found or not typed:
-        return closest(typed, plain.values())
+        return closest(target, names, _plain)
     shown = [repr(name) for name in found[:SHOWN]]
     if len(found) > SHOWN:
         shown.append(f"one of {len(found) - SHOWN} more")

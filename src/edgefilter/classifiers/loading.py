@@ -44,6 +44,7 @@ def load_classifier(
     std: float | Sequence[float] | None = None,
     channels: Sequence[str] | None = None,
     bits: int | None = None,
+    white: float | None = None,
     progress: bool = True,
 ) -> Classifier:
     """Build a network with its weights, preprocessing and class names.
@@ -77,8 +78,8 @@ def load_classifier(
         Numbers above 2 are those of values from 0 to 255.
     channels : sequence of str, optional
         The names of the input channels in the network's order: ``("blue", "green", "red")`` for one that takes them so.
-    bits : int, optional
-        The bits of values in photos of more than 8 bits, as in :func:`~edgefilter.photos.read_photo`.
+    bits, white : int and float, optional
+        The bits of values in photos of more than 8 bits, or the value that becomes 1, as in :func:`~edgefilter.photos.read_photo`.
     progress : bool, default: True
         Whether a download of torchvision's weights shows its progress on stderr.
 
@@ -117,7 +118,7 @@ def load_classifier(
     """
     given = {
         "class_names": classes, "size": size, "resize": resize, "crop": crop, "interpolation": interpolation, "mean": mean,
-        "std": std, "channels": channels, "bits": bits, "weights": None if weights is None else Path(weights),
+        "std": std, "channels": channels, "bits": bits, "white": white, "weights": None if weights is None else Path(weights),
     }  # fmt: skip
     parts = _parts(None if name is None else str(name), described(_as_files(given)), progress)
     classifier, doubt = assembled(parts)

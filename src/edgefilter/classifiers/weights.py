@@ -259,7 +259,7 @@ def _check_fit(
     if problems:
         raise ValueError(
             f"weights must fit model {name!r}; got {path!r} with {', '.join(problems)}{where}. "
-            "Name the network that the file was saved from, or one of your own: net.py:build, a function that returns it."
+            "Name the network that the file was saved from, as in --model resnet18, or your own: net.py:build, a function that returns it."
         )
 
 

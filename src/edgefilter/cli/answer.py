@@ -166,14 +166,15 @@ def explained_class(answer: Answer) -> tuple[int, float]:
     return target, float(_probabilities(answer)[target])
 
 
-def margin(answer: Answer) -> str | None:
-    """Return what the explained class is compared with, in words; None if with nothing."""
+def margin(answer: Answer, *, numbered: bool = True) -> str | None:
+    """Return what the explained class is compared with, in words, with its index or without; None if with nothing."""
     other = next(iter(answer.explanation.against), None)
     if other is None:
         return None
-    return (
-        "the mean of the others" if other == "rest" else f"{answer.classifier.class_names[other]} ({other})"
-    )
+    if other == "rest":
+        return "the mean of the others"
+    name = answer.classifier.class_names[other]
+    return f"{name} ({other})" if numbered else name
 
 
 def quantity(answer: Answer) -> str:

@@ -13,8 +13,8 @@ __all__ = ["Basis", "Groups", "color_groups"]
 Groups = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME=CHANNEL,...;...",
-        help="Groups of channels to explain as one color each: 'visible=B02,B03,B04;infrared=B08'. Default: those of the description.",
+        metavar="GROUPS",
+        help="Groups of channels to explain as one color each, such as 'visible=B02,B03,B04; infrared=B08'. Default: those of the description.",
     ),
 ]
 Basis = Annotated[

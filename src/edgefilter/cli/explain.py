@@ -48,7 +48,11 @@ Images = Annotated[
     ),
 ]
 Score = Annotated[
-    list[ScoreTable] | None, typer.Option(help="Tables to print; may be repeated. Default: color and edge.")
+    list[ScoreTable] | None,
+    typer.Option(
+        metavar="TABLE",
+        help="The table to print: color, edge, color_edge or all; may be repeated. Default: color and edge.",
+    ),
 ]
 
 Summary = Annotated[
@@ -63,8 +67,9 @@ Summary = Annotated[
 Calibrate = Annotated[
     Calibration,
     typer.Option(
+        metavar="NAME",
         help="What the scores are measured by: color, the exact game of the colors; color+order, that of groups of filters as "
-        "well; none, relevance alone, which is quicker."
+        "well; none, relevance alone, which is quicker.",
     ),
 ]
 
@@ -79,7 +84,7 @@ Smooth = Annotated[
     float,
     typer.Option(
         metavar="PIXELS",
-        help="Blur the maps in the picture by a Gaussian of so many pixels; 16 makes those of most networks as coarse as class activation "
+        help="Blur the maps in the picture by a Gaussian with this standard deviation; 16 makes those of most networks as coarse as class activation "
         "maps. The scores stay. Default: 0, as sharp as they are.",
         show_default=False,
     ),
@@ -105,7 +110,7 @@ Resume = Annotated[
     bool,
     typer.Option(
         "--resume",
-        help="Go on after Ctrl-C: the photos that --json and --csv have already are left out, and stay in the files.",
+        help="Go on after Ctrl-C: photos that are already in the files of --json and --csv are not explained again.",
     ),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time; the numbers are the same.")]
@@ -137,7 +142,7 @@ def explain(
 ) -> None:
     """Explain predictions: which color, which edge filter and which pixels carried each of them.
 
-    Of several photos, one that cannot be read is skipped, and the exit code is 1 then.
+    If one of several photos cannot be read, it is skipped, and the exit code is 1.
     """
     with loading():
         from edgefilter.attribution.attribution import EdgeFilterAttribution
@@ -162,6 +167,7 @@ def explain(
         seen = classifier.color_options(color_groups(colors), basis)
         index = None if target is None else classifier.class_index(target)
         other, names = chosen_against(classifier, against), classifier.class_names
+        before.check_target(index)
         explained = ANY if index is None else class_file_name(index, names)
         outputs.check_new(photos, classifier.name, explained, against_name(other, names))
     with stage(FAILURE if chosen is None else USAGE):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from edgefilter.plots.words import spaced
 
-from .printing import ROWS, descending, new_table
+from .printing import ROWS, descending, new_table, print_fitting
 
 if TYPE_CHECKING:
     from edgefilter.profiles.confusion import Confusion
@@ -24,6 +25,7 @@ __all__ = ["print_profile"]
 
 WIDE = 8  # classes that a confusion table of 80 columns has room for
 ROOMY = 100  # columns, in which names and numbers with their spread stand on one line
+FILE = re.compile(r"(.+) \(sha256 ")  # of weights
 UNKNOWN = (
     "Accuracy: cannot be told, as the folders are not named by classes of the network. Name them so, or pass --target label if "
     "they are its classes by index or in alphabetical order."
@@ -40,7 +42,7 @@ def print_profile(console: Console, found: FolderProfile) -> None:
     )
     _print_accuracy(console, found.confusion)
     console.print()
-    console.print(_class_table(found, spread=console.width >= ROOMY))
+    print_fitting(console, _class_tables(found, spread=console.width >= ROOMY))
     if settings["negative"]:
         console.print(
             f"{_photos(settings['negative'])} with a negative output: what speaks against it has the larger shares there, with a "
@@ -55,10 +57,13 @@ def print_profile(console: Console, found: FolderProfile) -> None:
 
 
 def _compared(settings: dict[str, Any]) -> tuple[str, str]:
-    """Return what two networks are called; two versions of one by the digest of their weights."""
+    """Return what two networks are called; two versions of one by the file of their weights, else by their digest."""
     names = settings["model"], settings["compared"]
     if names[0] != names[1]:
         return names
+    files = [FILE.match(settings[which]["weights"]) for which in ("about", "compared about")]
+    if all(files) and files[0][1] != files[1][1]:  # type: ignore[index]
+        return f"{names[0]} ({files[0][1]})", f"{names[1]} ({files[1][1]})"  # type: ignore[index]
     return tuple(f"{names[0]} ({settings[which][:8]})" for which in ("weights", "compared weights"))  # type: ignore[return-value]
 
 
@@ -111,18 +116,28 @@ def _largest(confusion: Confusion) -> Table:
 # --- classes --------------------------------------------------------------------------------------------------
 
 
-def _class_table(found: FolderProfile, *, spread: bool) -> Table:
+def _class_tables(found: FolderProfile, *, spread: bool) -> Iterator[Table]:
+    """Yield the table of classes, and narrower ones with fewer numbers."""
+    yield _class_table(found, ("color", "edge"), spread=spread)
+    yield _class_table(found, ("color", "edge"), spread=False, shares=False)
+    yield _class_table(found, ("color",), spread=False, shares=False)
+
+
+def _class_table(found: FolderProfile, scores: Sequence[str], *, spread: bool, shares: bool = True) -> Table:
     """Lay out the color and the filter largest in size, of the classes with the most photos."""
     profile: ClassProfile = found.profile
     right = _accuracies(found)
-    heads = ["photos", *(["accuracy"] if right else []), "top color", "share", "top filter", "share"]
-    table = new_table(["class"], heads)
+    names = {"color": "top color", "edge": "top filter"}
+    tops = [head for score in scores for head in (names[score], *(["share"] if shares else []))]
+    table = new_table(["class"], ["photos", *(["accuracy"] if right else []), *tops])
     counts = profile.values()["count"]
     order = [place for place in descending(counts) if counts[place]]
     for place in order[:ROWS]:
-        (color,), (edge,) = (profile.top(place, 1, score, by="size") for score in ("color", "edge"))
-        stds = (color.std, edge.std) if spread else (math.nan, math.nan)
-        cells = (color.name, _spread(color.mean, stds[0]), spaced(edge.label), _spread(edge.mean, stds[1]))
+        cells = []
+        for score in scores:
+            (top,) = profile.top(place, 1, score, by="size")
+            cells.append(spaced(top.label) if score == "edge" else top.name)
+            cells += [_spread(top.mean, top.std if spread else math.nan)] if shares else []
         share = [f"{right[place]:.1%}" if place in right else "-"] if right else []
         table.add_row(profile.class_names[place], str(int(counts[place])), *share, *cells)
     if rest := order[ROWS:]:

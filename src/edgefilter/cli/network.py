@@ -55,7 +55,7 @@ Mean = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER,...",
-        help="What is taken off values from 0 to 1 (or to 255, if above 2), for each channel or for all.",
+        help="What is subtracted from values from 0 to 1 (from 0 to 255, if it is above 2): a number for each channel or one for all.",
     ),
 ]
 Std = Annotated[str | None, typer.Option(metavar="NUMBER,...", help="What they are divided by.")]
@@ -69,10 +69,18 @@ Channels = Annotated[
 Bits = Annotated[
     int | None,
     typer.Option(
+        metavar="1-16",
         min=1,
         max=16,
         help="The bits of photos of more than 8: 12 for most X-rays, 16 for one that is dark. Default: what the file says, "
         "or the fewest that hold all values, with a warning.",
+    ),
+]
+White = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER",
+        help="The value of bands that becomes 1, such as 10000 for the reflectance of many satellites. Default: by the bits.",
     ),
 ]
 
@@ -90,6 +98,7 @@ class NetworkOptions:
     std: Std = None
     channels: Channels = None
     bits: Bits = None
+    white: White = None
     doubts: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -136,6 +145,7 @@ class NetworkOptions:
             "mean": _numbers("mean", self.mean),
             "std": _numbers("std", self.std),
             "channels": _names(self.channels),
+            "white": self.white,
         }
         with (
             new_console(stderr=True, quiet=quiet).status(f"Loading {self.model or self.weights or DEMO} ..."),

@@ -44,7 +44,7 @@ Explained = Annotated[
         "named by classes of the network, else predicted."
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most so many photos of each class. Default: all.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Up to this many photos of each class. Default: all.")]
 Results = Annotated[
     Path,
     typer.Option(
@@ -54,7 +54,7 @@ Results = Annotated[
 Permutations = Annotated[
     int,
     typer.Option(
-        min=0, help="Shuffle colors and filters so many times between up to 100 photos; 0: not at all."
+        min=0, help="How often colors and filters are shuffled between up to 100 photos; 0: not at all."
     ),
 ]
 Other = Annotated[

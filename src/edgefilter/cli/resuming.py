@@ -26,16 +26,19 @@ class Earlier(NamedTuple):
     json: tuple[dict[str, Any], ...] = ()
     csv: tuple[dict[str, Any], ...] = ()
 
-    def check_same(self, row: Mapping[str, Any], target: int | None) -> None:
-        """Raise if a photo was explained in another way than those before; ``target`` is the class that was asked for."""
+    def check_target(self, target: int | None) -> None:
+        """Raise if a photo was explained for another class than the one that is asked for, or than the predicted one."""
         for old in self.csv or map(_as_row, self.json):
-            asked = old.get("predicted_index") if target is None else target
-            if str(old.get("explained_index")) != str(asked):
-                raise ValueError(
-                    f"resume must go on with the target of the earlier run, which explained {old.get('explained')!r} for "
-                    f"{old['image']!r}; got {'the predicted class' if target is None else row['explained']!r}. Pass the same options, or "
-                    "name other files."
-                )
+            predicted = str(old["explained_index"]) == str(old["predicted_index"])
+            if predicted if target is None else str(old["explained_index"]) == str(target):
+                continue
+            raise ValueError(
+                f"resume must go on with the target of the earlier run, which explained {old['explained']!r} in {old['image']!r}; "
+                f"got {'none' if target is None else f'class {target}'}. Pass the same options, or name other files."
+            )
+
+    def check_same(self, row: Mapping[str, Any]) -> None:
+        """Raise if a photo was explained in another way than those before."""
         for old in self.csv[:1] or map(_as_row, self.json[:1]):
             for name in SETTINGS:
                 given, before = row.get(name) or "", old.get(name) or ""

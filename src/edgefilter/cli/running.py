@@ -159,7 +159,7 @@ class Run:
         """Draw a photo's picture, print what is wanted and keep its numbers."""
         asked, number = self.asked, as_json(answer, item.image, self.digest)
         row = as_row(number)
-        self.before.check_same(row, asked.target)
+        self.before.check_same(row)
         if picture is not None:
             picture.parent.mkdir(exist_ok=True)
             with self._status("Drawing ..."):

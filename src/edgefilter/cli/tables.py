@@ -58,7 +58,7 @@ def title_of(answer: Answer) -> str:
     if what == "logit":
         title += f", probability {probability:.1%}"
     if other is not None:
-        title = f"{name} against {other}: {_difference(what)} {value:.2f}"
+        title = f"{name} against {margin(answer, numbered=False)}: {_difference(what)} {value:.2f}"
     if answer.explanation.left_out:
         title += f", before the final {answer.explanation.left_out}"
     return f"{title}, {_kept(answer.explanation)}"
@@ -79,20 +79,22 @@ def _kept(explanation: Explanation) -> str:
 
 def print_rows(console: Console, found: Sequence[dict[str, Any]]) -> None:
     """Print one line for each of several photos: its class, and the color and filter largest in size."""
-    print_fitting(console, (_row_table(found, parts) for parts in (("color", "edge"), ("color",), ())))
+    forms: Any = ((("color", "edge"), True), (("color", "edge"), False), (("color",), False), ((), False))
+    print_fitting(console, (_row_table(found, parts, scores=scores) for parts, scores in forms))
 
 
-def _row_table(found: Sequence[dict[str, Any]], parts: Sequence[str]) -> Table:
+def _row_table(found: Sequence[dict[str, Any]], parts: Sequence[str], *, scores: bool) -> Table:
     heads = {"color": "top color", "edge": "top filter"}
     table = new_table(["photo", "class"], ["probability"])
     for part in parts:
         table.add_column(heads[part], overflow="fold")
-        table.add_column("relevance", justify="right", no_wrap=True)
+        if scores:
+            table.add_column("relevance", justify="right", no_wrap=True)
     for one in found:
         cells = [one["image"], one["explained"]["name"], f"{one['explained']['probability']:.1%}"]
         for part in parts:
             name, value = max(one[part].items(), key=lambda pair: abs(pair[1]))
-            cells += [spaced(one["labels"].get(name, name)), f"{value:.3f}"]
+            cells += [spaced(one["labels"].get(name, name)), *([f"{value:.3f}"] if scores else [])]
         table.add_row(*cells)
     return table
 

@@ -208,9 +208,7 @@ def _draw_class_filters(
         spine.set_visible(False)
     rest = len(profile.filters) - columns
     which = (
-        f"Share of the {columns} filters with the most of {rest + columns}"
-        if rest
-        else "Share by edge filter"
+        f"Share of the {columns} largest of {rest + columns} edge filters" if rest else "Share by edge filter"
     )
     axes.set_xlabel(f"{which}: mean ± std over images", fontsize=SMALL + 1, color=INK)
 
