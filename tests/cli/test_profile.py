@@ -307,3 +307,13 @@ def test_narrow_terminals_keep_names_and_shares_whole(run, digits, monkeypatch):
     assert all(len(line) <= 80 for line in result.stdout.splitlines() if "Files" not in line)
     rows = [row for row in cells(result.stdout) if row[0] in ("1", "4", "7") and len(row) > 4]
     assert any(re.fullmatch(r"-?\d\.\d{3}", cell) for row in rows for cell in row)
+
+
+@pytest.mark.parametrize("option", ["--model", "--compare"])
+def test_nothing_is_written_onto_a_description(run, digits, option):
+    """Even if it is called as a result is."""
+    Path("profile.json").write_text('{"architecture": "digits"}')
+    result = run("profile", digits, "--model", "digits", option, "profile.json", "--out", ".", "--overwrite")
+    assert result.exit_code == 2
+    assert "out must be another file than model; got 'profile.json', which is read" in result.stderr
+    assert Path("profile.json").read_text() == '{"architecture": "digits"}'
