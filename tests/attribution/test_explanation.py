@@ -421,6 +421,8 @@ def test_summary_says_it_in_words():
         "Careful: blue scores +0.5, but has an effect of +0.04 when it is silenced alone.",
         "Careful: sobel_y scores +1.5, but has an effect of +0.1 when it is silenced alone.",
     ]
+    with pytest.raises(ValueError, match="class_names must have a name for each output; got 2, but output 2"):
+        measured().summary(class_names=["a", "b"])
     assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
     assert (
         measured(against=(1,))

@@ -69,6 +69,7 @@ def test_the_blur_comes_before_the_sign_is_taken(explanation):
 
 def test_true_is_half_the_usual_stride_and_false_and_zero_are_none(explanation):
     assert torch.equal(explanation.map(smooth=True), explanation.map(smooth=STRIDE_SIGMA))
+    assert torch.equal(explanation.map(smooth=np.float32(2)), explanation.map(smooth=2))
     for nothing in (None, False, 0, 0.0):
         assert torch.equal(explanation.map(smooth=nothing), explanation.map())
 

@@ -45,6 +45,8 @@ INPUTS = {
     "PIL": (PHOTO, TypeError, NO_TENSOR + r"a PIL image\. .*transform\(image\)\[None\]"),
     "array": (IMAGES.numpy(), TypeError, NO_TENSOR + r"a NumPy array of float32 and shape \(2, 3, 8, 8\)\. Pass torch.from_numpy\(array\)"),
     "bytes": (np.asarray(PHOTO), TypeError, NO_TENSOR + r"a NumPy array of uint8 and shape \(8, 8, 3\)\. .*permute\(2, 0, 1\)"),
+    "gray bytes": (np.asarray(PHOTO)[..., 0], TypeError, NO_TENSOR + r".* shape \(8, 8\)\. Pass torch.from_numpy\(array\)\[None, None\] / 255"),
+    "batch of bytes": (np.asarray(PHOTO)[None], TypeError, NO_TENSOR + r".* shape \(1, 8, 8, 3\)\. .*permute\(0, 3, 1, 2\)"),
     "path": ("photo.jpg", TypeError, NO_TENSOR + r"the path 'photo.jpg'\. Read the photo"),
     "Path": (Path("photo.jpg"), TypeError, NO_TENSOR + r"the path 'photo.jpg'\. Read the photo"),
     "list": ([IMAGES[0]], TypeError, NO_TENSOR + r"a list\. .*torch.stack\(images\)"),
@@ -67,6 +69,7 @@ TARGETS = {
     "floats": (LABELS.float(), TypeError, r"^target must hold whole numbers .*float32 and shape \(2,\)\. Pass target.long\(\)"),
     "one-hot": (torch.eye(4)[LABELS], TypeError, r"^target must hold whole numbers .*shape \(2, 4\)\. .*argmax"),
     "(N, 1)": (LABELS[:, None], ValueError, r"^target must have shape \(N,\), one index per image; got \(2, 1\)\. Pass target.squeeze\(1\)"),
+    "one-hot of integers": (torch.eye(4).long()[LABELS], ValueError, r"got \(2, 4\)\. Pass the argmax of one-hot labels, target.argmax\(1\)"),
     "name": ("cat", TypeError, r"^target must be an integer index, .*; got 'cat'\. Pass"),
     "path": (Path("a"), TypeError, r"^target must be an integer index, .*; got "),
     "too few": ([1, 2, 3], AssertionError, r"target must be one, or one for each of the 2 images; got 3\. Pass"),
@@ -142,3 +145,5 @@ def test_each_of_these_has_a_twin_that_works():
         way(IMAGES, LABELS)
         way(IMAGES, LABELS.numpy())
         way(IMAGES, [1, 2])
+        for dtype in (torch.uint8, torch.int16):
+            way(IMAGES, LABELS.to(dtype))

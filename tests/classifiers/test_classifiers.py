@@ -369,3 +369,10 @@ def test_unknown_class_suggests_words_before_spelling(target, message):
     classifier = Classifier(torch.nn.Identity(), names, torch.zeros, name="m")
     with pytest.raises(KeyError, match=message):
         classifier.class_index(target)
+
+
+@pytest.mark.parametrize("of", [np.array, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_numbers(small, of):
+    """As a transform or a checkpoint has them."""
+    classifier = Classifier(small, ["a"], torch.zeros, mean=of([0.25, 0.5, 0.75]), std=of(0.5))
+    assert (classifier.mean, classifier.std) == ((0.25, 0.5, 0.75), (0.5, 0.5, 0.5))

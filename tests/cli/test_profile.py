@@ -331,3 +331,13 @@ def classes_of(result):
     """Return the head and the rows of the table of classes."""
     lines = itertools.dropwhile(lambda line: not line.startswith("class "), result.stdout.splitlines())
     return [re.split(r" {2,}", line.strip()) for line in itertools.takewhile(str.strip, lines)]
+
+
+@pytest.mark.parametrize("option", ["--model", "--compare"])
+def test_nothing_is_written_onto_a_description(run, digits, option):
+    """Even if it is called as a result is."""
+    Path("profile.json").write_text('{"architecture": "digits"}')
+    result = run("profile", digits, "--model", "digits", option, "profile.json", "--out", ".", "--overwrite")
+    assert result.exit_code == 2
+    assert "out must be another file than model; got 'profile.json', which is read" in result.stderr
+    assert Path("profile.json").read_text() == '{"architecture": "digits"}'

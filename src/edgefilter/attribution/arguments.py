@@ -149,10 +149,17 @@ def as_target(target: Any, name: str = "target") -> Target:
                 f"{_advice(target, name)}"
             )
         if target.numel() > 1 and target.dim() > 1:
+            one = (
+                f"{name}.squeeze(1)"
+                if target.shape[1] == 1
+                else f"the argmax of one-hot labels, {name}.argmax(1)"
+            )
             raise ValueError(
-                f"{name} must have shape (N,), one index per image; got {tuple(target.shape)}. Pass {name}.squeeze(1), or a "
+                f"{name} must have shape (N,), one index per image; got {tuple(target.shape)}. Pass {one}, or a "
                 "list of tuples for outputs of more axes."
             )
+        if target.dtype not in (torch.int32, torch.int64):  # the only indices that torch.gather takes
+            return target.long()
         return target.clone() if target.is_inference() else target
     if isinstance(target, list):
         return [_index(item, name) for item in target]  # type: ignore[return-value]

@@ -51,7 +51,11 @@ def _described(given: Any) -> tuple[str, str]:
         )
     if isinstance(given, np.ndarray):
         turned = "torch.from_numpy(array)"
-        if given.dtype == np.uint8:
+        if given.dtype == np.uint8 and given.ndim == 2:
+            turned = "torch.from_numpy(array)[None, None] / 255, and normalise it as in training"
+        elif given.dtype == np.uint8 and given.ndim == 4:
+            turned = "torch.from_numpy(array).permute(0, 3, 1, 2) / 255, and normalise it as in training"
+        elif given.dtype == np.uint8:
             turned = "torch.from_numpy(array).permute(2, 0, 1)[None] / 255, and normalise it as in training"
         return f"a NumPy array of {given.dtype} and shape {given.shape}", f"Pass {turned}."
     if isinstance(given, nn.Module):

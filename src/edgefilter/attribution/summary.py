@@ -104,6 +104,10 @@ def _in_words(name: str, label: str) -> str:
 
 def _named(which: Any, class_names: Sequence[str] | None) -> str:
     if isinstance(which, int) and class_names is not None:
+        if not -len(class_names) <= which < len(class_names):
+            raise ValueError(
+                f"class_names must have a name for each output; got {len(class_names)}, but output {which} is named. Pass those of all."
+            )
         return class_names[which]
     return {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
 

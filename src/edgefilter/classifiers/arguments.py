@@ -11,7 +11,7 @@ from edgefilter.banks.colors import color_names
 
 from .probing import Probe
 
-__all__ = ["channel_count", "channel_names", "check_kinds", "per_channel"]
+__all__ = ["as_listed", "channel_count", "channel_names", "check_kinds", "per_channel"]
 
 
 def check_kinds(model: object, class_names: object, preprocess: object) -> None:
@@ -26,6 +26,12 @@ def check_kinds(model: object, class_names: object, preprocess: object) -> None:
         raise TypeError(f"class_names must be a list of str, one for each output; got {got}. {order}")
     if not callable(preprocess):
         raise TypeError(f"preprocess must be callable; got a {type(preprocess).__name__}. {order}")
+
+
+def as_listed(values: Any) -> float | Sequence[float] | None:
+    """Return numbers of NumPy or torch as Python's."""
+    listed: float | Sequence[float] | None = values.tolist() if hasattr(values, "tolist") else values
+    return listed
 
 
 def channel_count(given: Mapping[str, Any], found: Probe | None, model: nn.Module) -> int:

@@ -19,7 +19,7 @@ from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
 
-from .arguments import channel_count, channel_names, check_kinds, per_channel
+from .arguments import as_listed, channel_count, channel_names, check_kinds, per_channel
 from .description import Description
 from .probing import Batched, probe
 
@@ -120,6 +120,7 @@ class Classifier:
         self.preprocess = (
             preprocess if isinstance(preprocess, (Batched, Preprocessing)) else Batched(preprocess)
         )
+        mean, std = (as_listed(values) for values in (mean, std))
         found = None if None not in (channels, mean, std) else probe(self.preprocess)
         given = {"channels": channels, "mean": mean, "std": std}
         count = channel_count(given, found, model)

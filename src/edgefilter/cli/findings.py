@@ -225,4 +225,5 @@ def _others(count: int) -> str:
 
 
 def _spread(mean: float, std: float) -> str:
-    return f"{mean:.3f}" if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
+    rounded = f"{round(mean, 3) + 0.0:.3f}"  # of a value that is rounded away, no minus
+    return rounded if math.isnan(std) else f"{rounded} ± {std:.3f}"

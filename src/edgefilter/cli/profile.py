@@ -17,6 +17,7 @@ import typer
 from .checks import COMPLETE, USAGE, check_composite, chosen_bank, stage, torch_device
 from .colors import Basis, Groups, color_groups
 from .findings import print_profile
+from .naming import ReadFiles
 from .network import NETWORK, NetworkOptions, with_network
 from .options import COMPOSITE, PROFILE_FILES, Bank, Device, Quiet, Rules
 from .printing import new_console
@@ -108,8 +109,11 @@ def profile(
         check_composite(composite)
         chosen = None if bank == COMPLETE else chosen_bank(bank)
         where = torch_device(f"{device}:{place}" if device == "cuda" else device)
-        classifier = network.load(quiet=quiet)
         other = network.other(compare, compare_weights)
+        read = ReadFiles(file for one in filter(None, (network, other)) for file in one.files)
+        for name in PROFILE_FILES:
+            read.check("out", out / name)
+        classifier = network.load(quiet=quiet)
         compared = None if other is None else other.load(quiet=quiet)
         for one in filter(None, (network, other)):
             one.say_doubts()  # a run takes long
