@@ -421,6 +421,7 @@ def test_summary_says_it_in_words():
         "Careful: blue scores +0.5, but has an effect of +0.04 when it is silenced alone.",
         "Careful: sobel_y scores +1.5, but has an effect of +0.1 when it is silenced alone.",
     ]
+    assert "red +5.50 ± <0.01, green" in measured(errors=torch.tensor([[0.001, 0.0, 0.0]])).summary()
     assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
     assert (
         measured(against=(1,))
