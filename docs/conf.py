@@ -29,6 +29,7 @@ nitpick_ignore_regex = [
     (
         r"py:class",
         r"edgefilter\.attribution\.(views\.ScoreViews|spatial\.SpatialViews)",
+        r"edgefilter\.profiles\.views\.ProfileViews",
     ),  # what Explanation is made of; its members stand there
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]

@@ -423,6 +423,7 @@ def test_summary_says_it_in_words():
     ]
     with pytest.raises(ValueError, match="class_names must have a name for each output; got 2, but output 2"):
         measured().summary(class_names=["a", "b"])
+    assert "red +5.50 ± <0.01, green" in measured(errors=torch.tensor([[0.001, 0.0, 0.0]])).summary()
     assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
     assert (
         measured(against=(1,))

@@ -168,7 +168,7 @@ def test_without_a_word_about_its_photos_a_network_is_not_trusted(tmp_path, stat
     torch.save(state, tmp_path / "fruits.pth")
     with pytest.warns(
         UserWarning,
-        match=r"nothing says how 'fruits.pth' wants its photos: size, mean and std are assumed "
+        match=r"nothing says how photos are preprocessed for 'fruits.pth': size, mean and std are assumed "
         r"\(short side to 256 .*224 x 224.* Pass size= \(--size\), .* or say so in 'fruits.toml' beside it",
     ):
         classifier = load_classifier("resnet18", tmp_path / "fruits.pth")

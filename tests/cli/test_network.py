@@ -115,7 +115,9 @@ def test_what_is_assumed_is_one_line_on_stderr(run, photo, arguments):
     result = run(*arguments, *network, "--size", 64)
     assert result.exit_code == 0, result.output
     assert (
-        result.stderr.count("Warning: nothing says how 'net.pth' wants its photos: mean and std are assumed")
+        result.stderr.count(
+            "Warning: nothing says how photos are preprocessed for 'net.pth': mean and std are assumed"
+        )
         == 1
     )
     assert "Pass mean= (--mean), std= (--std), or say so in 'net.toml' beside it." in result.stderr

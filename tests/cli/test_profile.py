@@ -88,9 +88,7 @@ def test_accuracy_that_cannot_be_told_is_said_so(run, tmp_path, monkeypatch):
     write_digits({"one": 2, "two": 2})
     result = run("profile", "photos", "--model", "digits")
     assert result.exit_code == 0, result.output
-    assert (
-        "Accuracy: cannot be told, as the folders are not named by classes of the network." in result.stdout
-    )
+    assert "Accuracy: unknown, as the folders are not named by classes of the network." in result.stdout
     assert not Path("profile/confusion.csv").exists()
 
 

@@ -142,6 +142,9 @@ def test_pictures_go_to_a_folder_under_names_of_their_own(run, photos, small_cla
     assert len(drawn) == 4
     assert run("explain", photos, "--target", "1", "--out", "pictures", "--quiet").output == ""
     assert len(drawn) == 8
+    Path("t.csv").touch()
+    existing = run("explain", photos, "--csv", "t.csv").stderr
+    assert "which exists. Pass --force to replace it, or --resume to go on with it." in existing
     assert run("explain", photos, "--target", "1", "--out", "pictures", "--force").exit_code == 0
 
 

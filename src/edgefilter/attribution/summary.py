@@ -114,6 +114,11 @@ def _named(which: Any, class_names: Sequence[str] | None) -> str:
 
 def _listed(names: Iterable[str], values: Sequence[float], errors: Sequence[float] = ()) -> str:
     """Return names with their scores, the largest in size first."""
-    spread = [f" ± {error:.2f}" if error else "" for error in errors] or [""] * len(values)
+    spread = [_spread(error) for error in errors] or [""] * len(values)
     rows = sorted(zip(names, values, spread, strict=True), key=lambda row: -abs(row[1]))
     return ", ".join(f"{name} {value:+.2f}{error}" for name, value, error in rows)
+
+
+def _spread(error: float) -> str:
+    """Return a standard error; one that is not 0 is not printed as 0."""
+    return "" if not error else f" ± {error:.2f}" if error >= 0.005 else " ± <0.01"

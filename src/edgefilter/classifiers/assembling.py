@@ -89,8 +89,7 @@ def _classifier(parts: Parts, model: nn.Module, known: Usual | None, assumed: Se
         white=said.white,
         about={
             "weights": source,
-            "preprocessing": f"{preprocessing}; channels {', '.join(channels)}"
-            + (f" (assumed: {_listed(assumed)})" if assumed else ""),
+            "preprocessing": f"{preprocessing}; channels {', '.join(channels)}{_noted(assumed)}",
             "preprocessing_assumed": "yes" if assumed else "no",
         },
     )
@@ -212,10 +211,15 @@ def _doubt(parts: Parts, classifier: Classifier, assumed: Sequence[str]) -> str:
     beside = (
         "in a description" if weights is None else f"in {Path(weights).with_suffix('.toml').name!r} beside it"
     )
+    words = classifier.about["preprocessing"].removesuffix(_noted(assumed))
     return (
-        f"nothing says how {what!r} wants its photos: {_listed(assumed)} {'is' if len(assumed) == 1 else 'are'} assumed ({classifier.about['preprocessing'].partition(' (assumed')[0]}). "
+        f"nothing says how photos are preprocessed for {what!r}: {_listed(assumed)} {'is' if len(assumed) == 1 else 'are'} assumed ({words}). "
         f"Pass {flags}, or say so {beside}."
     )
+
+
+def _noted(assumed: Sequence[str]) -> str:
+    return f" (assumed: {_listed(assumed)})" if assumed else ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -174,11 +174,11 @@ def check_picture(path: Path) -> None:
     check_writable(path, "out")
 
 
-def check_new(path: Path, argument: str, force: bool) -> None:
-    """Raise if a file is there that may not be replaced."""
+def check_new(path: Path, argument: str, force: bool, instead: str = "") -> None:
+    """Raise if a file is there that may not be replaced; ``instead`` is what else can be done."""
     if path.exists() and not force:
         raise FileExistsError(
-            f"{argument} must be a new file; got {str(path)!r}, which exists. Pass --force to replace it."
+            f"{argument} must be a new file; got {str(path)!r}, which exists. Pass --force to replace it{instead}."
         )
 
 

@@ -27,8 +27,8 @@ WIDE = 8  # classes that a confusion table of 80 columns has room for
 ROOMY = 100  # columns, in which names and numbers with their spread stand on one line
 FILE = re.compile(r"(.+) \(sha256 ")  # of weights
 UNKNOWN = (
-    "Accuracy: cannot be told, as the folders are not named by classes of the network. Name them so, or pass --target label if "
-    "they are its classes by index or in alphabetical order."
+    "Accuracy: unknown, as the folders are not named by classes of the network. Name the folders so, pass the names with --classes, or "
+    "pass --target label if they are its classes by index or in alphabetical order."
 )
 
 

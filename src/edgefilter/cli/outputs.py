@@ -46,7 +46,8 @@ class Outputs(NamedTuple):
         for argument in ("out", "json", "csv"):
             path = self.picture if argument == "out" else getattr(self, argument)
             if path is not None:
-                check_new(path, argument, self.force)
+                goes_on = photos.several and argument != "out"
+                check_new(path, argument, self.force, ", or --resume to go on with it" if goes_on else "")
         if self.folder is not None and not self.force and (photos.several or explained != ANY):
             for name in photos.names:
                 check_free(self.folder, picture_name(name, model, explained, against), self.force)

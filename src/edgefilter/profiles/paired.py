@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 class PairedProfile(Metric):
     """Mean and spread, per class, of the differences of the shares of two networks on the same photos.
 
-    Shares are those of :class:`ClassProfile`. Each photo is its own control, so that the intervals are much narrower than
+    Shares are those of :class:`edgefilter.ClassProfile`. Each photo is its own control, so that the intervals are much narrower than
     those of two profiles side by side.
 
     Parameters
