@@ -142,6 +142,7 @@ def test_a_profile_keeps_where_its_network_comes_from(run, photo, fruits):
         (("--size", "big"), "size must be a number of pixels, or height and width; got 'big'. Pass for example 64 or 64x96."),
         (("--size", "0"), "size must be a number of pixels"),
         (("--resize", "3,4,5"), "resize must be a number of pixels"),
+        (("--colors", "warm=red;warm=green,blue"), "colors must be groups of different names; got 'warm' twice"),
         (("--mean", "nan"), "mean must be a number, or a list with one for each channel; got [nan]"),
         (("--mean", "a,b"), "mean must be a number, or one for each channel; got 'a,b'"),
         (("--std", "0"), "std must be above 0"),

@@ -35,4 +35,10 @@ def color_groups(given: str | None) -> dict[str, list[str]] | None:
         raise ValueError(
             f"colors must be groups of channels; got {given!r}. Pass for example 'visible=B02,B03,B04;infrared=B08'."
         )
+    names = [name.strip() for name, _, _ in parts]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            f"colors must be groups of different names; got {twice!r} twice. Rename one of them."
+        )
     return {name.strip(): [one.strip() for one in members.split(",")] for name, _, members in parts}
