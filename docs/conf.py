@@ -28,9 +28,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(torch|torchmetrics|captum|zennit|matplotlib|numpy)\..*"),  # their pages lie elsewhere
     (
         r"py:class",
-        r"edgefilter\.attribution\.(views\.ScoreViews|spatial\.SpatialViews)",
-        r"edgefilter\.profiles\.views\.ProfileViews",
-    ),  # what Explanation is made of; its members stand there
+        r"edgefilter\.(attribution\.(views\.ScoreViews|spatial\.SpatialViews)|profiles\.views\.ProfileViews)",
+    ),  # what Explanation and ClassProfile are made of; their members stand there
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
 exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
