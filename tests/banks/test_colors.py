@@ -57,6 +57,16 @@ def test_groups_hold_channels_by_name_and_by_index(groups, channels, count, expe
         row for column in held.T for row in np.flatnonzero(column)]  # fmt: skip
 
 
+def test_groups_that_name_channels_out_of_order_are_doubted():
+    """Numbers in names are most often in the order of the image; with channels= nothing is doubted, nor with known names."""
+    mixed = {"visible": ["B02", "B03"], "infrared": ["B08"], "red edge": ["B05"]}
+    with pytest.warns(UserWarning, match="got 'B08' before 'B05'. Pass channels="):
+        as_colors(mixed)
+    as_colors(mixed, channels=("B02", "B03", "B05", "B08"))
+    as_colors({"late": ["channel_3", "channel_2"], "early": [0, 1]})
+    as_colors({"visible": ["B02"], "infrared": ["B08", "B8A", "B11"]})
+
+
 def test_groups_of_a_basis_are_of_its_colors():
     colors = as_colors({"light": ["luminance"], "chroma": ["red-green", "blue-yellow"]}, "opponent")
     assert colors.members(3)["chroma"] == ("red-green", "blue-yellow")

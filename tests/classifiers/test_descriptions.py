@@ -224,6 +224,17 @@ def test_arguments_come_before_files_and_files_before_metadata(tmp_path, state):
     assert classifier.class_names == tuple("abcdefgh")
 
 
+def test_metadata_may_be_texts_with_commas(tmp_path, state):
+    """The metadata of a safetensors file hold nothing but texts."""
+    texts = {"size": "40,44", "mean": "0.1, 0.2, 0.3", "std": "0.5,0.6,0.7", "classes": "a,b,c,d,e,f,g,h"}
+    save_file(state, tmp_path / "w.safetensors", metadata=texts)
+    classifier = load_classifier("resnet18", tmp_path / "w.safetensors")
+    assert classifier.preprocess(fruit(0)).shape == (1, 3, 40, 44)
+    assert (classifier.mean, classifier.std) == ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+    assert classifier.class_names == tuple("abcdefgh")
+    assert classifier.about["preprocessing_assumed"] == "no"
+
+
 def test_a_description_without_weights_takes_those_beside_it(tmp_path, state):
     save_file(state, tmp_path / "a.safetensors")
     (tmp_path / "a.toml").write_text('architecture = "resnet18"\nsize = 64\nmean = 0.5\nstd = 0.5\n')

@@ -289,6 +289,7 @@ def test_a_run_is_not_resumed_with_other_options_or_other_files(run, photos, sma
             ("--calibrate", "none"),
             "resume must go on with the calibrate of the earlier run, 'color, order'; got 'none'",
         ),
+        (("--bits", "12"), "resume must go on with the bits of the earlier run, ''; got 12"),
     ):
         result = run("explain", photos, "--target", "0", "--csv", "t.csv", "--resume", *option)
         assert result.exit_code == 1

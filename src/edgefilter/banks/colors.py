@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -137,6 +139,11 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
     TypeError, ValueError, KeyError
         If names are doubled, groups are empty or overlap, or there is no such basis; the message says what does.
 
+    Warns
+    -----
+    UserWarning
+        If only groups name the channels, and the numbers in the names are in another order.
+
     Examples
     --------
     >>> as_colors(["near", "far"]).names(2), as_colors().names(3), as_colors(basis="luma").names(3)
@@ -148,6 +155,8 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
     groups = _groups(colors) if isinstance(colors, Mapping) else None
     names = None if colors is None or groups is not None else _distinct(colors, "colors")
     found = as_basis(basis, names or known)
+    if groups is not None and known is None and found is None:
+        _warn_of_order(groups)
     if found is not None:
         if len(names or known or found.names) != len(found.names):
             raise ValueError(
@@ -276,6 +285,21 @@ def _in_order(groups: Mapping[str, Sequence[str | int]], count: int) -> tuple[st
         f"unknown channel {strange[0]!r}{closest(str(strange[0]), default)} The channels are {_listed(default)}; pass channels=... if they have "
         "other names."
     )
+
+
+def _warn_of_order(groups: Mapping[str, Sequence[str | int]]) -> None:
+    """Warn if groups name channels in another order than that of the numbers in their names, which is most often that of the image."""
+    names = [one for some in groups.values() for one in some if isinstance(one, str)]
+    numbers = [int(found[0]) for name in names if (found := re.findall(r"\d+", name))]
+    if len(numbers) == len(names) and not all(name.startswith("channel_") for name in names):
+        later = next((i for i in range(1, len(names)) if numbers[i] < numbers[i - 1]), None)
+        if later is not None:
+            warnings.warn(
+                f"colors should list channels in the order of the image where nothing else names them; got {names[later - 1]!r} before "
+                f"{names[later]!r}. Pass channels=... with the names in the order of the image.",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def _place(one: str | int, channels: Sequence[str]) -> int:

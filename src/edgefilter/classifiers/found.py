@@ -114,6 +114,10 @@ def _value(key: str, value: Any) -> Any:
     """Return a value as the key takes it: of an input's shape (C, H, W) height and width; no text as a file's name."""
     if key == "size" and isinstance(value, (list, tuple)) and len(value) in (3, 4):
         return list(value)[-2:]
-    if key == "class_names" and isinstance(value, str):
-        return [name.strip() for name in value.split(",")] if "," in value else None
+    if key == "class_names" and isinstance(value, str) and "," not in value:
+        return None
+    if isinstance(value, str) and "," in value:  # the metadata of a file are texts
+        parts = [part.strip() for part in value.split(",")]
+        kind: Any = {"mean": float, "std": float, "size": int, "resize": int}.get(key, str)
+        return list(map(kind, parts))
     return value

@@ -19,9 +19,14 @@ from .answer import Answer, best_classes, conserved, explained_class, margin, qu
 __all__ = ["as_csv", "as_json", "as_row", "as_text"]
 
 
-def as_json(answer: Answer, image: str, digest: str) -> dict[str, Any]:
-    """Return all that was found out as plain values by name, ready for JSON; ``digest`` is that of the model's weights."""
+def as_json(answer: Answer, image: str, digest: str, bits: int | None = None) -> dict[str, Any]:
+    """Return all that was found out as plain values by name, ready for JSON.
+
+    ``digest`` is that of the model's weights, and ``bits`` are those that photos were read with, if they were named.
+    """
     explanation, classifier = answer.explanation, answer.classifier
+    scale = {"bits": bits or classifier.bits, "white": classifier.white}
+    read = {name: value for name, value in scale.items() if value is not None}
     index, probability = explained_class(answer)
     return {
         "image": image,
@@ -36,7 +41,7 @@ def as_json(answer: Answer, image: str, digest: str) -> dict[str, Any]:
         },
         **by_name(explanation, explanation.doubts()),
         "conserved_share": conserved(explanation),
-        "about": {**classifier.about, "weights_digest": digest, **explanation.about},
+        "about": {**classifier.about, **read, "weights_digest": digest, **explanation.about},
         "versions": {"edgefilter": __version__, "torch": str(torch.__version__)},
     }
 

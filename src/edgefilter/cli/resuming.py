@@ -15,7 +15,7 @@ from .photos import Chosen
 __all__ = ["Earlier", "earlier", "without"]
 
 SETTINGS = (
-    *("against", "model", "weights_digest", "preprocessing"),
+    *("against", "model", "weights_digest", "preprocessing", "bits", "white"),
     *("composite", "calibrate", "bank", "basis", "colors"),
 )
 

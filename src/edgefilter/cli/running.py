@@ -157,7 +157,8 @@ class Run:
 
     def _keep(self, item: Item, answer: Answer, picture: Path | None) -> None:
         """Draw a photo's picture, print what is wanted and keep its numbers."""
-        asked, number = self.asked, as_json(answer, item.image, self.digest)
+        asked = self.asked
+        number = as_json(answer, item.image, self.digest, asked.bits)
         row = as_row(number)
         self.before.check_same(row)
         if picture is not None:

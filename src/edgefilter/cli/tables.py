@@ -61,7 +61,8 @@ def title_of(answer: Answer) -> str:
         title = f"{name} against {margin(answer, numbered=False)}: {_difference(what)} {value:.2f}"
     if answer.explanation.left_out:
         title += f", before the final {answer.explanation.left_out}"
-    return f"{title}, {_kept(answer.explanation)}"
+    assumed = answer.classifier.about["preprocessing_assumed"] == "yes"
+    return f"{title}, {_kept(answer.explanation)}" + (", preprocessing assumed" if assumed else "")
 
 
 def _difference(what: str) -> str:

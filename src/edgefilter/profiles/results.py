@@ -87,8 +87,11 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         path.write_text(json.dumps(_about(found), indent=2) + "\n", encoding="utf-8")
     yield out / ABOUT
     if found.settings["counted"]:
+        figure, _ = found.profile.plot()
+        if found.settings["preprocessing_assumed"] == "yes":
+            figure.suptitle(f"{figure.get_suptitle()}; preprocessing assumed")
         with replacing(out / PICTURE) as path:
-            found.profile.plot()[0].savefig(path, format="png")
+            figure.savefig(path, format="png")
         yield out / PICTURE
     else:
         (out / PICTURE).unlink(missing_ok=True)
