@@ -77,7 +77,7 @@ def test_weights_that_a_description_names_are_never_written_onto(run, photo, unl
     Path("nets/w.pth").write_text("kept")
     result = run("explain", photo, "--model", "nets/net.toml", "--csv", "nets/w.pth", "--force")
     assert result.exit_code == 2
-    assert "csv must be another file than weights of the description; got 'nets/w.pth'" in result.stderr
+    assert "csv must be another file than weights; got 'nets/w.pth', which is read" in result.stderr
     assert Path("nets/w.pth").read_text() == "kept"
 
 

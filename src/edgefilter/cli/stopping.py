@@ -67,7 +67,7 @@ def _not_lost() -> Iterator[None]:
             before(unraisable)
             return
         number = signal.SIGINT if unraisable.exc_type is KeyboardInterrupt else signal.SIGTERM
-        later = threading.Timer(AGAIN, signal.raise_signal, [number])
+        later = threading.Timer(AGAIN, signal.pthread_kill, [threading.main_thread().ident, number])
         later.daemon = True
         later.start()
 

@@ -88,7 +88,7 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
     yield out / ABOUT
     if found.settings["counted"]:
         figure, _ = found.profile.plot()
-        if found.settings["preprocessing_assumed"] == "yes":
+        if found.settings["about"]["preprocessing_assumed"] == "yes":
             figure.suptitle(f"{figure.get_suptitle()}; preprocessing assumed")
         with replacing(out / PICTURE) as path:
             figure.savefig(path, format="png")
