@@ -8,8 +8,9 @@ from captum.attr import LayerGradientXActivation
 from torch.testing import assert_close
 
 import edgefilter as ef
-from edgefilter.attribution.explanation import FORMAT, Explanation
+from edgefilter.attribution.explanation import Explanation
 from edgefilter.attribution.grouping import group_scores
+from edgefilter.attribution.storing import FORMAT
 from edgefilter.banks.groups import KINDS, all_groups
 
 
@@ -78,7 +79,7 @@ def test_a_file_of_old_knows_no_kinds(generator, tmp_path, monkeypatch):
     """Written without groups: kinds are refused, mappings work."""
     bank = ef.get_bank("sobel")
     explanation = explained(bank, generator)
-    from edgefilter.attribution import explanation as file
+    from edgefilter.attribution import storing as file
 
     write = file.write_tagged
     monkeypatch.setattr(
