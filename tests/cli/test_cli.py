@@ -663,6 +663,9 @@ def test_compare_writes_tables_and_one_figure(run, photo, weights):
     found = json.loads(Path("comparison/comparison.json").read_text(encoding="utf-8"))
     assert [row["method"] for row in found["pixel"]] == ["edgefilter", "saliency", "sobel"]
     assert (len(found["targets"]), found["failures"]) == (2, [])
+    about = found["settings"]["about"]
+    assert (about["model"], about["preprocessing_assumed"]) == (MODEL, "no")
+    assert "224 x 224 in the middle" in about["preprocessing"]
     assert (
         Path("comparison/pixel.csv")
         .read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,6 +88,7 @@ def compare(
         found = compare_methods(
             classifier.model.to(place), inputs, index, chosen, wanted, against=other, seed=seed, progress=bar
         )
+        found = dataclasses.replace(found, settings={**found.settings, "about": classifier.about})
         paths = found.save(out, overwrite=force)
         if found.maps:
             pictures = [classifier.to_picture(image[None]) for image in inputs]
