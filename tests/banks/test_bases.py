@@ -9,6 +9,7 @@ from PIL import Image
 
 import edgefilter as ef
 from edgefilter.banks.bases import BASES, ColorBasis, as_basis
+from edgefilter.banks.colors import as_colors
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -87,13 +88,24 @@ def test_what_is_no_basis_is_refused(arguments, error, match):
         ("oponent", None, KeyError, "unknown basis 'oponent'; did you mean 'opponent'"),
         ("luma", ("B02", "B03", "B04"), ValueError, "must be of channels named red, green and blue; got B02"),
         (3, None, TypeError, "basis must be one of opponent, luma, a pair .* got int"),
-        ({"a": [1]}, None, TypeError, "got dict"),
+        ({"a": [1], "b": [1]}, None, ValueError, "must have shape"),
+        (np.eye(2), None, TypeError, "got ndarray"),
         ((1, 2, 3), None, TypeError, "got tuple"),
     ],
 )
 def test_what_names_no_basis_is_refused(basis, channels, error, match):
     with pytest.raises(error, match=match):
         as_basis(basis, channels)
+
+
+def test_a_basis_may_be_a_mapping_or_a_matrix_whose_rows_are_named_by_colors():
+    rows = {"sum": [0.5, 0.5], "difference": [1.0, -1.0]}
+    matrix = np.array(list(rows.values()))
+    found = as_basis(rows), as_colors(list(rows), matrix).basis, as_colors(None, (list(rows), matrix)).basis
+    for basis in found:
+        assert basis.names == ("sum", "difference")
+        assert_allclose(basis.matrix, matrix, rtol=0, atol=0)
+    assert as_colors(list(rows), matrix).names(2) == ("sum", "difference")
 
 
 def test_mean_and_std_must_fit():

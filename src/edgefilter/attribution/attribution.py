@@ -67,7 +67,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         What is scored as a color. Names of the channels, in the order of the model's input; or groups of channels that hold each channel
         once, ``{"red edge": ["B05", "B06"], ...}``, by name or by index, which are scored as a whole. If nothing else names the
         channels, the groups do, in their order. Default: each channel, named by their number.
-    basis : str, (names, matrix) or ColorBasis, optional
+    basis : str, (names, matrix), mapping of names to rows, or ColorBasis, optional
         Score sums and differences of the channels in place of the channels: ``"opponent"`` (luminance, red-green, blue-yellow),
         ``"luma"`` (Y, Cb, Cr), or a :class:`edgefilter.ColorBasis`. The output is the same. Default: the channels.
     calibrate : bool, str or tuple, default: True

@@ -168,11 +168,12 @@ BASES = {"opponent": _opponent, "luma": _luma}
 
 
 def as_basis(basis: Any, channels: Sequence[str] | None = None) -> ColorBasis | None:
-    """Return a basis given by name, as a pair of names and matrix, or by itself; None for none.
+    """Return a basis given by name, as names and matrix, or by itself; None for none.
 
     Parameters
     ----------
-    basis : str, (names, matrix), ColorBasis or None
+    basis : str, (names, matrix), mapping of str to sequence of float, ColorBasis or None
+        Of a mapping, each value is the row of its color.
         ``"opponent"``: luminance (the mean of the channels), red-green (``R - G``) and blue-yellow (``B - (R + G) / 2``). ``"luma"``: Y,
         Cb and Cr of ITU-R BT.601, Cb and Cr without their offset.
     channels : sequence of str, optional
@@ -192,7 +193,9 @@ def as_basis(basis: Any, channels: Sequence[str] | None = None) -> ColorBasis | 
         return basis
     if isinstance(basis, str):
         return _by_name(basis, channels)
-    if isinstance(basis, Mapping) or not isinstance(basis, Sequence) or len(basis) != 2:
+    if isinstance(basis, Mapping):
+        return ColorBasis(tuple(basis), list(basis.values()))
+    if not isinstance(basis, Sequence) or len(basis) != 2:
         raise TypeError(
             f"basis must be one of {', '.join(BASES)}, a pair of names and a matrix, or a ColorBasis; got {type(basis).__name__}. Pass for "
             "example basis='opponent'."

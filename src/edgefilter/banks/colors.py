@@ -18,7 +18,7 @@ from .kernel import Array
 
 __all__ = ["Colors", "as_colors", "color_names", "parsed_colors"]
 
-Basis = ColorBasis | tuple[Sequence[str], Any] | str | None
+Basis = ColorBasis | tuple[Sequence[str], Any] | Mapping[str, Sequence[float]] | Array | str | None
 ColorGroups = Mapping[str, Iterable[str | int]] | Sequence[str] | None
 
 
@@ -129,8 +129,8 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
     colors : sequence of str, mapping of str to sequence of str or int, or None
         Names of the channels, in their order; or groups of channels, each channel in one of them, by name or by index. With names that
         are not known otherwise, the groups name the channels in their order.
-    basis : str, (names, matrix), ColorBasis or None
-        As in :func:`edgefilter.banks.bases.as_basis`. Groups are of its colors.
+    basis : str, (names, matrix), mapping of str to sequence of float, ColorBasis, array or None
+        As in :func:`edgefilter.banks.bases.as_basis`. Groups are of its colors; of a matrix alone, ``colors`` names the rows.
     channels : sequence of str, optional
         Names of the channels, in their order.
 
@@ -154,6 +154,8 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
     known = None if channels is None else _distinct(channels, "channels")
     groups = _groups(colors) if isinstance(colors, Mapping) else None
     names = None if colors is None or groups is not None else _distinct(colors, "colors")
+    if names is not None and len(getattr(basis, "shape", ())) == 2:
+        basis, names = (names, basis), None  # of a matrix alone, they name the rows
     found = as_basis(basis, names or known)
     if groups is not None and known is None and found is None:
         _warn_of_order(groups)
