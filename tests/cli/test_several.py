@@ -365,6 +365,33 @@ def test_what_was_found_before_a_failure_is_kept(run, photos, small_classifier, 
     assert pd.read_csv("t.csv")["image"].tolist() == IMAGES[:2]
 
 
+def test_a_run_that_is_killed_leaves_what_it_saved(run, photos, small_classifier, monkeypatch):
+    """What ends it is no exception that the command could answer; it goes on from there."""
+    small_classifier()
+    import edgefilter.cli.running as running
+
+    class Killed(BaseException):
+        pass
+
+    find, calls = running.find_answers, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return find(*arguments)
+
+    monkeypatch.setattr(running, "SAVE_EVERY", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "find_answers", killed)
+        with pytest.raises(Killed):
+            run("explain", photos, "--csv", "t.csv", "--json", "n.json")
+    assert pd.read_csv("t.csv")["image"].tolist() == IMAGES[:2]
+    assert [one["image"] for one in numbers()] == IMAGES[:2]
+    assert run("explain", photos, "--csv", "t.csv", "--json", "n.json", "--resume").exit_code == 0
+    assert pd.read_csv("t.csv")["image"].tolist() == IMAGES
+
+
 def test_names_of_photos_differ(tmp_path):
     """Also where they differ in letters that no file name has, in the ending, or in what is joined."""
     for name in (

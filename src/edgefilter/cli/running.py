@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +36,7 @@ from .tables import print_answer, print_rows, title_of
 __all__ = ["Asked", "Run", "against_name"]
 
 MAPS = 3
+SAVE_EVERY = 30.0  # seconds, as long as some ten photos take; the texts of 1,000 photos take 0.2
 
 
 class Asked(NamedTuple):
@@ -83,6 +85,7 @@ class Run:
         self.numbers: list[dict[str, Any]] = []
         self.pictures: list[Path] = []
         self.skipped: list[str] = []
+        self.saved = time.monotonic()
 
     def explain(self) -> None:
         """Explain all photos and write the files; what was found before a failure or Ctrl-C is written as well."""
@@ -106,6 +109,8 @@ class Run:
                 for _, batch in itertools.groupby(items, lambda item: item.inputs.shape):
                     self._explain_batch(list(batch))
                 self.bar.update(len(chunk))
+                if self.photos.several and time.monotonic() - self.saved >= SAVE_EVERY:
+                    self._save()
 
     def _read(self, path: Path | None, name: str) -> Iterator[Item]:
         """Read a photo, unless it is there already; one that cannot be read is skipped."""
@@ -177,17 +182,24 @@ class Run:
                     self.console.print()
 
     def _write(self) -> None:
-        """Write the numbers of the photos that were explained."""
-        if not self.rows:
-            return
-        numbers = as_text([*self.before.json, *self.numbers] if self.photos.several else self.numbers[0])
-        for kind, text in (("json", numbers), ("csv", as_csv([*self.before.csv, *self.rows]))):
-            path = getattr(self.outputs, kind)
-            if path is not None:
+        """Write and print the numbers of the photos that were explained."""
+        if self.rows:
+            self._save()
+            if self.outputs.printed:
+                typer.echo(self._text(self.outputs.printed), nl=False)
+
+    def _save(self) -> None:
+        """Write the numbers so far: a run that is killed loses what came after."""
+        for kind, path in (("json", self.outputs.json), ("csv", self.outputs.csv)):
+            if path is not None and self.rows:
                 with replacing(path) as place:
-                    place.write_text(text, encoding="utf-8", newline="")
-            if self.outputs.printed == kind:
-                typer.echo(text, nl=False)
+                    place.write_text(self._text(kind), encoding="utf-8", newline="")
+        self.saved = time.monotonic()
+
+    def _text(self, kind: str) -> str:
+        if kind == "csv":
+            return as_csv([*self.before.csv, *self.rows])
+        return as_text([*self.before.json, *self.numbers] if self.photos.several else self.numbers[0])
 
     def _report(self) -> None:
         """Print one line for each of several photos, what was written, and what was skipped."""
