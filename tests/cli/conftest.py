@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,14 @@ from edgefilter import cli
 from edgefilter.classifiers.classifier import Classifier
 
 MODEL = "squeezenet1_1"
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Let Ctrl-C end this process and those that it starts, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
