@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from edgefilter.banks.colors import as_colors, color_names, parsed_colors
+from edgefilter.banks.colors import as_colors, color_names
 
 BANDS = tuple(f"B{number:02d}" for number in range(13))
 
@@ -155,18 +155,3 @@ def test_what_does_not_fit_the_image_is_refused_when_it_comes(arguments, count, 
 def test_a_long_list_is_cut_off():
     with pytest.raises(ValueError, match=re.escape("B07, ... (13 of them)")):
         as_colors(BANDS).names(5)
-
-
-@pytest.mark.parametrize(
-    "text", ["visible = B02; visible = B03", "B02; B03", "visible = B02; B03", "= B02", "", ";"]
-)
-def test_a_line_that_mixes_names_and_groups_is_refused(text):
-    with pytest.raises(ValueError, match="colors must be names, or groups of different names; got"):
-        parsed_colors(text)
-
-
-def test_a_line_is_what_it_says():
-    groups = {"visible": ["B02", "B03"], "near infrared": ["B08"]}
-    line = "; ".join(f"{name} = {', '.join(some)}" for name, some in groups.items())
-    assert parsed_colors(line) == groups
-    assert as_colors(parsed_colors("a = 0, 2; b = -2")).members(3) == {"a": ("red", "blue"), "b": ("green",)}

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import edgefilter as ef
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.cli.colors import color_groups
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
 
@@ -406,3 +407,17 @@ def test_the_band_that_decides_is_first_in_a_profile_of_thirteen(run, photo):
     for place in (0, 1):
         (top,) = profile.top(place, 1, "color", by="size")
         assert (top.name, round(abs(top.mean), 2)) == ("B06", 1)
+
+
+@pytest.mark.parametrize(
+    "text", ["visible = B02; visible = B03", "B02; B03", "visible = B02; B03", "= B02", "", ";"]
+)
+def test_a_line_that_holds_no_groups_is_refused(text):
+    with pytest.raises(ValueError, match=r"colors must be groups of (channels|different names); got"):
+        color_groups(text)
+
+
+def test_a_line_of_groups_is_what_it_says():
+    groups = {"visible": ["B02", "B03"], "near infrared": ["B08"]}
+    line = "; ".join(f"{name} = {', '.join(some)}" for name, some in groups.items())
+    assert color_groups(line) == groups

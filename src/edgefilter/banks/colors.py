@@ -14,9 +14,10 @@ from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 
 from .bases import ColorBasis, as_basis
+from .groups import check_partition
 from .kernel import Array
 
-__all__ = ["Colors", "as_colors", "color_names", "parsed_colors"]
+__all__ = ["Colors", "as_colors", "color_names"]
 
 Basis = ColorBasis | tuple[Sequence[str], Any] | Mapping[str, Sequence[float]] | Array | str | None
 ColorGroups = Mapping[str, Iterable[str | int]] | Sequence[str] | None
@@ -96,21 +97,7 @@ class Colors:
         places = {
             group: sorted(_place(one, channels) for one in given) for group, given in self.groups.items()
         }
-        owner: dict[int, str] = {}
-        for group, some in places.items():
-            for place in some:
-                if place in owner:
-                    raise ValueError(
-                        f"colors must hold every channel once; got {channels[place]!r} in {owner[place]!r} and in {group!r}. Take it "
-                        "out of one."
-                    )
-                owner[place] = group
-        if missing := [name for place, name in enumerate(channels) if place not in owner]:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise ValueError(
-                f"colors must hold every one of the {count} channels; got none with {missing[0]!r}{more}. Add it to a group, or to one "
-                "of its own."
-            )
+        check_partition(places, channels, "colors", "every channel", f"every one of the {count} channels")
         return {group: tuple(channels[place] for place in some) for group, some in places.items()}
 
     def membership(self, count: int) -> Array:
@@ -171,44 +158,6 @@ def as_colors(colors: Any = None, basis: Any = None, channels: Any = None) -> Co
             f"colors must be None or groups where channels gives the names; got {names}. Pass the names once."
         )
     return Colors(names or known, groups)
-
-
-def parsed_colors(text: str) -> list[str] | dict[str, list[str | int]]:
-    """Return names or groups of channels that are written in one line, for :func:`as_colors`.
-
-    Parameters
-    ----------
-    text : str
-        ``"B02, B03, B08"``, or groups with their channels by name or by index, ``"visible = B02, B03; infrared = 2"``.
-
-    Raises
-    ------
-    ValueError
-        If a group is named twice, or names and groups are mixed.
-
-    Examples
-    --------
-    >>> parsed_colors("B02, B03"), parsed_colors("visible = B02, B03; near infrared = B08"), parsed_colors("a=0,1;b=2")
-    (['B02', 'B03'], {'visible': ['B02', 'B03'], 'near infrared': ['B08']}, {'a': [0, 1], 'b': [2]})
-    """
-    parts = [part for part in text.split(";") if part.strip()]
-    if "=" not in text and len(parts) == 1:
-        return _split(parts[0])
-    pairs = [tuple(map(str.strip, part.partition("="))) for part in parts]
-    groups = {name: _split(channels) for name, _, channels in pairs}
-    if not pairs or len(groups) < len(pairs) or not all(name and sign for name, sign, _ in pairs):
-        raise ValueError(
-            f"colors must be names, or groups of different names; got {text!r}. Write for example 'B02, B03' or 'visible = B02, B03; "
-            "infrared = B08'."
-        )
-    return {
-        name: [int(one) if one.lstrip("-").isdigit() else one for one in some]
-        for name, some in groups.items()
-    }
-
-
-def _split(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _distinct(names: Any, argument: str) -> tuple[str, ...]:

@@ -17,7 +17,16 @@ from edgefilter.errors import UnknownNameError
 
 from .kernel import ROUNDING, Array
 
-__all__ = ["KINDS", "MANY", "Groups", "all_groups", "as_groups", "change_direction", "partition"]
+__all__ = [
+    "KINDS",
+    "MANY",
+    "Groups",
+    "all_groups",
+    "as_groups",
+    "change_direction",
+    "check_partition",
+    "partition",
+]
 
 Groups = dict[str, tuple[str, ...]]
 
@@ -135,22 +144,41 @@ def partition(
             f"groups must be one of {', '.join(KINDS)} or a mapping; got {groups!r}. Pass {{name: [filters]}}."
         )
     found = {group: sorted(_positions(group, names, index)) for group, names in groups.items()}
+    check_partition(found, filters, "groups", "every filter", "every filter")
+    return {group: tuple(filters[p] for p in positions) for group, positions in found.items()}
+
+
+def check_partition(
+    members: Mapping[str, Sequence[int]], names: Sequence[str], argument: str, each: str, every: str
+) -> None:
+    """Raise unless groups hold each of some names once.
+
+    Parameters
+    ----------
+    members : mapping of str to sequence of int
+        The places of the names in each group.
+    names : sequence of str
+    argument, each, every : str
+        What messages call the groups, one name and all of them.
+
+    Raises
+    ------
+    ValueError
+        If a name is in two groups, or in none.
+    """
     owner: dict[int, str] = {}
-    for group, positions in found.items():
-        for position in positions:
-            if position in owner:
+    for group, places in members.items():
+        for place in places:
+            if place in owner:
                 raise ValueError(
-                    f"groups must hold every filter once; got {filters[position]!r} in {owner[position]!r} and in "
-                    f"{group!r}. Take it out of one."
+                    f"{argument} must hold {each} once; got {names[place]!r} in {owner[place]!r} and in {group!r}. Take it out of one."
                 )
-            owner[position] = group
-    if missing := [name for position, name in enumerate(filters) if position not in owner]:
+            owner[place] = group
+    if missing := [name for place, name in enumerate(names) if place not in owner]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
-            f"groups must hold every filter; got none with {missing[0]!r}{more}. "
-            "Add it to a group, or to one of its own."
+            f"{argument} must hold {every}; got none with {missing[0]!r}{more}. Add it to a group, or to one of its own."
         )
-    return {group: tuple(filters[p] for p in positions) for group, positions in found.items()}
 
 
 def _positions(group: str, names: Iterable[str], index: Callable[[str], int]) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgefilter.banks.colors import Colors
 
-from .recipes import oldest_first, sources
+from .recipes import oldest_first, remade, sources
 from .recolored import Recolored
 from .run import Run
 from .values import Recipe, replaced, tensors_in
@@ -77,9 +77,7 @@ def replayed(run: Run, tensor: Tensor, image: Tensor) -> Tensor | None:
         }
         if any(source is None for source in found.values()):
             return None
-        args, kwargs = (replaced(part, lambda given: found[id(given)]) for part in (call.args, call.kwargs))
-        result = call.function(*args, **kwargs)
-        return result if call.part is None else result[call.part]  # type: ignore[no-any-return]
+        return call.called(lambda given: found[id(given)])
 
     with torch.set_grad_enabled(image.requires_grad):
         for given in oldest_first(tensor, lambda given: sources(run, recipe(given))):
@@ -155,45 +153,12 @@ def by_color(
                 alone = leaf * some.to(leaf.detach()).reshape(shape)
             else:
                 alone = recolored.alone(leaf, some.nonzero()[:, 0].tolist())
-        parts.append(_without_shifts(run, inputs, {id(start): alone}))
+        parts.append(remade(run, inputs, {id(start): alone}, shifts=False))
     whole = nothing + sum((part.detach() for part in parts), start=torch.zeros_like(nothing))
     scale = float(inputs.detach().abs().max())
     if float((whole - inputs.detach()).abs().max()) > 1e-4 * scale:  # the colors meet in something not linear
         return None
     return parts
-
-
-def _without_shifts(run: Run, inputs: Tensor, known: dict[int, Tensor]) -> Tensor:
-    """Make a tensor again under the rules, without what each call adds: a channel that shows nothing is 0, and gets no relevance."""
-
-    def recipe(given: Tensor) -> Recipe | None:
-        value = None if id(given) in known else run.value(given)
-        return None if value is None else value.recipe
-
-    for given in oldest_first(inputs, lambda given: sources(run, recipe(given))):
-        if (call := recipe(given)) is None:
-            continue
-        made = run.again(call, lambda source: known.get(id(source), source))
-        shift = _of_nothing(call, known)
-        if bool((shift != 0).any()):
-            with run:
-                made = made - shift
-        known[id(given)] = made
-    return known[id(inputs)]
-
-
-def _of_nothing(call: Recipe, known: dict[int, Tensor]) -> Tensor:
-    """Return what a call gives for zeros in place of the tensors that are known."""
-    with torch.no_grad():
-        args, kwargs = (
-            replaced(
-                part,
-                lambda given: torch.zeros_like(given).detach() if id(given) in known else given.detach(),
-            )
-            for part in (call.args, call.kwargs)
-        )
-        result: Tensor = call.function(*args, **kwargs)
-        return result if call.part is None else result[call.part]
 
 
 class Apart(NamedTuple):

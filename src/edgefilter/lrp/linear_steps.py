@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .gates import SOFTMAX
 from .linear_maps import linear_map
 from .run import Run
-from .standins import MatrixProduct, layer_like
+from .standins import MatrixProduct, pointwise
 from .steps import Step
 from .values import Linear, Recipe
 
@@ -103,19 +103,5 @@ def mixed(
     """Return the value of a convolution as a mixing of responses."""
     copies = response.shape[1] // mixing.shape[1]
     weight = mixing.repeat(1, copies, 1, 1) if copies > 1 else mixing
-    pointwise = layer_like(
-        nn.Conv2d,
-        weight.to(response),
-        module._parameters.get("bias"),
-        in_channels=weight.shape[1],
-        out_channels=len(weight),
-        kernel_size=(1, 1),
-        stride=(1, 1),
-        padding=(0, 0),
-        dilation=(1, 1),
-        groups=1,
-        padding_mode="zeros",
-        transposed=False,
-        output_padding=(0, 0),
-    )
-    return linear_step(run, pointwise, response, 1, owner, value)
+    layer = pointwise(weight.to(response), module._parameters.get("bias"))
+    return linear_step(run, layer, response, 1, owner, value)

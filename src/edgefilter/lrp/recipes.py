@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from .run import Run
@@ -33,8 +34,11 @@ def oldest_first(tensor: Tensor, made_of: Callable[[Tensor], list[Tensor]]) -> l
     return found
 
 
-def remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
-    """Return a tensor made again under the rules from other tensors."""
+def remade(run: Run, tensor: Tensor, known: dict[int, Tensor], *, shifts: bool = True) -> Tensor:
+    """Return a tensor made again under the rules from other tensors.
+
+    Without ``shifts``, what each call adds is taken off: a channel that shows nothing is 0 then, and gets no relevance.
+    """
 
     def recipe(given: Tensor) -> Recipe | None:
         value = None if id(given) in known else run.value(given)
@@ -42,5 +46,16 @@ def remade(run: Run, tensor: Tensor, known: dict[int, Tensor]) -> Tensor:
 
     for given in oldest_first(tensor, lambda given: sources(run, recipe(given))):
         if (call := recipe(given)) is not None:
-            known[id(given)] = run.again(call, lambda source: known.get(id(source), source))
+            made = run.again(call, lambda source: known.get(id(source), source))
+            known[id(given)] = made if shifts else _without_shift(run, made, call, known)
     return known.get(id(tensor), tensor)
+
+
+def _without_shift(run: Run, made: Tensor, call: Recipe, known: dict[int, Tensor]) -> Tensor:
+    """Take off what a call gives for zeros in place of the tensors that are known."""
+    with torch.no_grad():
+        shift = call.called(lambda given: (torch.zeros_like(given) if id(given) in known else given).detach())
+    if not bool((shift != 0).any()):
+        return made
+    with run:
+        return made - shift

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgefilter.banks.bases import ColorBasis
 
 from .rules import Epsilon
 from .run import Run
-from .standins import layer_like
+from .standins import pointwise
 from .steps import Step
 from .values import Recipe
 
@@ -78,21 +78,8 @@ class Recolored:
 
     def given(self, run: Run, colors: Tensor, images: Tensor) -> Tensor:
         """Return the images that the model is given, as made of the colors: of just the same values."""
-        layer = layer_like(
-            nn.Conv2d,
-            self.matrix.to(images)[:, :, None, None],
-            self.rest.to(images) if self.is_shifted else None,
-            in_channels=len(self.matrix),
-            out_channels=len(self.matrix),
-            kernel_size=(1, 1),
-            stride=(1, 1),
-            padding=(0, 0),
-            dilation=(1, 1),
-            groups=1,
-            padding_mode="zeros",
-            transposed=False,
-            output_padding=(0, 0),
-        )
+        rest = self.rest.to(images) if self.is_shifted else None
+        layer = pointwise(self.matrix.to(images)[:, :, None, None], rest)
         made = run.step(Step, layer, (colors,), images.detach(), hook=Epsilon(0.0), reader=True)
         run.known(made).recipe = Recipe(self.images, (colors,), {}, None)
         return made

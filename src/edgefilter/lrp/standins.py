@@ -25,6 +25,7 @@ __all__ = [
     "TokenMatrixProduct",
     "activation",
     "layer_like",
+    "pointwise",
 ]
 
 Function = Callable[[Tensor], Tensor]
@@ -130,6 +131,25 @@ def layer_like(kind: type[nn.Module], weight: Tensor, bias: Tensor | None, **set
         parameter = None if value is None else nn.Parameter(value.detach(), requires_grad=False)
         module.register_parameter(name, parameter)
     return module  # type: ignore[no-any-return]
+
+
+def pointwise(weight: Tensor, bias: Tensor | None) -> nn.Module:
+    """Return a convolution of one place, with weights of shape (out, in, 1, 1)."""
+    return layer_like(
+        nn.Conv2d,
+        weight,
+        bias,
+        in_channels=weight.shape[1],
+        out_channels=len(weight),
+        kernel_size=(1, 1),
+        stride=(1, 1),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=1,
+        padding_mode="zeros",
+        transposed=False,
+        output_padding=(0, 0),
+    )
 
 
 def with_gain(module: nn.Module) -> nn.Module:

@@ -24,6 +24,12 @@ class Recipe(NamedTuple):
     kwargs: dict[str, Any]
     part: int | None  # which of several results
 
+    def called(self, change: Callable[[Tensor], Any]) -> Tensor:
+        """Return what the call gives for other tensors."""
+        args, kwargs = replaced(self.args, change), replaced(self.kwargs, change)
+        result = self.function(*args, **kwargs)
+        return result if self.part is None else result[self.part]  # type: ignore[no-any-return]
+
 
 class Linear(NamedTuple):
     """A linear map whose result a constant scale and shift can be merged with."""
