@@ -11,7 +11,9 @@ import edgefilter as ef
 from edgefilter.attribution.scores import color_names
 
 
-def explanation(colors=3, filters=9, size=(24, 24), *, scale=1.0, pixel=True, images=1, bank=None, stride=2, **fields):
+def explanation(
+    colors=3, filters=9, size=(24, 24), *, scale=1.0, pixel=True, images=1, bank=None, stride=2, **fields
+):
     """Return an explanation of random numbers, whose stem has a stride."""
     generator = torch.Generator().manual_seed(0)
     names = tuple(bank.names) if bank else tuple(f"kernel_{i}" for i in range(filters))
@@ -72,7 +74,9 @@ def faults(figure, dpi=100):
     for (one, box), (other, place) in itertools.combinations(texts, 2):
         if _shared(box, place) > 0.02 * min(box.width * box.height, place.width * place.height):
             found.append(f"{one!r} overlaps {other!r}")
-    for one, other in itertools.combinations([axes.get_tightbbox(renderer) for axes in figure.axes if axes.axison], 2):
+    for one, other in itertools.combinations(
+        [axes.get_tightbbox(renderer) for axes in figure.axes if axes.axison], 2
+    ):
         if _shared(one, other) > 4:
             found.append(f"panels overlap at {one.bounds}, {other.bounds}")
     found += [f"{text.get_text()!r} has {text.get_fontsize()} points" for text in figure.findobj(Text)
@@ -81,5 +85,8 @@ def faults(figure, dpi=100):
 
 
 def _shared(one, other):
-    width, height = min(one.x1, other.x1) - max(one.x0, other.x0), min(one.y1, other.y1) - max(one.y0, other.y0)
+    width, height = (
+        min(one.x1, other.x1) - max(one.x0, other.x0),
+        min(one.y1, other.y1) - max(one.y0, other.y0),
+    )
     return max(width, 0) * max(height, 0)

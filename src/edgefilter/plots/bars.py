@@ -10,7 +10,16 @@ import numpy as np
 from .arrays import Array
 from .layout import Box, Panel
 from .scores import Bars
-from .style import LEADING, Look, heading, heading_height, note_nothing, plain_text, symmetric_norm
+from .style import (
+    LEADING,
+    Look,
+    heading,
+    heading_height,
+    inches_of_axes,
+    note_nothing,
+    plain_text,
+    symmetric_norm,
+)
 from .words import format_numbers, shortened, width_of, wrapped
 
 if TYPE_CHECKING:
@@ -24,6 +33,7 @@ EFFECT = "narrow bar: effect, what the output loses when it is silenced alone"
 DOUBTED = "hatched, with !: a score not to believe, its effect contradicts it"
 
 ICON, APART = 1.75, 0.3  # letters: the side of a kernel, and from one to the next
+NARROWEST = 0.3  # inches: axes are taken for as wide at least
 FAR_OUT = 0.5  # times the width of the scores
 STRETCH = 1.5  # times their height that rows take, where panels beside them are taller
 NAMES = 0.55  # of the width of a panel that names may take
@@ -51,7 +61,13 @@ def bar_panel(bars: Bars, title: str, look: Look, beside: Sequence[Bars] = ()) -
 
 
 def draw_bars(
-    axes: Axes, bars: Bars, title: str, look: Look, room: float, beside: Sequence[Bars] = (), left: float = 0.0
+    axes: Axes,
+    bars: Bars,
+    title: str,
+    look: Look,
+    room: float,
+    beside: Sequence[Bars] = (),
+    left: float = 0.0,
 ) -> None:
     """Draw bars on axes, the first on top.
 
@@ -75,7 +91,12 @@ def draw_bars(
         drawn[row].set(facecolor=look.ground, edgecolor=paint[row], hatch="/////", linewidth=0.9)
     for row in np.flatnonzero(np.nan_to_num(bars.errors)):
         axes.errorbar(
-            bars.values[row], row + heights.score[0], xerr=bars.errors[row], color=look.ink, elinewidth=0.9, capsize=2.5
+            bars.values[row],
+            row + heights.score[0],
+            xerr=bars.errors[row],
+            color=look.ink,
+            elinewidth=0.9,
+            capsize=2.5,
         )
     names = room * NAMES - _icons_width(bars, look)
     axes.set_yticks(rows, [shortened(label, look.text, names) for label in bars.labels])
@@ -83,7 +104,9 @@ def draw_bars(
     _draw_effects(axes, bars, look)
     _write_numbers(axes, bars, look, beside)
     _style(axes, (bars, *beside), look, room)
-    heading(axes, shortened(title, look.text + 0.5, room), look, -left / _inches(axes))
+    heading(
+        axes, shortened(title, look.text + 0.5, room), look, -left / max(inches_of_axes(axes)[0], NARROWEST)
+    )
     for row, kernels in enumerate(bars.icons):
         for place, weight in enumerate(reversed(kernels)):
             _thumbnail(axes, row, weight, place, look)
@@ -137,7 +160,12 @@ def _write_numbers(axes: Axes, bars: Bars, look: Look, beside: Sequence[Bars]) -
     axes.set_xlim(*_limits(axes, every, min(extent), max(extent), look))
     for x, y, text in _numbers(bars, look):
         axes.annotate(
-            text, (x, y), xytext=(3.5, 0), textcoords="offset points", va="center_baseline", **plain_text(look, small=True)
+            text,
+            (x, y),
+            xytext=(3.5, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            **plain_text(look, small=True),
         )
 
 
@@ -175,7 +203,7 @@ def _limits(
     axes: Axes, texts: list[tuple[float, float, str]], low: float, high: float, look: Look
 ) -> tuple[float, float]:
     """Return the ends of an axis on which each text on the right of a place ends within the axes."""
-    inches = _inches(axes)
+    inches = max(inches_of_axes(axes)[0], NARROWEST)
     low -= 0.03 * ((high - low) or 1.0) if low < 0 else 0
     span = high - low
     for x, _, text in texts:
@@ -188,15 +216,11 @@ def _ticks(axes: Axes, look: Look) -> list[float]:
     """Return up to four places for numbers below the bars, none so near the end of the axis that its number is cut off."""
     from matplotlib.ticker import MaxNLocator
 
-    inches, (low, high) = _inches(axes), axes.get_xlim()
+    inches, (low, high) = max(inches_of_axes(axes)[0], NARROWEST), axes.get_xlim()
     most = max(1, min(4, int(inches / (9 * look.small / 72))))
     spare = 2.2 * look.small / 72 * (high - low) / inches  # half of a number
     ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [float(tick) for tick in ticks if low <= tick <= high - spare] or [0.0]
-
-
-def _inches(axes: Axes) -> float:
-    return max(float(axes.get_position().width * axes.figure.get_size_inches()[0]), 0.3)
 
 
 def _heights(bars: Bars, look: Look) -> Heights:

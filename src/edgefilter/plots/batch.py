@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .blurring import chosen_sigma
-from .layout import Block, Row, Stack, empty, inches_of, sheet
+from .layout import Block, Empty, Row, Stack, inches_of, sheet
 from .maps import PIXEL, blur_note, pixel_values, shown_picture
 from .pictures import SignedMap, map_panel, picture_panel, scale_panel
 from .protocols import Explained
@@ -100,6 +100,7 @@ def plot_batch(
 
 def _columns(explanation: Any) -> list[tuple[str | None, Explained]]:
     """Return the explanations with the names of their columns, as far as they are given."""
+    found: list[tuple[str | None, Explained]]
     if isinstance(explanation, Mapping):
         found = [(str(name), one) for name, one in explanation.items()]
     elif isinstance(explanation, (list, tuple)):
@@ -118,7 +119,9 @@ def _columns(explanation: Any) -> list[tuple[str | None, Explained]]:
 def _pictures(explanation: Explained, images: Sequence[Any] | None, count: int) -> list[Array | None]:
     given = [None] * count if images is None else list(images)
     if len(given) != count:
-        raise ValueError(f"images must be as many as were explained, {count}; got {len(given)}. Pass one picture for each.")
+        raise ValueError(
+            f"images must be as many as were explained, {count}; got {len(given)}. Pass one picture for each."
+        )
     return [shown_picture(explanation[place], image) for place, image in enumerate(given)]
 
 
@@ -139,6 +142,6 @@ def _row(picture: Array | None, maps: Sequence[SignedMap], across: int, look: Lo
     name = "input" + "\n" * maps[0].title.count("\n")
     pictures: list[Block] = [] if picture is None else [picture_panel(picture, look, name)]
     shown = [map_panel(one._replace(label=""), look) for one in same]
-    free: list[Block] = [empty()] * (across - len(maps))
+    free: list[Block] = [Empty()] * (across - len(maps))
     scale = Row([*free, scale_panel(same[0], look)], [*[1.0] * len(free), float(len(maps))])
     return [Row([*pictures, *shown] if pictures or not free else [*free, *shown], [1.0] * across), scale]

@@ -76,7 +76,11 @@ def plot_comparison(
             panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, "", 1.0), look))
         rows += in_rows(panels, columns, 0.08)
     scale = SignedMap(np.zeros((1, 4)), "", LABEL, 1.0)
-    rows.append(Row([scale_panel(scale, look)], [min(2.6, inches - 2 * EDGE), max(inches - 2 * EDGE - 2.6, 0.01)], 0.0))
+    rows.append(
+        Row(
+            [scale_panel(scale, look)], [min(2.6, inches - 2 * EDGE), max(inches - 2 * EDGE - 2.6, 0.01)], 0.0
+        )
+    )
     alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
     return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi)
 

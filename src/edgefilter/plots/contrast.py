@@ -105,7 +105,9 @@ def plot_contrast(
     three = (one, other, rest)
     names = [class_name(part.target[0], classes) for part in (one, other)]
     names.append("difference")
-    block = Stack([*_maps(three, names, image, smooth, inches, look), *_scores(three, names, bank, inches, look)])
+    block = Stack(
+        [*_maps(three, names, image, smooth, inches, look), *_scores(three, names, bank, inches, look)]
+    )
     shown = caption if isinstance(caption, str) else short(words) if caption else ""
     title = title_of(rest, classes) if title is None else title
     return sheet(block, inches, look, title=title, caption=shown, alt=words, dpi=dpi)
@@ -129,7 +131,12 @@ def _maps(
     shown = [
         SignedMap(one, name, label + PIXEL + blur_note(sigma), end, cut, soft=sigma > 0)
         for one, name, label, end, cut in zip(
-            values, titles, ("", "", note), (limit, limit, limit / part), (clipped, clipped, _beyond(values[2], limit / part)), strict=True
+            values,
+            titles,
+            ("", "", note),
+            (limit, limit, limit / part),
+            (clipped, clipped, _beyond(values[2], limit / part)),
+            strict=True,
         )
     ]
     maps = [map_panel(one, look) for one in shown]
@@ -153,7 +160,9 @@ def _scores(
     """Return the bars by color and by filter, those of one kind on one axis."""
     colors = [color_bars(one) for one in three]
     filters = [filter_bars(one, bank, every=True) for one in three]
-    order = np.argsort(-np.abs(filters[2].values), kind="stable")[: FILTERS if inches >= NARROW else FILTERS_IN_A_COLUMN].tolist()
+    order = np.argsort(-np.abs(filters[2].values), kind="stable")[
+        : FILTERS if inches >= NARROW else FILTERS_IN_A_COLUMN
+    ].tolist()
     filters = [only(bars, order) for bars in filters]
     if len(three[0].colors) > FILTERS:
         colors = [color_bars(one, every=True) for one in three]
@@ -163,7 +172,8 @@ def _scores(
     columns = 2 if inches < NARROW else 3
     for what, bars in (("Colors", colors), ("Filters", filters)):
         panels = [
-            bar_panel(one, f"{what}: {name}", look, beside=bars) for one, name in zip(bars, names, strict=True)
+            bar_panel(one, f"{what}: {name}", look, beside=bars)
+            for one, name in zip(bars, names, strict=True)
         ]
         rows += in_rows(panels, columns)
     return rows

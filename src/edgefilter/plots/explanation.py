@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["plot_explanation", "short", "title_of"]
 
 WIDTH = 12.4  # inches, for a screen
-WIDE, NARROW = 9.0, 5.0  # from so many inches the filters stand beside all else; below so many there are two pictures in a row
+WIDE, NARROW = (
+    9.0,
+    5.0,
+)  # from so many inches the filters stand beside all else; below so many there are two pictures in a row
 
 
 def plot_explanation(
@@ -150,7 +153,9 @@ def _blocks(
     colors = bar_panel(color_bars(first), "Relevance by color", look)
     filters: list[Block] = [bar_panel(filter_bars(first, bank), "Relevance by edge filter", look)]
     if has_groups(first):
-        filters.insert(0, bar_panel(group_bars(first, "order", bank), "Relevance by order of the filters", look))
+        filters.insert(
+            0, bar_panel(group_bars(first, "order", bank), "Relevance by order of the filters", look)
+        )
     names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
     maps = [map_panel(filter_map(first, name, smooth, picture, bank), look) for name in names]
     if inches < NARROW:

@@ -21,7 +21,11 @@ FONTS: dict[Any, Any] = {
 }  # TrueType, and text as text
 
 
-DESCRIPTION = {"png": "Description", "svg": "Description", "pdf": "Subject"}  # what each format calls what the alt text is
+DESCRIPTION = {
+    "png": "Description",
+    "svg": "Description",
+    "pdf": "Subject",
+}  # what each format calls what the alt text is
 
 
 class Drawing(Figure):
@@ -49,7 +53,9 @@ class Drawing(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, as matplotlib does."""
-        kind = str(options.get("format") or Path(str(fname)).suffix.removeprefix(".") or rcParams["savefig.format"]).lower()
+        kind = str(
+            options.get("format") or Path(str(fname)).suffix.removeprefix(".") or rcParams["savefig.format"]
+        ).lower()
         if kind in DESCRIPTION:
             known = {"Title": self.title, DESCRIPTION[kind]: self.alt}
             given = options.get("metadata") or {}

@@ -70,10 +70,14 @@ def plot_kernels(
     look = Look.of(max(inches, 5.0) if width is None else inches)
     labels, room = _labels(found), (inches - 0.2) / columns - GAP
     lines = 1 if all(width_of(label, look.small) <= room for label in labels) else 2
-    panels: list[Block] = [_kernel_panel(kernel, label, look, lines) for kernel, label in zip(found, labels, strict=True)]
+    panels: list[Block] = [
+        _kernel_panel(kernel, label, look, lines) for kernel, label in zip(found, labels, strict=True)
+    ]
     names = ", ".join(labels[:8])
     alt = f"{len(found)} kernels: {names}{', ...' if len(found) > 8 else ''}"
-    return sheet(Stack(in_rows(panels, columns, GAP), 0.06), inches, look, title=title or "", alt=alt, dpi=dpi)
+    return sheet(
+        Stack(in_rows(panels, columns, GAP), 0.06), inches, look, title=title or "", alt=alt, dpi=dpi
+    )
 
 
 def plot_responses(
@@ -129,7 +133,9 @@ def plot_responses(
     look = Look.of(inches if width is not None else max(inches, 5.0))
     panels: list[Block] = [picture_panel(picture, look, "photo")]
     for kernel, label in zip(found, _labels(found), strict=True):
-        response = SignedMap.fitting(_response(gray, kernel.weight), label, "response", kernel=kernel.weight, speaks=False)
+        response = SignedMap.fitting(
+            _response(gray, kernel.weight), label, "response", kernel=kernel.weight, speaks=False
+        )
         panels.append(map_panel(response, look))
     alt = f"A photo and the responses of {len(found)} kernels to it: {', '.join(_labels(found)[:8])}"
     return sheet(Stack(in_rows(panels, columns)), inches, look, title=title or "", alt=alt, dpi=dpi)
@@ -167,7 +173,9 @@ def _kernel_panel(kernel: Kernel, label: str, look: Look, lines: int) -> Panel:
         height, width = kernel.weight.shape
         side = box.width
         if height > width:
-            place = Box(box.left + side * (1 - width / height) / 2, box.top + head, side * width / height, side)
+            place = Box(
+                box.left + side * (1 - width / height) / 2, box.top + head, side * width / height, side
+            )
         else:
             place = Box(box.left, box.top + head, side, side * height / width)
         axes = place.axes(figure)
@@ -177,7 +185,9 @@ def _kernel_panel(kernel: Kernel, label: str, look: Look, lines: int) -> Panel:
         axes.set_title(text, y=1, pad=3, **plain_text(look, small=True))
         frame(axes, look)
 
-    return Panel(lambda width: head + width * min(1.0, kernel.weight.shape[0] / kernel.weight.shape[1]), paint)
+    return Panel(
+        lambda width: head + width * min(1.0, kernel.weight.shape[0] / kernel.weight.shape[1]), paint
+    )
 
 
 def _draw_weights(axes: Axes, weight: Array, look: Look, place: Box) -> None:
@@ -191,6 +201,21 @@ def _draw_weights(axes: Axes, weight: Array, look: Look, place: Box) -> None:
         light = brightness(paint(norm(value))) > 0.5
         shade = "#000000" if light else "#ffffff"
         if numbers:
-            axes.text(column, row, f"{value:g}", ha="center", va="center", **(plain_text(look, small=True) | {"color": shade}))
+            axes.text(
+                column,
+                row,
+                f"{value:g}",
+                ha="center",
+                va="center",
+                **(plain_text(look, small=True) | {"color": shade}),
+            )
         elif value < -1e-9 * limit and max(weight.shape) <= SIGNED_CELLS:
-            axes.plot(column, row, "_", color=shade, markersize=0.35 * cell, markeredgewidth=max(0.05 * cell, 0.5), alpha=0.8)
+            axes.plot(
+                column,
+                row,
+                "_",
+                color=shade,
+                markersize=0.35 * cell,
+                markeredgewidth=max(0.05 * cell, 0.5),
+                alpha=0.8,
+            )

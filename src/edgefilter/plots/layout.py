@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .figures import Drawing
 
-__all__ = ["WIDTHS", "Block", "Box", "Panel", "Row", "Stack", "empty", "in_rows", "inches_of", "sheet"]
+__all__ = ["WIDTHS", "Block", "Box", "Empty", "Panel", "Row", "Stack", "in_rows", "inches_of", "sheet"]
 
 WIDTHS = {"column": 3.5, "page": 7.2}  # inches, as journals have them (IEEE 3.5 and 7.16, Nature 3.5 and 7.2)
 NARROWEST = 2.0  # inches: a picture, and a bar with its name and its number, at six points
@@ -34,7 +34,12 @@ class Box(NamedTuple):
         """Make axes that fill it."""
         width, height = figure.get_size_inches()
         return figure.add_axes(
-            (self.left / width, 1 - (self.top + self.height) / height, self.width / width, self.height / height)
+            (
+                self.left / width,
+                1 - (self.top + self.height) / height,
+                self.width / width,
+                self.height / height,
+            )
         )
 
     def inset(self, left: float = 0, top: float = 0, right: float = 0, bottom: float = 0) -> Box:
@@ -69,9 +74,15 @@ class Panel:
         self.paint(figure, box)
 
 
-def empty() -> Panel:
-    """Return a panel that leaves its place free."""
-    return Panel(lambda width: 0.0, lambda figure, box: None)
+class Empty:
+    """A place that stays free."""
+
+    def height(self, width: float) -> float:  # noqa: ARG002 - a block
+        """Return that it needs nothing."""
+        return 0.0
+
+    def draw(self, figure: Figure, box: Box) -> None:
+        """Draw nothing."""
 
 
 def in_rows(blocks: Sequence[Block], columns: int, gap: float = 0.15) -> list[Block]:
@@ -94,7 +105,10 @@ class Row:
 
     def height(self, width: float) -> float:
         """Return the inches of the tallest."""
-        return max((block.height(part) for block, part in zip(self.blocks, self._widths(width), strict=False)), default=0.0)
+        return max(
+            (block.height(part) for block, part in zip(self.blocks, self._widths(width), strict=False)),
+            default=0.0,
+        )
 
     def draw(self, figure: Figure, box: Box) -> None:
         """Draw each from the upper edge of the row, which is as tall as the row; shares without a block stay empty."""
@@ -150,7 +164,14 @@ def inches_of(width: Any, default: float) -> float:
 
 
 def sheet(
-    block: Block, width: float, look: Look, *, title: str = "", caption: str = "", alt: str = "", dpi: float = 150
+    block: Block,
+    width: float,
+    look: Look,
+    *,
+    title: str = "",
+    caption: str = "",
+    alt: str = "",
+    dpi: float = 150,
 ) -> Drawing:
     """Draw blocks into a new figure, as tall as they need, below a title and above a caption.
 
@@ -181,10 +202,19 @@ def sheet(
     figure = new_figure(width, head + body + foot + 2 * EDGE, _checked(dpi))
     height = figure.get_size_inches()[1]
     if title:
-        figure.suptitle(above, x=0.5, y=1 - EDGE / height, va="top", **(plain_text(look) | {"fontsize": points}))
+        figure.suptitle(
+            above, x=0.5, y=1 - EDGE / height, va="top", **(plain_text(look) | {"fontsize": points})
+        )
     block.draw(figure, Box(EDGE, EDGE + head, inner, body))
     if caption:
-        figure.text(EDGE / width, EDGE / height, below, va="bottom", linespacing=LEADING, **plain_text(look, small=True))
+        figure.text(
+            EDGE / width,
+            EDGE / height,
+            below,
+            va="bottom",
+            linespacing=LEADING,
+            **plain_text(look, small=True),
+        )
     figure.title, figure.alt = title, alt or "\n".join(filter(None, (title, caption)))
     return figure
 

@@ -71,7 +71,11 @@ def pixel_map(explanation: Explained, smooth: Any, picture: Array | None = None)
     """Return the pixel map of one image."""
     sigma = chosen_sigma(explanation, smooth)
     return SignedMap.fitting(
-        pixel_values(explanation, sigma), "Relevance by pixel", PIXEL + blur_note(sigma), picture=picture, soft=sigma > 0
+        pixel_values(explanation, sigma),
+        "Relevance by pixel",
+        PIXEL + blur_note(sigma),
+        picture=picture,
+        soft=sigma > 0,
     )
 
 
@@ -85,7 +89,9 @@ def filter_map(
     place = names.index(name)
     kernel = None if bank is None else np.asarray(bank.weight[place])
     title = spaced(explanation.filter_labels[place])
-    return SignedMap.fitting(values, title, PLACE + blur_note(sigma), picture=picture, kernel=kernel, soft=sigma > 0)
+    return SignedMap.fitting(
+        values, title, PLACE + blur_note(sigma), picture=picture, kernel=kernel, soft=sigma > 0
+    )
 
 
 def blur_note(sigma: float) -> str:

@@ -16,7 +16,16 @@ from .arrays import Array, as_array
 from .layout import Box, Panel, inches_of, sheet
 from .maps import check_bank, first_image
 from .protocols import Explained
-from .style import LEADING, Look, brightness, heading, heading_height, plain_text, symmetric_norm
+from .style import (
+    LEADING,
+    Look,
+    brightness,
+    heading,
+    heading_height,
+    inches_of_axes,
+    plain_text,
+    symmetric_norm,
+)
 from .words import format_numbers, shortened, width_of, wrapped
 
 if TYPE_CHECKING:
@@ -27,7 +36,9 @@ __all__ = ["plot_orders"]
 
 WIDTH = 7.2  # inches
 ROWS = 10  # of more orders, those that are left are one row
-APART = 2.0  # times the wavelength: filters of one order and orientation that differ by so much are of two scales
+APART = (
+    2.0  # times the wavelength: filters of one order and orientation that differ by so much are of two scales
+)
 NOTE = "columns: the direction in which the image changes, 0° to the right (vertical edges), 90° down; relevance in units of the output"
 
 
@@ -103,7 +114,9 @@ def plot_orders(
     first = first_image(explanation)
     check_bank(bank, first)
     table = _table(first, bank, rows)
-    title = title or f"Relevance by {'scale' if table.rows[0].endswith('pixels') else 'order'} and orientation"
+    title = (
+        title or f"Relevance by {'scale' if table.rows[0].endswith('pixels') else 'order'} and orientation"
+    )
     kernels = None if bank is None else bank.weight
     if ax is not None:
         _draw_table(ax, table, kernels, title, Look.on(ax))
@@ -116,11 +129,15 @@ def plot_orders(
 def _table(explanation: Explained, bank: FilterBank | None, rows: str | None) -> Table:
     """Place the filters by row and column."""
     if rows not in (None, "order", "scale"):
-        raise KeyError(f"rows must be 'order' or 'scale'; got {rows!r}{closest(str(rows), ('order', 'scale'))}")
+        raise KeyError(
+            f"rows must be 'order' or 'scale'; got {rows!r}{closest(str(rows), ('order', 'scale'))}"
+        )
     orientation = _names(explanation, bank, "orientation")
     if bank is None:
         if rows == "scale":
-            raise ValueError("bank must be given for rows='scale'; got None. Pass the bank that was explained.")
+            raise ValueError(
+                "bank must be given for rows='scale'; got None. Pass the bank that was explained."
+            )
         order = _names(explanation, bank, "order")
         names = [name for name in ORDERS if name in order]
     else:
@@ -138,7 +155,9 @@ def _table(explanation: Explained, bank: FilterBank | None, rows: str | None) ->
 
 def _names(explanation: Explained, bank: FilterBank | None, kind: str) -> list[str]:
     """Return the group of each filter."""
-    groups: Mapping[str, Sequence[str]] = explanation.groups.get(kind, {}) if bank is None else bank.groups(kind)
+    groups: Mapping[str, Sequence[str]] = (
+        explanation.groups.get(kind, {}) if bank is None else bank.groups(kind)
+    )
     owner = {name: group for group, names in groups.items() for name in names}
     if not set(explanation.filters) <= set(owner):
         raise ValueError(
@@ -152,7 +171,9 @@ def _order_names(bank: FilterBank) -> list[str]:
     orders = sorted(set(bank.orders))
     last = orders[ROWS - 1] if len(orders) > ROWS else orders[-1]
     words = [f"{order} {ORDERS[min(order, len(ORDERS) - 1)]}" for order in range(max(orders) + 1)]
-    return [f"{last} and more" if order >= last and orders[-1] > last else words[order] for order in bank.orders]
+    return [
+        f"{last} and more" if order >= last and orders[-1] > last else words[order] for order in bank.orders
+    ]
 
 
 def _has_scales(bank: FilterBank, orientation: Sequence[str]) -> bool:
@@ -204,7 +225,9 @@ def _draw_table(
         sums[row, column] = table.sum(row, column)
     known = np.abs(sums[np.isfinite(sums)])
     norm = symmetric_norm(float(known.max()) if known.size else 0.0)
-    axes.imshow(np.ma.masked_invalid(sums), cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest")
+    axes.imshow(
+        np.ma.masked_invalid(sums), cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest"
+    )
     size = _cell(axes, rows + 1, columns + 1)
     texts = _texts(table)
     for (row, column), text in texts.items():
@@ -213,10 +236,14 @@ def _draw_table(
         members = table.cells.get((row, column), [])
         lower = 0.0 if kernels is None or not painted else 0.22
         words = text if len(members) < 2 else f"{text}\n{len(members)} filters"
-        style = plain_text(look, small=True) | ({"color": "#000000" if light else "#ffffff"} if painted else {})
+        style = plain_text(look, small=True) | (
+            {"color": "#000000" if light else "#ffffff"} if painted else {}
+        )
         axes.text(column, row + lower, words, ha="center", va="center", linespacing=1.1, **style)
         if kernels is not None and painted:
             _draw_kernels(axes, kernels[members], (column, row), size, look)
+    axes.set_xlim(-0.5, columns + 0.5)
+    axes.set_ylim(rows + 0.5, -0.5)
     axes.set_facecolor("none")
     _label(axes, table, title, look, left)
 
@@ -224,12 +251,22 @@ def _draw_table(
 def _texts(table: Table) -> dict[tuple[int, int], str]:
     """Return the numbers of all cells, and of the sums in the last row and the last column."""
     rows, columns = len(table.rows), len(table.columns)
-    places = [*table.cells, *((row, columns) for row in range(rows)), *((rows, column) for column in range(columns)), (rows, columns)]
-    values = [table.sum(None if row == rows else row, None if column == columns else column) for row, column in places]
+    places = [
+        *table.cells,
+        *((row, columns) for row in range(rows)),
+        *((rows, column) for column in range(columns)),
+        (rows, columns),
+    ]
+    values = [
+        table.sum(None if row == rows else row, None if column == columns else column)
+        for row, column in places
+    ]
     return dict(zip(places, format_numbers(np.array(values), plus=True), strict=True))
 
 
-def _draw_kernels(axes: Axes, weights: Array, place: tuple[int, int], cell: tuple[float, float], look: Look) -> None:
+def _draw_kernels(
+    axes: Axes, weights: Array, place: tuple[int, int], cell: tuple[float, float], look: Look
+) -> None:
     """Draw up to as many kernels of a cell as fit side by side in its upper part."""
     width, height = cell
     side = 0.4 * height  # inches
@@ -247,8 +284,6 @@ def _draw_kernels(axes: Axes, weights: Array, place: tuple[int, int], cell: tupl
             [middle - half, middle + half, middle + half, middle - half, middle - half],
             [top, top, top + side / height, top + side / height, top], color=look.faint, linewidth=0.5, zorder=4,
         )  # fmt: skip
-    axes.set_xlim(-0.5, axes.get_images()[0].get_array().shape[1] - 0.5)
-    axes.set_ylim(axes.get_images()[0].get_array().shape[0] - 0.5, -0.5)
 
 
 def _label(axes: Axes, table: Table, title: str, look: Look, left: float) -> None:
@@ -256,9 +291,14 @@ def _label(axes: Axes, table: Table, title: str, look: Look, left: float) -> Non
     width, _ = _cell(axes, 1, 1)
     room = left or 0.4 * width
     each = 0.95 * width / (len(table.columns) + 1)
-    names = [name if width_of(name, look.small) <= each else name.replace(NO_DIRECTION, "none") for name in table.columns]
+    names = [
+        name if width_of(name, look.small) <= each else name.replace(NO_DIRECTION, "none")
+        for name in table.columns
+    ]
     axes.set_xticks(range(len(names) + 1), [*names, "sum"])
-    axes.set_yticks(range(len(table.rows) + 1), [shortened(name, look.text, room) for name in (*table.rows, "sum")])
+    axes.set_yticks(
+        range(len(table.rows) + 1), [shortened(name, look.text, room) for name in (*table.rows, "sum")]
+    )
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0, labelsize=look.small, labelcolor=look.ink, pad=2)
     axes.tick_params(axis="y", length=0, labelsize=look.text, labelcolor=look.ink, pad=4)
@@ -278,5 +318,5 @@ def _label(axes: Axes, table: Table, title: str, look: Look, left: float) -> Non
 
 
 def _cell(axes: Axes, rows: int, columns: int) -> tuple[float, float]:
-    place, (width, height) = axes.get_position(), axes.figure.get_size_inches()
-    return max(float(place.width * width), 0.1) / columns, max(float(place.height * height), 0.1) / rows
+    width, height = inches_of_axes(axes)
+    return width / columns, height / rows

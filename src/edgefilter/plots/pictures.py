@@ -12,11 +12,13 @@ from .layout import Box, Panel
 from .style import (
     LEADING,
     PERCENTILE,
+    SLIM,
     Look,
     color_limit,
     frame,
     heading,
     heading_height,
+    inches_of_axes,
     note_nothing,
     plain_text,
     symmetric_norm,
@@ -31,7 +33,6 @@ __all__ = ["SignedMap", "draw_map", "map_panel", "picture_panel", "scale_panel"]
 
 TALLEST, FLATTEST = 1.5, 0.2  # height of a picture over the width it may take; taller ones are narrower
 BAR, GAP, TICK = 0.09, 0.06, 0.05  # inches: the color bar, from the picture to it, from it to its numbers
-SLIM = 0.05  # inches: axes are at least as tall and as wide
 NARROWEST_BAR = 1.3  # inches, in which three numbers stand apart
 
 # Where a map speaks against the output it is hatched, so that the sign is seen without color. Hatched is what falls below this share of the scale
@@ -108,7 +109,9 @@ def draw_map(axes: Axes, drawn: SignedMap, look: Look, room: float) -> None:
         _kernel(axes, drawn.kernel, look)
     frame(axes, look)
     if not np.isfinite(drawn.values).all():
-        note_nothing(axes, look, "some values are not finite" if np.isfinite(drawn.values).any() else "no finite value")
+        note_nothing(
+            axes, look, "some values are not finite" if np.isfinite(drawn.values).any() else "no finite value"
+        )
     elif not drawn.values.any():
         note_nothing(axes, look)
     if drawn.label:
@@ -149,7 +152,11 @@ def _words(drawn: SignedMap, look: Look, length: float) -> str:
 
 def _fitted(width: float, ratio: float) -> tuple[float, float]:
     """Return width and height of a picture in inches."""
-    return (width, width * max(ratio, FLATTEST)) if ratio <= TALLEST else (width * TALLEST / ratio, width * TALLEST)
+    return (
+        (width, width * max(ratio, FLATTEST))
+        if ratio <= TALLEST
+        else (width * TALLEST / ratio, width * TALLEST)
+    )
 
 
 def _bar_width(width: float, ratio: float) -> float:
@@ -175,11 +182,12 @@ def _spread(values: Array, size: tuple[int, ...], *, soft: bool) -> Array:
     """Return the values of a map at the pixels of a picture: of the place a pixel is in, or between the middles of places."""
     for axis, many in enumerate(size[:2]):
         few = values.shape[axis]
-        if soft:
-            at = (np.arange(many) + 0.5) * few / many - 0.5
-            values = np.apply_along_axis(lambda line, at=at: np.interp(at, np.arange(len(line)), line), axis, values)
-        else:
-            values = values.take(np.arange(many) * few // many, axis)
+        at = np.clip((np.arange(many) + 0.5) * few / many - 0.5, 0, few - 1)
+        low = np.floor(at).astype(int) if soft else np.arange(many) * few // many
+        share = np.expand_dims(at - low if soft else np.zeros(many), 1 - axis)
+        values = (1 - share) * values.take(low, axis) + share * values.take(
+            np.minimum(low + 1, few - 1), axis
+        )
     return values
 
 
@@ -198,9 +206,11 @@ def _hatch(axes: Axes, drawn: SignedMap, look: Look) -> None:
         (np.arange(few) + 0.5) * many / few - 0.5
         for few, many in zip(values.shape[::-1], (width, height), strict=True)
     )
-    found = axes.contourf(x, y, soft, levels=[min(float(soft.min()), -drawn.limit) * 2, -HATCHED * drawn.limit],
+    found: Any = axes.contourf(x, y, soft, levels=[min(float(soft.min()), -drawn.limit) * 2, -HATCHED * drawn.limit],
                           colors="none", hatches=["///"])  # fmt: skip
-    for part in [found] if hasattr(found, "set_edgecolor") else found.collections:  # before matplotlib 3.8, a collection for each level
+    for part in (
+        [found] if hasattr(found, "set_edgecolor") else found.collections
+    ):  # before matplotlib 3.8, a collection for each level
         part.set(edgecolor=(*to_rgb(look.ink), 0.45), facecolor="none", linewidth=0)
         if hasattr(part, "set_hatch_linewidth"):  # from matplotlib 3.11 on
             part.set_hatch_linewidth(0.5)
@@ -208,11 +218,13 @@ def _hatch(axes: Axes, drawn: SignedMap, look: Look) -> None:
 
 def _kernel(axes: Axes, weight: Array, look: Look) -> None:
     """Draw the kernel of a map on the right of its heading."""
-    width, height = _inches(axes)
+    width, height = inches_of_axes(axes)
     side = 0.19
     place = axes.inset_axes((1 - side / width, 1 + 0.04 / height, side / width, side / height))
     limit = float(np.abs(weight).max()) or 1.0
-    place.imshow(weight, cmap=look.colormap, norm=symmetric_norm(limit), interpolation="nearest", aspect="auto")
+    place.imshow(
+        weight, cmap=look.colormap, norm=symmetric_norm(limit), interpolation="nearest", aspect="auto"
+    )
     frame(place, look)
 
 
@@ -220,7 +232,7 @@ def _color_bar(axes: Axes, drawn: SignedMap, look: Look, room: float) -> None:
     """Put the scale below a picture: its numbers with their signs, and what they count."""
     from matplotlib.cm import ScalarMappable
 
-    width, height = _inches(axes)
+    width, height = inches_of_axes(axes)
     length = max(width, min(room, NARROWEST_BAR))
     place = axes.inset_axes((0, -(GAP + BAR) / height, length / width, BAR / height))
     bar = axes.figure.colorbar(
@@ -231,10 +243,14 @@ def _color_bar(axes: Axes, drawn: SignedMap, look: Look, room: float) -> None:
         extendfrac=0.03,
     )
     ends = _ends(drawn, look, length)
-    bar.set_ticks([-drawn.limit, 0, drawn.limit] if ends else [0], labels=[ends[0], "0", ends[1]] if ends else ["0"])
+    bar.set_ticks(
+        [-drawn.limit, 0, drawn.limit] if ends else [0], labels=[ends[0], "0", ends[1]] if ends else ["0"]
+    )
     place.tick_params(length=2, pad=1.5, labelsize=look.small, labelcolor=look.ink, color=look.faint)
-    for label, side in zip(place.get_xticklabels(), ("left", "center", "right") if ends else ("center",), strict=True):
-        label.set_horizontalalignment(side)
+    for label, side in zip(
+        place.get_xticklabels(), ("left", "center", "right") if ends else ("center",), strict=True
+    ):
+        label.set(horizontalalignment=side)
     place.set_xlabel(
         _words(drawn, look, length), labelpad=1, loc="left", multialignment="left", linespacing=LEADING,
         **plain_text(look, small=True),
@@ -251,8 +267,3 @@ def _ends(drawn: SignedMap, look: Look, length: float) -> tuple[str, str] | None
     spoken = (f"{low} against", f"for {high}")
     fits = max(width_of(text, look.small) for text in spoken) < 0.4 * length
     return spoken if fits and drawn.speaks else (low, high)
-
-
-def _inches(axes: Axes) -> tuple[float, float]:
-    place, (width, height) = axes.get_position(), axes.figure.get_size_inches()
-    return max(float(place.width * width), SLIM), max(float(place.height * height), SLIM)

@@ -21,6 +21,7 @@ from .style import (
     color_limit,
     heading,
     heading_height,
+    inches_of_axes,
     plain_text,
     symmetric_norm,
 )
@@ -40,7 +41,16 @@ NAMES = 0.4  # of the width that names of classes take at most
 MAP = 1.4  # inches
 SLANT = 30  # degrees, of the names of filters above their columns
 LONGEST = 1.1  # inches of such a name
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "ooo", "--")  # of colors that a print in gray does not tell apart
+HATCHES = (
+    "",
+    "///",
+    "...",
+    "xxx",
+    "\\\\\\",
+    "++",
+    "ooo",
+    "--",
+)  # of colors that a print in gray does not tell apart
 
 
 def plot_profile(
@@ -103,7 +113,9 @@ def plot_profile(
     rows, which = _class_rows(profile, values, classes)
     labels = [_class_label(profile, values, row) for row in rows]
     if ax is not None:
-        _draw_class_colors(ax, profile, values, rows, labels, Look.on(ax), 0.3 * ax.figure.get_size_inches()[0])
+        _draw_class_colors(
+            ax, profile, values, rows, labels, Look.on(ax), inches_of_axes(ax)[0] / (1 - NAMES)
+        )
         return ax.figure, ax  # type: ignore[return-value]
     columns = min(filters, len(profile.filters))
     several = len(profile.colors) > 1  # of one color the share says nothing
@@ -168,7 +180,12 @@ def _slanted(profile: Profiled, look: Look) -> tuple[float, float]:
 
 
 def _color_panel(
-    profile: Profiled, values: Mapping[str, Tensor], rows: Sequence[int], labels: Sequence[str], look: Look, head: float
+    profile: Profiled,
+    values: Mapping[str, Tensor],
+    rows: Sequence[int],
+    labels: Sequence[str],
+    look: Look,
+    head: float,
 ) -> Panel:
     """Return the panel of the shares by color, its bars so many inches below its upper edge."""
     drawn = _largest_colors(profile, values, rows)
@@ -182,7 +199,16 @@ def _color_panel(
         names = _names_width(labels, look, box.width)
         place = box.inset(names, head, 0.05, max(below(box.width), box.height - head - height))
         axes = place.axes(figure)
-        _draw_class_colors(axes, profile, values, rows, [_fitting(label, look.text, names) for label in labels], look, box.width, names)
+        _draw_class_colors(
+            axes,
+            profile,
+            values,
+            rows,
+            [_fitting(label, look.text, names) for label in labels],
+            look,
+            box.width,
+            names,
+        )
 
     return Panel(lambda width: head + height + below(width), paint)
 
@@ -233,11 +259,11 @@ def _draw_class_colors(
     _style_colors(axes, look)
     which = f"Share by color, {len(drawn)} of {len(colors)}" if len(drawn) < len(colors) else "Share by color"
     words = f"{which}: mean ± std over images"
-    wide = float(axes.get_position().width * axes.figure.get_size_inches()[0])
-    heading(axes, shortened(words, look.text + 0.5, room), look, -left / max(wide, 0.05))
+    wide, _ = inches_of_axes(axes)
+    heading(axes, shortened(words, look.text + 0.5, room), look, -left / wide)
     axes.legend(
         fontsize=look.small, frameon=False, ncols=_legend_columns(profile, drawn, look, room), loc="upper left",
-        bbox_to_anchor=(-left / max(wide, 0.05), 0), borderaxespad=1.9, handlelength=1, columnspacing=1, labelcolor=look.ink,
+        bbox_to_anchor=(-left / wide, 0), borderaxespad=1.9, handlelength=1, columnspacing=1, labelcolor=look.ink,
     )  # fmt: skip
 
 
@@ -270,12 +296,18 @@ def _filter_panel(
         names = 0.0 if beside else _names_width(labels, look, box.width)
         cell = width_of("\N{MINUS SIGN}0.00 ±.00", _cell_points(look)) + 0.06
         most = max(1, int((box.width - names - right + cell / 2) / cell))
-        axes = box.inset(names, head, max(right - cell / 2, 0.0), max(0.3, box.height - head - height)).axes(figure)
+        axes = box.inset(names, head, max(right - cell / 2, 0.0), max(0.3, box.height - head - height)).axes(
+            figure
+        )
         _draw_class_filters(axes, profile, values, rows, min(columns, most), look, box.width)
-        axes.set_yticks(range(len(rows)), [""] * len(rows) if beside else [_fitting(label, look.text, names) for label in labels])
+        axes.set_yticks(
+            range(len(rows)),
+            [""] * len(rows) if beside else [_fitting(label, look.text, names) for label in labels],
+        )
         axes.tick_params(axis="y", length=0, labelsize=look.text, labelcolor=look.ink)
 
-    return Panel(lambda width: head + height + 3.5 * look.small * LEADING / 72 + 0.1, paint)
+    tall = head + height + 3.5 * look.small * LEADING / 72 + 0.1
+    return Panel(lambda _: tall, paint)
 
 
 def _draw_class_filters(
@@ -297,7 +329,7 @@ def _draw_class_filters(
     axes.imshow(means, cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest")
     for (row, column), mean in np.ndenumerate(means):
         light = brightness(look.colormap(norm(mean))) > 0.5 if np.isfinite(mean) else not look.dark
-        style = {"fontsize": _cell_points(look), "color": "#000000" if light else "#ffffff"}
+        style: dict[str, Any] = {"fontsize": _cell_points(look), "color": "#000000" if light else "#ffffff"}
         axes.text(column, row, _cell(mean, spreads[row, column]), ha="center", va="center", **style)
     names = [shortened(spaced(profile.filter_labels[place]), look.small, LONGEST) for place in chosen]
     axes.set_xticks(range(len(names)), names, rotation=SLANT, ha="left", rotation_mode="anchor")
@@ -310,7 +342,9 @@ def _draw_class_filters(
         f"Share of the {columns} largest of {rest + columns} edge filters" if rest else "Share by edge filter"
     )
     words = wrapped(f"{which}: mean ± std over images", look.small, room)
-    axes.set_xlabel(words, loc="right", multialignment="left", linespacing=LEADING, **plain_text(look, small=True))
+    axes.set_xlabel(
+        words, loc="right", multialignment="left", linespacing=LEADING, **plain_text(look, small=True)
+    )
 
 
 def _cell_points(look: Look) -> float:
@@ -318,7 +352,11 @@ def _cell_points(look: Look) -> float:
 
 
 def _cell(mean: float, spread: float) -> str:
-    text = "" if math.isnan(mean) else f"{round(mean, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}").replace("+0.00", "0.00")
+    text = (
+        ""
+        if math.isnan(mean)
+        else f"{round(mean, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}").replace("+0.00", "0.00")
+    )
     return text + ("" if math.isnan(spread) else f" ±{spread:.2f}".replace("0.", "."))
 
 
@@ -385,4 +423,11 @@ def plot_class_maps(
     bar = scale_panel(one._replace(values=np.zeros((1, 4)), label="mean share of a pixel"), look)
     scale = Row([bar], [min(2.6, inches - 2 * EDGE), max(inches - 2 * EDGE - 2.6, 0.01)], 0.0)
     alt = f"Mean pixel maps of {len(rows)} classes: {', '.join(labels[:8])}"
-    return sheet(Stack([*in_rows(panels, columns, 0.1), scale], 0.08), inches, look, title=title or "", alt=alt, dpi=dpi)
+    return sheet(
+        Stack([*in_rows(panels, columns, 0.1), scale], 0.08),
+        inches,
+        look,
+        title=title or "",
+        alt=alt,
+        dpi=dpi,
+    )

@@ -40,7 +40,9 @@ def color_bars(explanation: Explained, *, every: bool = False) -> Bars:
     errors, effects = (_known(part, values) for part in (explanation.errors, explanation.effects))
     doubts = explanation.doubts()[0]
     paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
-    found = Bars([spaced(name) for name in names], values, errors, effects, [name in doubts for name in names], paint)
+    found = Bars(
+        [spaced(name) for name in names], values, errors, effects, [name in doubts for name in names], paint
+    )
     if every or len(names) <= ALL_BARS:
         return found
     return only(found, np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS].tolist())

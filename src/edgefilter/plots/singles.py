@@ -12,7 +12,7 @@ from .maps import check_bank, filter_map, first_image, pixel_map, shown_picture
 from .pictures import SignedMap, draw_map, map_panel
 from .protocols import Explained
 from .scores import Bars, color_bars, filter_bars, group_bars
-from .style import Look
+from .style import Look, inches_of_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +124,9 @@ def plot_filter_map(
     """
     first = first_image(explanation)
     check_bank(bank, first)
-    return _map_figure(filter_map(first, name, smooth, shown_picture(first, image), bank), ax, title, width, dpi)
+    return _map_figure(
+        filter_map(first, name, smooth, shown_picture(first, image), bank), ax, title, width, dpi
+    )
 
 
 def plot_colors(
@@ -252,7 +254,9 @@ def plot_groups(
     first = first_image(explanation)
     check_bank(bank, first)
     what = kind if isinstance(kind, str) else "group"
-    return _bar_figure(group_bars(first, kind, bank), title or f"Relevance by {what} of the filters", ax, width, dpi)
+    return _bar_figure(
+        group_bars(first, kind, bank), title or f"Relevance by {what} of the filters", ax, width, dpi
+    )
 
 
 def _map_figure(drawn: SignedMap, ax: Axes | None, title: str | None, width: Any, dpi: float) -> Figure:
@@ -262,7 +266,7 @@ def _map_figure(drawn: SignedMap, ax: Axes | None, title: str | None, width: Any
         return _alone(map_panel(drawn, look := Look.of(inches)), drawn.title, look, inches, dpi)
     ax.set_box_aspect(drawn.ratio)
     look = Look.on(ax)
-    draw_map(ax, drawn, look, _width_of(ax))
+    draw_map(ax, drawn, look, inches_of_axes(ax)[0])
     return ax.figure  # type: ignore[return-value]
 
 
@@ -270,13 +274,11 @@ def _bar_figure(bars: Bars, title: str, ax: Axes | None, width: Any, dpi: float)
     if ax is None:
         inches = inches_of(width, WIDTH)
         return _alone(bar_panel(bars, title, look := Look.of(inches)), title, look, inches, dpi)
-    draw_bars(ax, bars, title, Look.on(ax), _width_of(ax) / 0.6)  # the names stand on the left of the axes
+    draw_bars(
+        ax, bars, title, Look.on(ax), inches_of_axes(ax)[0] / 0.6
+    )  # the names stand on the left of the axes
     return ax.figure  # type: ignore[return-value]
 
 
 def _alone(panel: Panel, title: str, look: Look, inches: float, dpi: float) -> Figure:
     return sheet(panel, inches, look, alt=title, dpi=dpi)
-
-
-def _width_of(axes: Axes) -> float:
-    return float(axes.get_position().width * axes.figure.get_size_inches()[0])

@@ -22,11 +22,13 @@ __all__ = [
     "PERCENTILE",
     "SIGNED",
     "SIGNED_ON_BLACK",
+    "SLIM",
     "Look",
     "color_limit",
     "frame",
     "heading",
     "heading_height",
+    "inches_of_axes",
     "note_nothing",
     "plain_text",
     "signed_colormap",
@@ -52,6 +54,7 @@ OTHERS = (
 )
 
 PERCENTILE = 99.5
+SLIM = 0.05  # inches
 LEADING = 1.25  # of the size of letters, from line to line
 
 SIZES = ((5.0, 7.0, 6.0), (9.0, 8.0, 6.8))  # inches below which text and small text have so many points
@@ -81,8 +84,7 @@ class Look(NamedTuple):
     @classmethod
     def on(cls, axes: Axes) -> Look:
         """Return what suits axes that someone else made."""
-        inches = axes.figure.get_size_inches()[0] * axes.get_position().width
-        return cls.of(float(inches) * 2)  # beside others, as a rule
+        return cls.of(inches_of_axes(axes)[0] * 2)  # beside others, as a rule
 
     @property
     def signs(self) -> tuple[str, str]:
@@ -102,6 +104,13 @@ class Look(NamedTuple):
 
         wanted = to_rgba(rcParams["figure.facecolor"])
         return to_hex(wanted) if wanted[3] else ("#000000" if self.dark else "#ffffff")
+
+
+def inches_of_axes(axes: Axes) -> tuple[float, float]:
+    """Return width and height of axes; at least a little, so that shares of them exist."""
+    return max(float(axes.bbox.width / axes.figure.dpi), SLIM), max(
+        float(axes.bbox.height / axes.figure.dpi), SLIM
+    )
 
 
 def brightness(color: Any) -> float:
@@ -143,7 +152,13 @@ def plain_text(look: Look, *, small: bool = False) -> dict[str, Any]:
 def heading(axes: Axes, text: str, look: Look, shift: float = 0.0, above: float = 4.0) -> None:
     """Put a title above a panel by so many points, from its left edge or so many shares of its width further right."""
     axes.set_title(
-        text, loc="left", x=shift, y=1, pad=above, linespacing=LEADING, **(plain_text(look) | {"fontsize": look.text + 0.5})
+        text,
+        loc="left",
+        x=shift,
+        y=1,
+        pad=above,
+        linespacing=LEADING,
+        **(plain_text(look) | {"fontsize": look.text + 0.5}),
     )
 
 
@@ -172,4 +187,3 @@ def frame(axes: Axes, look: Look) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color=look.faint, linewidth=0.6, visible=True)
-

@@ -10,7 +10,17 @@ import numpy as np
 
 from .arrays import Array
 
-__all__ = ["class_name", "format_number", "format_numbers", "halves", "shortened", "signed", "spaced", "width_of", "wrapped"]
+__all__ = [
+    "class_name",
+    "format_number",
+    "format_numbers",
+    "halves",
+    "shortened",
+    "signed",
+    "spaced",
+    "width_of",
+    "wrapped",
+]
 
 # Letters are fitted to pixels: a line of DejaVu Sans of 6 to 11 points is up to 5 % wider than its outlines at 100 to 300 dots per inch, and up to
 # 13 % at 72 to 90.
@@ -61,7 +71,10 @@ def format_numbers(values: Array, *, plus: bool = False) -> list[str]:
     else:
         decimals = max(0, 2 - math.floor(math.log10(largest)))
         texts = [f"{round(value, decimals) + 0.0:.{decimals}f}" for value in values]
-    signs = ["+" if plus and value > 0 and any(digit in text for digit in "123456789") else "" for value, text in zip(values, texts, strict=True)]
+    signs = [
+        "+" if plus and value > 0 and any(digit in text for digit in "123456789") else ""
+        for value, text in zip(values, texts, strict=True)
+    ]
     return [f"{sign}{text}".replace("-", "\N{MINUS SIGN}") for sign, text in zip(signs, texts, strict=True)]
 
 
@@ -72,18 +85,21 @@ def width_of(text: str, points: float) -> float:
 
     font = FontProperties(size=points)
     return HINTED * max(
-        (text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] / 72 for line in text.split("\n")),  # type: ignore[arg-type]
+        (
+            text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] / 72
+            for line in text.split("\n")
+        ),
         default=0.0,
     )
 
 
 def wrapped(text: str, points: float, inches: float, most: int | None = None) -> str:
-    """Break a text into lines that fit a width; a word that does not is cut, and so is what is left after the last line.
+    r"""Break a text into lines that fit a width; a word that does not is cut, and so is what is left after the last line.
 
     Examples
     --------
     >>> wrapped("a bill of fare", 10, 0.5)
-    'a bill of\\nfare'
+    'a bill of\nfare'
     """
     lines: list[str] = []
     for part in text.split("\n"):
