@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,7 @@ def plot_comparison(
     inches = inches_of(width, max(PICTURE * (len(maps) + 1), 3.5) + 2 * EDGE)
     look = Look.of(inches)
     columns = max(2, min(len(maps) + 1, int((inches - 2 * EDGE) / LEAST)))
+    columns = math.ceil((len(maps) + 1) / math.ceil((len(maps) + 1) / columns))  # rows of one length
     names = _names(["image", *maps], look, (inches - 2 * EDGE) / columns - 0.08)
     rows: list[Block] = []
     for place, picture in enumerate(pictures):
