@@ -60,6 +60,7 @@ class ScoreViews:
     channels: tuple[str, ...] = ()
     members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     inputs: Tensor | None = None
+    readings: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -87,6 +88,11 @@ class ScoreViews:
             raise ValueError(
                 f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
                 f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
+            )
+        if self.readings is not None and self.readings.shape != (images, names[0], 5):
+            raise ValueError(
+                f"readings must have shape ({images}, {names[0]}, 5), as there are targets and colors; got {tuple(self.readings.shape)}. Leave "
+                "them out: explain() measures them."
             )
         if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
             raise ValueError(
@@ -120,7 +126,7 @@ class ScoreViews:
                 )
             index = slice(index, index + 1 or None)
         chosen = list(range(len(self)))[index]
-        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "inputs")}
+        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "inputs", "readings")}
         parts = {name: None if part is None else part[chosen] for name, part in parts.items()}
         for name in ("target", "against"):
             parts[name] = tuple(getattr(self, name)[place] for place in chosen)
