@@ -222,6 +222,11 @@ class Explanation(SpatialViews):
         """
         return summarized(self[image], class_names)
 
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_explanation
+
+        return html_of_explanation(self)
+
     def doubts(self) -> list[dict[str, str]]:
         """Return for each image the colors and filters whose score should not be believed, and why.
 

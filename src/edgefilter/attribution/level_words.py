@@ -118,9 +118,7 @@ def _described(explanation: ScoreViews, words: Ends, levels: Levels, place: int)
     if not abs(there - everywhere) > APART * span:
         return []
     color, end = explanation.colors[place], words.high if there > everywhere else words.low
-    return [
-        f"Where {color} speaks most, the image is {end}: {there:.2f} there, {everywhere:.2f} on average."
-    ]
+    return [f"Where {color} speaks most, the image is {end}: {there:.2f} there, {everywhere:.2f} on average."]
 
 
 def _side(positive: bool) -> str:

@@ -14,7 +14,8 @@ __all__ = ["COLUMNS", "Levels", "level_of", "levels_of", "relevant_places"]
 
 COLUMNS = ("there", "everywhere", "step", "higher", "lower")  # of ``Explanation.readings``
 
-# Of the sizes of all color scores: a step that changes the output by less says nothing. LEAST_MEASURED
+# Of the sizes of all color scores: a step that changes the output by less says nothing. On photos of ImageNet, readings above it agree with
+# other interventions in 97 % to 100 %, and all of them in 94 % (:mod:`~edgefilter.attribution.stepping`).
 LEAST = 0.005
 
 
@@ -42,8 +43,8 @@ class Levels(NamedTuple):
     everywhere: Tensor
     """Mean value of the color in the whole image, shape (N, C), in the same units."""
     step: Tensor
-    """By how much the color was raised and lowered, shape (N,): a twentieth of the range of the image's values, in the same units. It is
-    the step where the color's relevance is largest; elsewhere it is smaller in proportion to the relevance."""
+    """By how much the color was raised and lowered, shape (N,): 5 % of the range of the image's values, in the same units. The places that
+    hold half of the color's (smoothed) relevance get the whole step, others less, in proportion to it."""
     higher: Tensor
     """What the explained output gained by that when the color was raised there, shape (N, C); negative where it lost."""
     lower: Tensor

@@ -119,7 +119,9 @@ def _worded(which: Any, class_names: Sequence[str] | None, rest: str = "") -> st
 
 def _numbers_of(explanation: ScoreViews) -> Callable[[float], str]:
     """Return how the numbers of one image are written: with two decimals, and more where all of them are small."""
-    values = torch.cat([explanation.output, explanation.base, explanation.color[0], explanation.edge[0]]).double()
+    values = torch.cat(
+        [explanation.output, explanation.base, explanation.color[0], explanation.edge[0]]
+    ).double()
     largest = float(values.nan_to_num(0, 0, 0).abs().max())
     if not SMALLEST <= largest < 1e6:
         return lambda value: f"{value:.2f}" if not largest else f"{value:.2g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from torch import Tensor
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.banks.groups import Groups
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.windows import Window
@@ -137,7 +137,8 @@ class ScoreViews:
         return f"{tuple(self.output.shape)}, {pixel} and {len(self.filter_labels)} labels"
 
     def __repr__(self) -> str:
-        return f"Explanation({len(self)} images, {len(self.colors)} colors, {len(self.filters)} filters)"
+        parts = ((len(self), "image"), (len(self.colors), "color"), (len(self.filters), "filter"))
+        return f"Explanation({', '.join(counted(*part) for part in parts)})"
 
     @property
     def color(self) -> Tensor:
