@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +16,15 @@ ROWS = 25  # of a table or of kernels: the rest is counted
 
 
 class Bar(NamedTuple):
-    """A number with a bar behind it, from the middle of the cell to the right or to the left."""
+    """A number with a bar beside it."""
 
     text: str
-    share: float  # of half the cell, from -1 to 1
+    begins: float  # percent of the bar's room
+    ends: float
+    positive: bool
 
-    @property
-    def ends(self) -> tuple[str, str]:
-        """Where the bar begins and ends, in percent of the cell."""
-        return f"{50 + 50 * min(self.share, 0):.1f}", f"{50 + 50 * max(self.share, 0):.1f}"
+    def __str__(self) -> str:
+        return self.text
 
 
 class Words(NamedTuple):
@@ -42,6 +43,12 @@ class Table(NamedTuple):
     note: str = ""
     folded: bool = False
     kind: str = "table"
+
+    @property
+    def worded(self) -> tuple[bool, ...]:
+        """Whether each column holds words, which begin on the left, or numbers."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.head)
+        return tuple(any(str(value)[:1].isalpha() for value in column) for column in columns)
 
 
 class Picture(NamedTuple):
@@ -85,10 +92,8 @@ def shown(thing: object, *parts: Callable[[], Part | None]) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for make in parts:
-            try:
+            with contextlib.suppress(Exception):  # whatever it is: an object must show itself
                 found.append(make())
-            except Exception:  # noqa: BLE001, S112 - whatever it is: an object must show itself
-                continue
     return render("notebook.html.jinja", name=repr(thing), parts=[part for part in found if part is not None])
 
 
@@ -113,21 +118,26 @@ def table(
     return Table(caption, tuple(head), every[:most], note, folded)
 
 
-def bars(values: Iterable[float], largest: float | None = None) -> list[Bar]:
-    """Return numbers with bars on one scale: the largest in size fills half a cell.
+def bars(values: Iterable[float]) -> list[Bar]:
+    """Return numbers with bars on one scale: from the left, or from the middle where some are positive and some negative.
 
     Examples
     --------
     >>> bars([2.0, -1.0])
-    [Bar(text='+2.00', share=1.0), Bar(text='−1.00', share=-0.5)]
+    [Bar(text='+2.00', begins=50.0, ends=100.0, positive=True), Bar(text='−1.00', begins=25.0, ends=50.0, positive=False)]
+    >>> bars([-1.0])
+    [Bar(text='−1.00', begins=0.0, ends=100.0, positive=False)]
     """
     listed = [float(value) for value in values]
-    sizes = [abs(value) for value in listed if math.isfinite(value)]
-    scale = max(sizes, default=0.0) if largest is None else largest
-    return [
-        Bar(number(value, signed=True), value / scale if scale and math.isfinite(value) else 0.0)
-        for value in listed
-    ]
+    known = [value for value in listed if math.isfinite(value)]
+    scale = max(map(abs, known), default=0.0) or 1.0
+    mixed = min(known, default=0.0) < 0 < max(known, default=0.0)
+    found = []
+    for value in listed:
+        share = value / scale if math.isfinite(value) else 0.0
+        ends = (50 + 50 * min(share, 0), 50 + 50 * max(share, 0)) if mixed else (0.0, 100 * abs(share))
+        found.append(Bar(number(value, signed=True), *ends, value > 0))
+    return found
 
 
 def number(value: float, *, signed: bool = False) -> str:

@@ -90,7 +90,8 @@ def _measured(
         f"{number(abs(change))}"
         for index, (word, change) in enumerate(ordered)
     ]
-    return f"{_capital(end)} speaks {_side(positive)} it: {', '.join(changes)}."
+    other = "" if positive else f", {words.low if high else words.high} for it"
+    return f"{_capital(end)} speaks {_side(positive)} it{other}: {', '.join(changes)}."
 
 
 def _unclear(words: Ends, color: str, levels: Levels, place: int, positive: bool) -> str:

@@ -35,7 +35,7 @@ def html_of_explanation(explanation: Explanation) -> str:
     """Return an explanation as HTML: its summary, the figure, and the scores of the first image as tables."""
     return shown(
         explanation,
-        lambda: Words(tuple(explanation.summary().splitlines())),
+        lambda: Words(tuple(explanation.summary().splitlines()) if len(explanation) else ("No images.",)),
         lambda: _figure(explanation),
         lambda: _colors(explanation),
         lambda: _filters(explanation),
@@ -102,9 +102,8 @@ def _images(explanation: Explanation) -> Table | None:
         )
         for image, (color, edge) in enumerate(top)
     ]
-    found = table("Images of the batch; above is image 0, and explanation[1] shows the next",
+    return table("Images of the batch; above is image 0, and explanation[1] shows the next",
                   ("image", "target", "output", "top color", "top filter"), rows)  # fmt: skip
-    return found
 
 
 def html_of_check(check: CausalCheck) -> str:
@@ -134,7 +133,7 @@ def html_of_report(report: Report) -> str:
     def words() -> Words:
         if not report.supported:
             return Words((f"{report.model} is not supported: {report.unsupported}",))
-        share = f"{report.conserved_share:.6%} of {report.explained:.6g} reached the filter bank."
+        share = f"{100 * report.conserved_share:.4f} % of {report.explained:.3g} reached the filter bank."
         return Words(
             (
                 f"{report.model} is supported: each of its {len(report.operations)} operations has a rule.",

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["html_of_bank", "html_of_kernel"]
 
+ANSWERS = ("brightness", "edges", "lines and corners", "texture")  # by order
+
 Tile = tuple[str, str, tuple[tuple[tuple[str, str, float], ...], ...]]
 
 
 def html_of_kernel(kernel: Kernel) -> str:
     """Return a kernel as HTML: its weights with their numbers, and what is known of it."""
-    order = f"It differentiates {kernel.order} time{'s' * (kernel.order != 1)}."
+    order = f"It answers to {ANSWERS[min(kernel.order, 3)]}."
     about = (order, kernel.notes, f"Source: {kernel.source}" * bool(kernel.source))
     return shown(
         kernel,

@@ -35,7 +35,7 @@ def _facts(classifier: Classifier) -> Table:
             f"{name} = {', '.join(members)}" for name, members in (classifier.colors or {}).items()
         ),
     }
-    return table("The network", ("", "what it is"), [item for item in facts.items() if item[1]])
+    return table("The network", ("part", "what it is"), [item for item in facts.items() if item[1]])
 
 
 def _channels(classifier: Classifier) -> Table:

@@ -48,10 +48,13 @@ def _table(caption: str, values: pd.DataFrame, better: Mapping[str, str]) -> Tab
     columns = [
         _column(values[name].tolist(), values[f"{name}_se"].tolist(), better.get(name, "")) for name in names
     ]
-    head = ["method", *(f"{name} ({better[name]} is better)" if name in better else name for name in names)]
+    head = ["method", *(f"{name} ({better[name]})" if name in better else name for name in names)]
     rows = [(str(method), *cells) for method, *cells in zip(values.index, *columns, strict=True)]
     return table(
-        f"{caption}: mean \N{PLUS-MINUS SIGN} standard error; * marks the best", head, rows, most=len(rows)
+        f"{caption}: mean \N{PLUS-MINUS SIGN} standard error. Better is (high) or (low); * marks the best",
+        head,
+        rows,
+        most=len(rows),
     )
 
 
@@ -59,7 +62,7 @@ def _column(means: list[float], errors: list[float], better: str) -> list[str]:
     known = [mean for mean in means if not math.isnan(mean)]
     best = {"high": max, "low": min}[better](known) if known and better in ("high", "low") else math.nan
     return [
-        number(mean)
+        (number(mean) if math.isnan(mean) else f"{mean:.3g}")
         + (f" \N{PLUS-MINUS SIGN} {error:.1g}" if not math.isnan(error) else "")
         + " *" * (mean == best and len(known) > 1)
         for mean, error in zip(means, errors, strict=True)

@@ -63,10 +63,10 @@ def _shares(profile: ClassProfile, place: int, colors: tuple[str, ...]) -> list[
     for color in colors:
         half = (found[color].high - found[color].low) / 2
         said.append(
-            number(found[color].mean) + ("" if math.isnan(half) else f" \N{PLUS-MINUS SIGN} {half:.2f}")
+            f"{round(found[color].mean, 2) + 0.0:.2f}" + ("" if math.isnan(half) else f" \N{PLUS-MINUS SIGN} {half:.2f}")
         )
     top = ", ".join(
-        f"{share.label.replace('_', ' ')} {number(share.mean)}" for share in profile.top(place, FILTERS)
+        f"{share.label.replace('_', ' ')} {share.mean:.2f}" for share in profile.top(place, FILTERS)
     )
     return [*said, top]
 
