@@ -162,12 +162,12 @@ def test_steps_are_what_the_plain_model_does(against):
     assert (~levels.higher.isnan()).sum(1).min() >= 1
 
 
-def test_the_largest_color_is_stepped_and_those_of_a_third():
-    net = Readout([[3.0, 2.9, 0.1]])
-    levels = explain(net, constant(1.0, 1.0, 1.0)).levels()
-    assert levels.reading == (("high", "high", ""),)
+def test_the_largest_color_is_stepped_and_another_of_four_tenths():
+    """Of equal ones, the first."""
+    two = explain(Readout([[3.0, 2.9, 0.1]]), constant(1.0, 1.0, 1.0)).levels()
+    assert two.reading == (("high", "high", ""),)
     three = explain(Readout([[1.0, 1.0, 1.0]]), constant(1.0, 1.0, 1.0)).levels()
-    assert three.reading == (("high",) * 3,)
+    assert sorted(three.reading[0]) == ["", "", "high"]
     twelve = explain(Readout([[1.0] * 11 + [2.0]]), constant(*[1.0] * 12)).levels()
     assert twelve.reading == (("",) * 11 + ("high",),)
 

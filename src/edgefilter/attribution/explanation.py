@@ -223,7 +223,7 @@ class Explanation(SpatialViews):
         return summarized(self[image], class_names)
 
     def _repr_html_(self) -> str:
-        from .notebook import html_of_explanation
+        from .notebook_explanation import html_of_explanation
 
         return html_of_explanation(self)
 
@@ -277,7 +277,7 @@ class Explanation(SpatialViews):
         if self.errors is not None:
             parts["errors"] = parts["errors"].abs()
         if self.readings is not None:
-            levels, changes = self.readings.split([3, 2], 2)
+            levels, changes = self.readings[:, :, :3], self.readings[:, :, 3:]
             parts["readings"] = torch.cat([levels, changes / scale[:, None, None]], 2)
         return dataclasses.replace(self, **parts)
 

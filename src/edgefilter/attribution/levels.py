@@ -22,8 +22,8 @@ LEAST = 0.005
 class Levels(NamedTuple):
     """Whether high or low values of each color speak for the output, and how that was measured.
 
-    ``N`` images, ``C`` colors. NaN is what was not measured: the steps are taken for the color with the largest score, and for others that have
-    a third of all scores by size.
+    ``N`` images, ``C`` colors. NaN is what was not measured: the steps are taken for the color with the largest score, and for another that has
+    40 % of all scores by size.
 
     Examples
     --------

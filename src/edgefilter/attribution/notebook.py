@@ -1,27 +1,16 @@
-"""How explanations and checks show themselves in a notebook: sentences, figure and tables."""
+"""How what is measured beside an explanation shows itself in a notebook: checks, Shapley values, scores of groups and regions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from edgefilter._notebook import Picture, Table, Words, bars, number, shown, table
-
-from .level_words import ends_of
-
-if TYPE_CHECKING:
-    from .causal import CausalCheck
-    from .check import Report
-    from .explanation import Explanation
-    from .grouping import GroupScores
-    from .regions import RegionScores
-    from .shapley import ShapleyValues
+from edgefilter._notebook import Table, Words, bars, number, shown, table
 
 __all__ = [
     "html_of_check",
-    "html_of_explanation",
     "html_of_groups",
     "html_of_regions",
     "html_of_report",
@@ -31,93 +20,18 @@ __all__ = [
 FILTERS = 12  # rows
 
 
-def html_of_explanation(explanation: Explanation) -> str:
-    """Return an explanation as HTML: its summary, the figure, and the scores of the first image as tables."""
-    return shown(
-        explanation,
-        lambda: Words(tuple(explanation.summary().splitlines()) if len(explanation) else ("No images.",)),
-        lambda: _figure(explanation),
-        lambda: _colors(explanation),
-        lambda: _filters(explanation),
-        lambda: _images(explanation),
-    )
-
-
-def _figure(explanation: Explanation) -> Picture:
-    from edgefilter.plots.themes import themed
-
-    picture = explanation.picture() if len(explanation) else None
-    return themed(lambda: explanation.plot(picture), f"Explanation. {explanation.summary().splitlines()[0]}")
-
-
-def _colors(explanation: Explanation) -> Table:
-    reading = explanation.levels().reading[0]
-    said = []
-    for color, which in zip(explanation.colors, reading, strict=True):
-        ends = ends_of(explanation, color)
-        said.append({"high": ends.high, "low": ends.low, "unclear": "unclear"}.get(which, ""))
-    columns: list[tuple[str, Sequence[Any]]] = [
-        ("color", explanation.colors),
-        ("score", bars(explanation.color[0].tolist())),
-        ("effect when silenced", _measured(explanation.effects)),
-        ("standard error", _measured(explanation.errors) if _any(explanation.errors) else ()),
-        ("what speaks", said if any(said) else ()),
-    ]
-    return _of_columns("Scores by color", columns)
-
-
-def _filters(explanation: Explanation) -> Table:
-    scores = explanation.edge[0]
-    order = scores.abs().sort(descending=True, stable=True).indices.tolist()
-    some = [explanation.filters[place] for place in order]
-    effects = _measured(explanation.filter_effects)
-    columns: list[tuple[str, Sequence[Any]]] = [
-        (
-            "filter",
-            [_worded(explanation.filter_labels[place], explanation.filters[place]) for place in order],
-        ),
-        ("score", bars(scores[order].tolist())),
-        ("effect when silenced", [effects[place] for place in order] if effects else ()),
-    ]
-    caption = (
-        f"Scores by filter, the largest {FILTERS} of {len(some)}"
-        if len(some) > FILTERS
-        else "Scores by filter"
-    )
-    return _of_columns(caption, columns, most=FILTERS)
-
-
-def _images(explanation: Explanation) -> Table | None:
-    """Return a row for each image of a batch; of one image there is nothing to add."""
-    if len(explanation) < 2:
-        return None
-    top = zip(explanation.top(1, "color"), explanation.top(1), strict=True)
-    rows = [
-        (
-            str(image),
-            str(explanation.target[image]),
-            number(float(explanation.output[image])),
-            color[0].name,
-            edge[0].label,
-        )
-        for image, (color, edge) in enumerate(top)
-    ]
-    return table("Images of the batch; above is image 0, and explanation[1] shows the next",
-                  ("image", "target", "output", "top color", "top filter"), rows)  # fmt: skip
-
-
-def html_of_check(check: CausalCheck) -> str:
+def html_of_check(check: Any) -> str:
     """Return a causal check as HTML: what the output of the first image loses without each color and each filter."""
 
     def drops(caption: str, kind: str, names: Sequence[str], values: Tensor) -> Table:
         first = values[0].tolist()
         order = sorted(range(len(first)), key=lambda place: -abs(first[place]))
         known = names or [f"{kind} {place}" for place in range(len(first))]
-        columns = [
+        columns: list[tuple[str, Sequence[Any]]] = [
             (kind, [known[place] for place in order]),
             ("the output loses", bars(first[place] for place in order)),
         ]
-        return _of_columns(caption, columns, most=FILTERS)
+        return of_columns(caption, columns, most=FILTERS)
 
     return shown(
         check,
@@ -127,7 +41,7 @@ def html_of_check(check: CausalCheck) -> str:
     )
 
 
-def html_of_report(report: Report) -> str:
+def html_of_report(report: Any) -> str:
     """Return a dry run as HTML: whether the model is supported, and its operations with their rules."""
 
     def words() -> Words:
@@ -153,7 +67,7 @@ def html_of_report(report: Report) -> str:
     return shown(report, words, operations)
 
 
-def html_of_values(values: ShapleyValues) -> str:
+def html_of_values(values: Any) -> str:
     """Return Shapley values as HTML: those of the first image, with their standard errors."""
 
     def players() -> Table:
@@ -161,11 +75,11 @@ def html_of_values(values: ShapleyValues) -> str:
         order = sorted(range(len(first)), key=lambda place: -abs(first[place]))
         labels = values.labels or values.players
         columns: list[tuple[str, Sequence[Any]]] = [
-            ("player", [_worded(labels[place], values.players[place]) for place in order]),
+            ("player", [worded(labels[place], values.players[place]) for place in order]),
             ("Shapley value", bars(first[place] for place in order)),
             ("standard error", [number(float(values.errors[0, place])) for place in order]),
         ]
-        return _of_columns("Shapley values, the largest first", columns)
+        return of_columns("Shapley values, the largest first", columns)
 
     def words() -> Words:
         output, base = number(float(values.output[0])), number(float(values.base[0]))
@@ -174,7 +88,7 @@ def html_of_values(values: ShapleyValues) -> str:
     return shown(values, lambda: _first_of(len(values)), words, players)
 
 
-def html_of_groups(scores: GroupScores) -> str:
+def html_of_groups(scores: Any) -> str:
     """Return the scores of groups of filters of the first image as HTML."""
 
     def groups() -> Table:
@@ -185,12 +99,12 @@ def html_of_groups(scores: GroupScores) -> str:
             ("filters", [_listed(names) for names in scores.filters]),
             ("note", notes if any(notes) else ()),
         ]
-        return _of_columns("Scores by group of filters", columns)
+        return of_columns("Scores by group of filters", columns)
 
     return shown(scores, lambda: _first_of(len(scores.edge)), groups)
 
 
-def html_of_regions(scores: RegionScores) -> str:
+def html_of_regions(scores: Any) -> str:
     """Return the scores of regions of the first image as HTML."""
 
     def regions() -> Table:
@@ -205,7 +119,7 @@ def html_of_regions(scores: RegionScores) -> str:
                 for at, name in enumerate(scores.colors[:4])
             ),
         ]
-        return _of_columns("Scores by region, the largest first", columns)
+        return of_columns("Scores by region, the largest first", columns)
 
     return shown(
         scores,
@@ -215,7 +129,7 @@ def html_of_regions(scores: RegionScores) -> str:
     )
 
 
-def _of_columns(caption: str, columns: Sequence[tuple[str, Sequence[Any]]], *, most: int = 25) -> Table:
+def of_columns(caption: str, columns: Sequence[tuple[str, Sequence[Any]]], *, most: int = 25) -> Table:
     """Return a table from its columns; empty ones, of what was not measured, are left out."""
     known = [(name, values) for name, values in columns if len(values)]
     rows: Iterable[tuple[Any, ...]] = zip(*(values for _, values in known), strict=True)
@@ -226,15 +140,7 @@ def _first_of(count: int) -> Words | None:
     return Words((f"Image 0 of {count}.",)) if count > 1 else None
 
 
-def _measured(values: Tensor | None) -> list[str]:
-    return [] if values is None else [number(value, signed=True) for value in values[0].tolist()]
-
-
-def _any(values: Tensor | None) -> bool:
-    return values is not None and bool(values[0].nan_to_num(0).any())
-
-
-def _worded(label: str, name: str) -> str:
+def worded(label: str, name: str) -> str:
     return name if label == name else f"{label.replace('_', ' ')} ({name})"
 
 

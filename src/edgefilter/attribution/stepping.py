@@ -26,13 +26,15 @@ STEP = 0.05  # of the range of the image's values
 SMOOTH = 0.02  # of the longer side of the image, standard deviation
 HELD = 0.5  # of the smoothed relevance: the places that get the whole step
 
-SHARE = 0.33  # of all scores by size: the colors that are looked at beside the largest
+# Of all scores by size: the colors that are looked at beside the largest, each of which costs two runs of the model. With one color, explain()
+# takes 6 % (fruits) to 14 % (ResNet-18) longer.
+SHARE = 0.4
 
 
 def readings(
     forward: Forward, colors: Colors, pixel: Tensor, scores: Tensor, runs: PartialRuns
 ) -> Tensor | None:
-    """Return what :class:`~edgefilter.attribution.levels.Levels` are made of, shape (N, C, 5): its ``COLUMNS``.
+    """Return what :class:`~edgefilter.attribution.levels.Levels` are made of, shape (N, C, 5): its ``COLUMNS``; None if they have no colors.
 
     Parameters
     ----------
@@ -47,14 +49,14 @@ def readings(
 
     Notes
     -----
-    Costs two runs of the model for the color with the largest score of each image, and two for each further color that has a third of the scores.
+    Costs two runs of the model for the color with the largest score of each image, and two for each further color that has 40 % of the scores.
     """
     read = forward.reads[0]
     place = forward.run.place_of(read.inputs)
     values = forward.start.leaves[place].detach().movedim(read.axis, 1)
     pixel = pixel.movedim(read.axis, 1)
-    if values.dim() != 4 or not values.numel() or values.shape != pixel.shape:
-        return None
+    if values.dim() != 4 or not values.numel() or values.shape[1] != read.channels:
+        return None  # of a layer further up
     channels, members = colors.channels(read.channels), colors.members(read.channels)
     places = [[channels.index(one) for one in some] for some in members.values()]
     found = torch.full((*scores.shape, len(COLUMNS)), torch.nan, dtype=scores.dtype, device=scores.device)

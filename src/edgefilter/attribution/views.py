@@ -84,16 +84,7 @@ class ScoreViews:
         pixels_fit = self.pixel is None or (
             self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, len(self.channels))
         )
-        if self.inputs is not None and (self.inputs.dim() != 4 or len(self.inputs) != images):
-            raise ValueError(
-                f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
-                f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
-            )
-        if self.readings is not None and self.readings.shape != (images, names[0], 5):
-            raise ValueError(
-                f"readings must have shape ({images}, {names[0]}, 5), as there are targets and colors; got {tuple(self.readings.shape)}. Leave "
-                "them out: explain() measures them."
-            )
+        self._check_beside(images)
         if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
             raise ValueError(
                 f"output, pixel and filter_labels must fit the {images} images, {len(self.channels)} channels and {names[1]} "
@@ -111,6 +102,19 @@ class ScoreViews:
             raise ValueError(
                 f"members must hold the channels {', '.join(self.channels)} of the colors {', '.join(self.colors)}, each once; got "
                 f"{self.members!r}. Pass {{color: (channels)}}, or leave channels and members out."
+            )
+
+    def _check_beside(self, images: int) -> None:
+        """Raise unless what is known beside the scores fits them."""
+        if self.inputs is not None and (self.inputs.dim() != 4 or len(self.inputs) != images):
+            raise ValueError(
+                f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
+                f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
+            )
+        if self.readings is not None and self.readings.shape != (images, len(self.colors), 5):
+            raise ValueError(
+                f"readings must have shape ({images}, {len(self.colors)}, 5), as there are targets and colors; got {tuple(self.readings.shape)}. Leave "
+                "them out: explain() measures them."
             )
 
     def __len__(self) -> int:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from edgefilter._notebook import ROWS, Tiles, Words, shown
-
-if TYPE_CHECKING:
-    from .bank import FilterBank
-    from .kernel import Kernel
 
 __all__ = ["html_of_bank", "html_of_kernel"]
 
@@ -19,7 +15,7 @@ ANSWERS = ("brightness", "edges", "lines and corners", "texture")  # by order
 Tile = tuple[str, str, tuple[tuple[tuple[str, str, float], ...], ...]]
 
 
-def html_of_kernel(kernel: Kernel) -> str:
+def html_of_kernel(kernel: Any) -> str:
     """Return a kernel as HTML: its weights with their numbers, and what is known of it."""
     order = f"It answers to {ANSWERS[min(kernel.order, 3)]}."
     about = (order, kernel.notes, f"Source: {kernel.source}" * bool(kernel.source))
@@ -30,18 +26,18 @@ def html_of_kernel(kernel: Kernel) -> str:
     )
 
 
-def html_of_bank(bank: FilterBank) -> str:
+def html_of_bank(bank: Any) -> str:
     """Return a bank as HTML: its kernels side by side with their names, the first 25 of many."""
     return shown(bank, lambda: Words(_facts(bank)), lambda: _tiles(bank))
 
 
-def _facts(bank: FilterBank) -> tuple[str, ...]:
+def _facts(bank: Any) -> tuple[str, ...]:
     height, width = bank.shape
     spans = "every kernel" if bank.is_complete else f"{bank.rank} of {height * width} dimensions"
     return (f"{len(bank)} kernels of {height} x {width} that span {spans} of this size.",)
 
 
-def _tiles(bank: FilterBank) -> Tiles:
+def _tiles(bank: Any) -> Tiles:
     labels = bank.labels
     tiles = tuple(
         _tile(kernel, kernel.label if labels.count(kernel.label) < 2 else kernel.name)
@@ -52,7 +48,7 @@ def _tiles(bank: FilterBank) -> Tiles:
     return Tiles(tiles, f"Red weighs positively, blue negatively; each kernel has its own scale.{more}")
 
 
-def _tile(kernel: Kernel, label: str) -> Tile:
+def _tile(kernel: Any, label: str) -> Tile:
     largest = float(np.abs(kernel.weight).max()) or 1.0
     rows = tuple(
         tuple((f"{value:.4g}", repr(value), value / largest) for value in line)

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgefilter._notebook import Table, Words, shown, table
-
-if TYPE_CHECKING:
-    from .classifier import Classifier
 
 __all__ = ["html_of_classifier"]
 
 CLASSES = 12  # named
 
 
-def html_of_classifier(classifier: Classifier) -> str:
+def html_of_classifier(classifier: Any) -> str:
     """Return a classifier as HTML."""
     return shown(
         classifier, lambda: _facts(classifier), lambda: _channels(classifier), lambda: _assumed(classifier)
     )
 
 
-def _facts(classifier: Classifier) -> Table:
+def _facts(classifier: Any) -> Table:
     names = classifier.class_names
     more = f", and {len(names) - CLASSES} more" if len(names) > CLASSES else ""
     parameters = sum(parameter.numel() for parameter in classifier.model.parameters())
@@ -38,7 +35,7 @@ def _facts(classifier: Classifier) -> Table:
     return table("The network", ("part", "what it is"), [item for item in facts.items() if item[1]])
 
 
-def _channels(classifier: Classifier) -> Table:
+def _channels(classifier: Any) -> Table:
     def listed(values: Sequence[float] | None) -> list[str]:
         return (
             ["unknown"] * len(classifier.channels) if values is None else [f"{value:.4g}" for value in values]
@@ -48,7 +45,7 @@ def _channels(classifier: Classifier) -> Table:
     return table("Its channels", ("channel", "mean", "standard deviation"), rows)
 
 
-def _assumed(classifier: Classifier) -> Words | None:
+def _assumed(classifier: Any) -> Words | None:
     assumed = classifier.about.get("preprocessing_assumed") == "yes"
     return (
         Words(("The preprocessing is assumed: nothing with the weights says what it was.",))

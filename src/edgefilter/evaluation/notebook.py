@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgefilter._notebook import Picture, Table, Words, number, shown, table
 
@@ -13,14 +13,13 @@ from .metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .comparison import Comparison
 
 __all__ = ["html_of_comparison"]
 
 IMAGES = 3  # drawn
 
 
-def html_of_comparison(comparison: Comparison, part_columns: Mapping[str, str]) -> str:
+def html_of_comparison(comparison: Any, part_columns: Mapping[str, str]) -> str:
     """Return a comparison as HTML; the best of each column is marked."""
     better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
     return shown(
@@ -32,7 +31,7 @@ def html_of_comparison(comparison: Comparison, part_columns: Mapping[str, str]) 
     )
 
 
-def _figure(comparison: Comparison) -> Picture:
+def _figure(comparison: Any) -> Picture:
     from edgefilter.plots.themes import themed
 
     methods = ", ".join(comparison.maps)
@@ -69,7 +68,7 @@ def _column(means: list[float], errors: list[float], better: str) -> list[str]:
     ]
 
 
-def _failures(comparison: Comparison) -> Words | None:
+def _failures(comparison: Any) -> Words | None:
     lines = [
         f"Not measured: {' '.join(filter(None, (f.method, f.metric)))}: {f.reason}"
         for f in comparison.failures

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DARK", "LIGHT", "themed"]
 
-LIGHT: dict[str, Any] = {"figure.facecolor": "#ffffff", "savefig.facecolor": "auto"}
-DARK: dict[str, Any] = {  # the ground of JupyterLab's dark theme
+LIGHT: dict[Any, Any] = {"figure.facecolor": "#ffffff", "savefig.facecolor": "auto"}
+DARK: dict[Any, Any] = {  # the ground of JupyterLab's dark theme
     **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "#111111"),
     **dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), "#e0e0e0"
@@ -52,4 +52,5 @@ def themed(draw: Callable[[], Figure], alt: str) -> Picture:
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=DPI)
         found.append(base64.b64encode(file.getvalue()).decode())
-    return Picture(*found, alt, round(figure.get_size_inches()[0] * 100))
+    light, dark = found
+    return Picture(light, dark, alt, round(figure.get_size_inches()[0] * 100))

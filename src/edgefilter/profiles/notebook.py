@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgefilter._notebook import Picture, Table, Words, bars, number, shown, table
-
-if TYPE_CHECKING:
-    from .confusion import Confusion
-    from .paired import PairedProfile
-    from .permutation import PermutationCheck
-    from .profile import ClassProfile
-    from .results import FolderProfile
 
 __all__ = ["html_of_confusion", "html_of_folder", "html_of_paired", "html_of_permutation", "html_of_profile"]
 
@@ -20,12 +13,12 @@ FILTERS = 3  # of each class
 CONFUSED = 12  # rows
 
 
-def html_of_profile(profile: ClassProfile) -> str:
+def html_of_profile(profile: Any) -> str:
     """Return a profile as HTML: its figure, and the shares of the colors and the top filters of each class."""
     return shown(profile, lambda: _counted(profile), lambda: _figure(profile), lambda: _classes(profile))
 
 
-def _counted(profile: ClassProfile) -> Words:
+def _counted(profile: Any) -> Words:
     values = profile.values()
     count, unusable = int(values["count"].sum()), int(values["unusable"].sum())
     classes = int((values["count"] > 0).sum())
@@ -35,7 +28,7 @@ def _counted(profile: ClassProfile) -> Words:
     return Words((f"{count} images of {classes} of {profile.num_classes} classes.{left}",))
 
 
-def _figure(profile: ClassProfile) -> Picture | None:
+def _figure(profile: Any) -> Picture | None:
     from edgefilter.plots.themes import themed
 
     if not bool(profile.values()["count"].any()):
@@ -44,7 +37,7 @@ def _figure(profile: ClassProfile) -> Picture | None:
     return themed(lambda: profile.plot()[0], alt)
 
 
-def _classes(profile: ClassProfile) -> Table | None:
+def _classes(profile: Any) -> Table | None:
     counts = profile.values()["count"].tolist()
     known = [place for place, count in enumerate(counts) if count]
     if not known:
@@ -57,13 +50,14 @@ def _classes(profile: ClassProfile) -> Table | None:
     return table("Mean shares with the half-width of their 95 % interval", head, rows)
 
 
-def _shares(profile: ClassProfile, place: int, colors: tuple[str, ...]) -> list[str]:
+def _shares(profile: Any, place: int, colors: tuple[str, ...]) -> list[str]:
     found = {share.name: share for share in profile.top(place, len(profile.colors), "color")}
     said = []
     for color in colors:
         half = (found[color].high - found[color].low) / 2
         said.append(
-            f"{round(found[color].mean, 2) + 0.0:.2f}" + ("" if math.isnan(half) else f" \N{PLUS-MINUS SIGN} {half:.2f}")
+            f"{round(found[color].mean, 2) + 0.0:.2f}"
+            + ("" if math.isnan(half) else f" \N{PLUS-MINUS SIGN} {half:.2f}")
         )
     top = ", ".join(
         f"{share.label.replace('_', ' ')} {share.mean:.2f}" for share in profile.top(place, FILTERS)
@@ -71,7 +65,7 @@ def _shares(profile: ClassProfile, place: int, colors: tuple[str, ...]) -> list[
     return [*said, top]
 
 
-def html_of_folder(found: FolderProfile) -> str:
+def html_of_folder(found: Any) -> str:
     """Return what a folder gave as HTML: the profile, and what was found beside it."""
     return shown(
         found,
@@ -85,13 +79,13 @@ def html_of_folder(found: FolderProfile) -> str:
     )
 
 
-def _files(found: FolderProfile) -> Table | None:
+def _files(found: Any) -> Table | None:
     rows = [(path.name, str(path.parent)) for path in found.files]
     rows += [(str(one.path), f"skipped: {one.reason}") for one in found.skipped]
     return table("Files", ("file", "where"), rows, folded=True) if rows else None
 
 
-def html_of_confusion(confusion: Confusion) -> str:
+def html_of_confusion(confusion: Any) -> str:
     """Return a confusion as HTML: the accuracy of each class, and what is taken for what."""
 
     def accuracy() -> Words:
@@ -104,19 +98,19 @@ def html_of_confusion(confusion: Confusion) -> str:
     return shown(confusion, accuracy, classes, lambda: _confused(confusion))
 
 
-def _confused(confusion: Confusion) -> Table | None:
+def _confused(confusion: Any) -> Table | None:
     rows = [(one.label, one.predicted, str(one.photos)) for one in confusion.largest(CONFUSED)]
     return (
         table("Taken for another class most often", ("class", "predicted", "photos"), rows) if rows else None
     )
 
 
-def html_of_permutation(check: PermutationCheck) -> str:
+def html_of_permutation(check: Any) -> str:
     """Return a permutation check as HTML: what the network loses when a part is shuffled between photos."""
     return shown(check, lambda: _permuted(check))
 
 
-def _permuted(check: PermutationCheck) -> Table:
+def _permuted(check: Any) -> Table:
     parts = sorted(check.parts, key=lambda part: -part.output)
     losses = bars(part.output for part in parts)
     rows: list[tuple[Any, ...]] = [
@@ -127,12 +121,12 @@ def _permuted(check: PermutationCheck) -> Table:
     return table(f"Shuffled between {check.photos} photos", head, rows)
 
 
-def html_of_paired(paired: PairedProfile) -> str:
+def html_of_paired(paired: Any) -> str:
     """Return the differences of two networks as HTML."""
     return shown(paired, lambda: _differences(paired))
 
 
-def _differences(paired: PairedProfile) -> Table | None:
+def _differences(paired: Any) -> Table | None:
     found = [item for score in ("accuracy", "color", "order") for item in _known(paired, score)]
     if not found:
         return None
@@ -150,7 +144,7 @@ def _differences(paired: PairedProfile) -> Table | None:
     return table(f"Differences on the same {found[0].photos} photos", head, rows)
 
 
-def _known(paired: PairedProfile, score: str) -> list[Any]:
+def _known(paired: Any, score: str) -> list[Any]:
     try:
         return list(paired.differences(None, score))
     except (KeyError, ValueError):
