@@ -93,7 +93,7 @@ def test_what_is_best_as_it_is_has_no_direction():
 
 @pytest.mark.parametrize(("steps", "words"), [
     ((-0.3, -0.2), "Green as it is speaks for it: 5 % brighter and 5 % darker there both lower the output."),
-    ((0.3, 0.2), "Whether bright in green or dark in green speaks for it is unclear: 5 % brighter and 5 % darker there both raise the output."),
+    ((0.3, 0.2), "Whether bright or dark in green speaks for it is unclear: 5 % brighter and 5 % darker there both raise the output."),
     ((0.001, -0.2), "unclear: 5 % brighter and 5 % darker there hardly change the output."),
 ])  # fmt: skip
 def test_what_is_unclear_is_said_to_be(steps, words):
@@ -109,6 +109,19 @@ def by_hand(steps, score=4.0, colors=("red", "green"), **changes):
     readings = torch.tensor([[[0.5, 0.5, 0.05, nan, nan], [0.1, 0.6, 0.05, *steps]]])
     return Explanation(
         response, None, response.sum().reshape(1), (0,), colors, ("sobel_x",), readings=readings, **changes
+    )
+
+
+def test_a_small_change_beside_a_large_output_is_not_printed_as_nothing():
+    found = by_hand((0.0004, -0.0003), score=0.002, base=torch.tensor([400.0]))
+    assert (
+        "5 % brighter there raises the output by 0.0004, 5 % darker lowers it by 0.0003."
+        not in found.summary()
+    )
+    response = 1e-3 * found.response
+    found = dataclasses.replace(found, response=response)
+    assert (
+        "5 % brighter there raises the output by 0.0004, 5 % darker lowers it by 0.0003." in found.summary()
     )
 
 

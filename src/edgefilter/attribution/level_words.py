@@ -31,6 +31,7 @@ class Ends(NamedTuple):
     low: str
     higher: str
     lower: str
+    either: str
 
 
 def ends_of(explanation: ScoreViews, color: str) -> Ends:
@@ -47,10 +48,11 @@ def ends_of(explanation: ScoreViews, color: str) -> Ends:
     poles = POLES.get((explanation.about.get("basis", ""), color))
     if poles is not None:
         toward = [f"toward {pole}" for pole in poles]
-        return Ends(*toward, *(f"more {words}" for words in toward))
+        return Ends(*toward, *(f"more {words}" for words in toward), f"{toward[0]} or {poles[1]}")
     light = all(name in LIGHT for name in explanation.members.get(color, (color,)))
     words = ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
-    return Ends(f"{words[0]} in {color}", f"{words[1]} in {color}", *words[2:])
+    ends = [f"{word} in {color}" for word in words[:2]]
+    return Ends(*ends, *words[2:], f"{words[0]} or {ends[1]}")
 
 
 def said_of_levels(explanation: ScoreViews, number: Callable[[float], str]) -> list[str]:
@@ -87,11 +89,17 @@ def _measured(
     end = words.high if high else words.low
     changes = [
         f"{PERCENT} % {word}{' there' * (not index)} {'raises' if change > 0 else 'lowers'} {'it' if index else 'the output'} by "
-        f"{number(abs(change))}"
+        f"{_not_nothing(abs(change), number)}"
         for index, (word, change) in enumerate(ordered)
     ]
     other = "" if positive else f", {words.low if high else words.high} for it"
     return f"{_capital(end)} speaks {_side(positive)} it{other}: {', '.join(changes)}."
+
+
+def _not_nothing(value: float, number: Callable[[float], str]) -> str:
+    """Write a change with two digits where it would be nothing beside larger numbers."""
+    said = number(value)
+    return said if float(said) else f"{value:.2g}"
 
 
 def _unclear(words: Ends, color: str, levels: Levels, place: int, positive: bool) -> str:
@@ -107,7 +115,7 @@ def _unclear(words: Ends, color: str, levels: Levels, place: int, positive: bool
         if alike
         else f"{steps} hardly change the output"
     )
-    return f"Whether {words.high} or {words.low} speaks {_side(positive)} it is unclear: {effect}."
+    return f"Whether {words.either} speaks {_side(positive)} it is unclear: {effect}."
 
 
 def _described(explanation: ScoreViews, words: Ends, levels: Levels, place: int) -> list[str]:

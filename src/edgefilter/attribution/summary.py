@@ -23,7 +23,7 @@ NAMED = 4
 MOST = 8  # colors: of more, the first four and the sum of the others
 ROUNDING = 1e-6  # of all sizes together: scores below are rounding in float32
 CLOSE = 0.5  # of the largest score: a second filter is named beside it
-SMALLEST = 1e-6  # numbers below are written with an exponent
+SMALLEST = 1e-4  # numbers below are written with an exponent
 DOUBT = 0.1  # of a score: an effect of less contradicts it
 
 
@@ -47,9 +47,9 @@ def doubtful(explanation: ScoreViews) -> dict[str, str]:
 
 def summarized(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     """Say in a few lines what the output of one image came from."""
-    number = _numbers_of(explanation)
+    number = _written_as(explanation.color[0], explanation.edge[0])
     said, colors = _colors(explanation, number)
-    lines = [_first(explanation, class_names), _output(explanation, class_names, number)]
+    lines = [_first(explanation, class_names), _output(explanation, class_names)]
     lines += [*said_of_levels(explanation, number), said]
     if len(explanation.filters) > MANY and "order" in explanation.groups:
         groups = explanation.group("order")
@@ -90,10 +90,9 @@ def _first(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     return f"{said[:1].upper()}{said[1:]} {'speaks' if one else 'speak'} most for {what}."
 
 
-def _output(
-    explanation: ScoreViews, class_names: Sequence[str] | None, number: Callable[[float], str]
-) -> str:
+def _output(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     """Say how large the explained output is, and what of it is there without the image."""
+    number = _written_as(explanation.output, explanation.base, explanation.total)
     target, against = (_named(which[0], class_names) for which in (explanation.target, explanation.against))
     what = f"Output {target}" if explanation.against[0] is None else f"Output {target} minus {against}"
     output, base = float(explanation.output[0]), float(explanation.base[0])
@@ -119,12 +118,9 @@ def _worded(which: Any, class_names: Sequence[str] | None, rest: str = "") -> st
     return name if by_name else "the output" if which is None else f"output {name}"
 
 
-def _numbers_of(explanation: ScoreViews) -> Callable[[float], str]:
-    """Return how the numbers of one image are written: with two decimals, and more where all of them are small."""
-    values = torch.cat(
-        [explanation.output, explanation.base, explanation.color[0], explanation.edge[0]]
-    ).double()
-    largest = float(values.nan_to_num(0, 0, 0).abs().max())
+def _written_as(*values: Tensor) -> Callable[[float], str]:
+    """Return how numbers are written: with two decimals, and more where all of them are small."""
+    largest = float(torch.cat(values).double().nan_to_num(0, 0, 0).abs().max())
     if not SMALLEST <= largest < 1e6:
         return lambda value: f"{value:.2f}" if not largest else f"{value:.2g}"
     decimals = max(2, 1 - math.floor(math.log10(largest)))
