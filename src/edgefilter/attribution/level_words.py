@@ -1,0 +1,138 @@
+"""High and low values of a color in words: bright and dark, or toward one of two colors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from .levels import Levels, levels_of
+
+if TYPE_CHECKING:
+    from .views import ScoreViews
+
+__all__ = ["Ends", "ends_of", "said_of_levels"]
+
+PERCENT = 5  # of the range of the image's values: the step that Levels are measured with
+APART = 0.05  # of the range: two mean values that differ by less are alike
+
+LIGHT = frozenset(("red", "green", "blue", "gray", "grey", "luminance", "Y", "r", "g", "b"))
+POLES = {  # of the bases that are known by name: what high and low values of a chroma are
+    ("opponent", "red-green"): ("red", "green"),
+    ("opponent", "blue-yellow"): ("blue", "yellow"),
+    ("luma", "Cb"): ("blue", "yellow"),
+    ("luma", "Cr"): ("red", "cyan"),
+}
+
+
+class Ends(NamedTuple):
+    """Words for high and for low values of a color, and for a step to either side."""
+
+    high: str
+    low: str
+    higher: str
+    lower: str
+    either: str
+
+
+def ends_of(explanation: ScoreViews, color: str) -> Ends:
+    """Return the words for a color: bright and dark for light that an eye sees, high and low for other bands.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from edgefilter import Explanation
+    >>> explanation = Explanation(torch.zeros(1, 2, 1, 1, 1), None, torch.zeros(1), (0,), ("green", "B08"), ("sobel_x",))
+    >>> ends_of(explanation, "green").low, ends_of(explanation, "B08").low
+    ('dark in green', 'low in B08')
+    """
+    poles = POLES.get((explanation.about.get("basis", ""), color))
+    if poles is not None:
+        toward = [f"toward {pole}" for pole in poles]
+        return Ends(*toward, *(f"more {words}" for words in toward), f"{toward[0]} or {poles[1]}")
+    light = all(name in LIGHT for name in explanation.members.get(color, (color,)))
+    words = ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
+    ends = [f"{word} in {color}" for word in words[:2]]
+    return Ends(*ends, *words[2:], f"{words[0]} or {ends[1]}")
+
+
+def said_of_levels(explanation: ScoreViews, number: Callable[[float], str]) -> list[str]:
+    """Say for the colors of one image that matter whether high or low values speak.
+
+    Parameters
+    ----------
+    explanation : ScoreViews
+        Of one image.
+    number : callable
+        How a change of the output is written.
+    """
+    levels, scores = levels_of(explanation), explanation.color[0].tolist()
+    order = sorted(range(len(scores)), key=lambda place: -abs(scores[place]))
+    said = []
+    for rank, place in enumerate(order):
+        known = levels.reading[0][place]
+        words = ends_of(explanation, explanation.colors[place])
+        if known in ("high", "low"):
+            said.append(_measured(words, levels, place, scores[place] > 0, known == "high", number))
+        elif rank == 0 and known == "unclear":
+            said.append(_unclear(words, explanation.colors[place], levels, place, scores[place] > 0))
+        elif rank == 0 and scores[place]:
+            said += _described(explanation, words, levels, place)
+    return said
+
+
+def _measured(
+    words: Ends, levels: Levels, place: int, positive: bool, high: bool, number: Callable[[float], str]
+) -> str:
+    """Say which end speaks, and what a step to either side did."""
+    steps = [(words.higher, float(levels.higher[0, place])), (words.lower, float(levels.lower[0, place]))]
+    ordered: Sequence[tuple[str, float]] = steps if high else steps[::-1]
+    end = words.high if high else words.low
+    changes = [
+        f"{PERCENT} % {word}{' there' * (not index)} {'raises' if change > 0 else 'lowers'} {'it' if index else 'the output'} by "
+        f"{_not_nothing(abs(change), number)}"
+        for index, (word, change) in enumerate(ordered)
+    ]
+    other = "" if positive else f", {words.low if high else words.high} for it"
+    return f"{_capital(end)} speaks {_side(positive)} it{other}: {', '.join(changes)}."
+
+
+def _not_nothing(value: float, number: Callable[[float], str]) -> str:
+    """Write a change with two digits where it would be nothing beside larger numbers."""
+    said = number(value)
+    return said if float(said) else f"{value:.2g}"
+
+
+def _unclear(words: Ends, color: str, levels: Levels, place: int, positive: bool) -> str:
+    """Say why neither end can be said to speak."""
+    steps = f"{PERCENT} % {words.higher} and {PERCENT} % {words.lower} there"
+    changes = (float(levels.higher[0, place]), float(levels.lower[0, place]))
+    peak = max(changes) < 0 if positive else min(changes) > 0
+    if peak:
+        return f"{_capital(color)} as it is speaks {_side(positive)} it: {steps} both {'lower' if positive else 'raise'} the output."
+    alike = changes[0] * changes[1] > 0
+    effect = (
+        f"{steps} both {'raise' if changes[0] > 0 else 'lower'} the output"
+        if alike
+        else f"{steps} hardly change the output"
+    )
+    return f"Whether {words.either} speaks {_side(positive)} it is unclear: {effect}."
+
+
+def _described(explanation: ScoreViews, words: Ends, levels: Levels, place: int) -> list[str]:
+    """Say what the image is like where the color speaks, without a word on the network: nothing was measured."""
+    there, everywhere = (float(values[0, place]) for values in (levels.there, levels.everywhere))
+    if explanation.inputs is None or there != there:
+        return []
+    span = float(explanation.inputs.max() - explanation.inputs.min())
+    if not abs(there - everywhere) > APART * span:
+        return []
+    color, end = explanation.colors[place], words.high if there > everywhere else words.low
+    return [f"Where {color} speaks most, the image is {end}: {there:.2f} there, {everywhere:.2f} on average."]
+
+
+def _side(positive: bool) -> str:
+    return "for" if positive else "against"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
