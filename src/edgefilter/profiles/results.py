@@ -21,9 +21,9 @@ from .profile import ClassProfile
 
 __all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "write_results"]
 
-TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT = RESULTS = (
+TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT, PAGE = RESULTS = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
-    "profile.json",
+    *("profile.json", "profile.html"),
 )
 DIFFERENCES = "differences.csv"  # of a comparison only
 
@@ -55,6 +55,37 @@ class FolderProfile(NamedTuple):
     confusion: Confusion | None = None
     permutation: PermutationCheck | None = None
     paired: PairedProfile | None = None
+
+    def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write a report: that of the profile, with which classes are predicted for which and how it was made.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        title : str, optional
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError, FileExistsError, FileNotFoundError
+            As :meth:`edgefilter.ClassProfile.to_html` does.
+        """
+        from edgefilter.report.classes import write_profile
+
+        return write_profile(
+            path,
+            self.profile,
+            confusion=self.confusion,
+            about=self.settings,
+            title=title,
+            overwrite=overwrite,
+        )
 
     @property
     def accuracy(self) -> float:
@@ -93,8 +124,10 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         with replacing(out / PICTURE) as path:
             figure.savefig(path, format="png")
         yield out / PICTURE
+        yield found.to_html(out / PAGE, overwrite=True)
     else:
-        (out / PICTURE).unlink(missing_ok=True)
+        for name in (PICTURE, PAGE):
+            (out / name).unlink(missing_ok=True)
 
 
 def _about(found: FolderProfile) -> dict[str, Any]:
