@@ -152,7 +152,7 @@ def _shares(
         {
             "label": spaced(name),
             "mean": float(mean),
-            "text": signed(np.array([100 * mean]))[0] + " %",
+            "text": f"{100 * mean:+.1f} %".replace("-", "\N{MINUS SIGN}"),
             "spread": "" if math.isnan(spread) else f"± {100 * spread:.1f}",
             "bar": round(float(mean) / largest / reach, 3),
             "whisker": None if math.isnan(spread) else round(float(spread) / largest / reach, 3),

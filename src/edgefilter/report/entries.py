@@ -23,8 +23,8 @@ from .words import class_name, doubts_in_words, heading_of, percent, signed, whe
 __all__ = ["PAIR_VALUES", "PIXEL_VALUES", "entry_content"]
 
 # Values of all maps of one photo, with all its targets: the page of a 224 photo stays below 1 MB with three targets and a contrast, be they
-# of 3 colors and 9 or 49 filters or of 13 colors (tests/report/test_sizes.py). A value takes 0.5 to 1.2 bytes in the page.
-PIXEL_VALUES, PAIR_VALUES = 160_000, 320_000
+# of 3 colors and 9 or 49 filters or of 13 colors (tests/report/test_sizes.py). A value takes 0.5 to 1.3 bytes in the page.
+PIXEL_VALUES, PAIR_VALUES = 160_000, 250_000
 
 
 TIMES = "\N{MULTIPLICATION SIGN}"

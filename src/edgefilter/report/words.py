@@ -111,12 +111,12 @@ def _circumstances(explanation: Reported) -> Iterator[str]:
 
 
 def whereabouts(values: Array) -> str:
-    """Say in which ninth of a map most of what speaks for the output lies, and most of what speaks against it.
+    """Say in which ninth of a map what speaks for the output is strongest, and what speaks against it.
 
     Examples
     --------
     >>> whereabouts(np.array([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0], [-1.0, 0.0, 1.0]]))
-    'Most of what speaks for it lies in the center (75 % of it); of what speaks against it, at the lower left (100 %).'
+    'What speaks for it is strongest in the center: 75 % of it in a ninth of the image. What speaks against it, at the lower left: 100 %.'
     """
     rows, columns = (np.arange(side) * 3 // side for side in values.shape)
     said = []
@@ -125,14 +125,11 @@ def whereabouts(values: Array) -> str:
         np.add.at(ninths, (rows[:, None], columns[None]), side)
         place = int(ninths.argmax())
         said.append(
-            f"{NINTHS[place]} ({100 * ninths.flat[place] / ninths.sum():.0f} %" if ninths.sum() else ""
+            (NINTHS[place], f"{100 * ninths.flat[place] / ninths.sum():.0f} %") if ninths.sum() else None
         )
-    if not any(said):
-        return "Nothing speaks for it or against it anywhere."
-    words = [f"Most of what speaks for it lies {said[0]} of it)"] if said[0] else []
-    words += (
-        [f"{'of' if words else 'Most of'} what speaks against it{',' if words else ' lies'} {said[1]})"]
-        if said[1]
-        else []
-    )
-    return "; ".join(words) + "."
+    words = []
+    for what, found in zip(("for", "against"), said, strict=True):
+        if found is not None:
+            is_strongest, of_it = (",", "") if words else (" is strongest", " of it in a ninth of the image")
+            words.append(f"What speaks {what} it{is_strongest} {found[0]}: {found[1]}{of_it}.")
+    return " ".join(words) or "Nothing speaks for it or against it anywhere."

@@ -127,7 +127,7 @@ function draw(view) {
   const [limit, clipped] = limitOf(values);
   view.canvas.width = columns;
   view.canvas.height = rows;
-  const context = view.canvas.getContext("2d");
+  const context = view.canvas.getContext("2d", { willReadFrequently: true });
   const picture = context.createImageData(columns, rows);
   values.forEach((value, at) => picture.data.set([...colorOf(value / (limit || 1)), 255], 4 * at));
   context.putImageData(picture, 0, 0);
