@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from reports import Page
 
 import edgefilter as ef
+from reports import Page
 
 
 def headings(path):

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from reports import HOSTILE, drawn
 
 import edgefilter as ef
 from edgefilter.report import write_report
 from edgefilter.report.sprites import reduced
+from reports import HOSTILE, drawn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

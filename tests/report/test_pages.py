@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from reports import HOSTILE, decoded, drawn
 
 import edgefilter as ef
 from edgefilter.report import write_report
 from edgefilter.report.kernels import bank_behind, kernel_paths
 from edgefilter.report.words import class_name, doubts_in_words, signed, whereabouts
+from reports import HOSTILE, decoded, drawn
 
 NAMES = ["cat", "dog", "owl"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from reports import drawn
 
 from edgefilter.report import write_report
+from reports import drawn
 
 MEGABYTE = 1_000_000
 

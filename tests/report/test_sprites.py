@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from reports import decoded
 
 from edgefilter.report.sprites import fitting, make_sprite, quantized, reduced
+from reports import decoded
 
 
 @pytest.fixture

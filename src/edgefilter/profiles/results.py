@@ -124,10 +124,9 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         with replacing(out / PICTURE) as path:
             figure.savefig(path, format="png")
         yield out / PICTURE
-        yield found.to_html(out / PAGE, overwrite=True)
     else:
-        for name in (PICTURE, PAGE):
-            (out / name).unlink(missing_ok=True)
+        (out / PICTURE).unlink(missing_ok=True)
+    yield found.to_html(out / PAGE, overwrite=True)
 
 
 def _about(found: FolderProfile) -> dict[str, Any]:

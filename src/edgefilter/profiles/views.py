@@ -237,7 +237,7 @@ class ProfileViews:
         Raises
         ------
         ValueError
-            If the file has another ending, or the profile has no images.
+            If the file has another ending.
         FileExistsError
             If the file is there and ``overwrite`` is False.
         FileNotFoundError

@@ -84,7 +84,7 @@ def write_profile(
     Raises
     ------
     ValueError
-        If the file has another ending, or the profile has no images.
+        If the file has another ending.
     FileExistsError, FileNotFoundError
         If the file is there and must not be replaced, or its folder is not there.
 
@@ -102,16 +102,13 @@ def write_profile(
     path = checked(path, overwrite=overwrite)
     values = {name: as_array(value) for name, value in profile.values().items()}
     counts = values["count"]
-    if not counts.any():
-        raise ValueError("profile must hold images; got none. Take some in with update().")
     places = np.flatnonzero(counts).tolist()
     classes = [_class_content(profile, values, place) for place in places]
-    several = f"{len(places)} class{'es' if len(places) > 1 else ''}, {counts.sum():.0f} image{'s' if counts.sum() > 1 else ''}"
     settings = {name: value for name, value in (about or {}).items() if value not in (None, "", [], {})}
     return write_page(
         path,
         "profile.html.jinja",
-        title=title or f"What speaks for each class: {several}",
+        title=title or _title(len(places), int(counts.sum())),
         classes=classes,
         colors=[spaced(name) for name in profile.colors],
         accuracy=None if confusion is None else _accuracy(confusion),
@@ -120,6 +117,11 @@ def write_profile(
         unusable=int(values["unusable"].sum()),
         data={},
     )
+
+
+def _title(classes: int, images: int) -> str:
+    words = (f"{classes} class{'es' * (classes != 1)}", f"{images} image{'s' * (images != 1)}")
+    return f"What speaks for each class: {', '.join(words)}"
 
 
 def _class_content(profile: Profiled, values: Mapping[str, Array], place: int) -> dict[str, Any]:
