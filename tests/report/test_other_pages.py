@@ -92,7 +92,9 @@ def test_a_profile_without_images_says_so(tmp_path, read):
     """And is a page all the same."""
     images = drawn((0,) * 5)
     profile = ef.ClassProfile(1, images.colors, images.filters)
-    profile.update(dataclasses.replace(images, response=images.response * 0), torch.zeros(5, dtype=torch.long))
+    profile.update(
+        dataclasses.replace(images, response=images.response * 0), torch.zeros(5, dtype=torch.long)
+    )
     words = read(profile.to_html(tmp_path / "a.html")).words()
     assert "No image with any relevance" in words
     assert "5 images without any relevance are in neither" in words

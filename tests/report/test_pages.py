@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -252,6 +253,30 @@ def test_a_kernel_is_drawn_by_its_weights():
     assert sum(path.count("M") for path in paths.values()) == np.count_nonzero(weight) == 6
     assert paths["#67001f"] == "M2 1h1v1h-1z"  # the largest weight
     assert paths["#053061"] == "M0 1h1v1h-1z"
+
+
+# --- the templates --------------------------------------------------------------------------------------------
+
+
+def script_functions(text):
+    """Return the named functions of a script, each with its lines of code."""
+    blocks = re.findall(r"^(?:async )?function (\w+)\(.*?^}", text, re.MULTILINE | re.DOTALL)
+    bodies = re.finditer(r"^(?:async )?function \w+\(.*?^}", text, re.MULTILINE | re.DOTALL)
+    lines = [len([line for line in body[0].splitlines() if line.strip()]) - 2 for body in bodies]
+    return dict(zip(blocks, lines, strict=True))
+
+
+@pytest.mark.parametrize("name", ["choosing.js", "report.js"])
+def test_functions_of_scripts_are_short(name):
+    """Like those of Python; and no script writes text as HTML."""
+    text = (Path(ef.__file__).parent / "templates" / name).read_text(encoding="utf-8")
+    functions = script_functions(text)
+    assert len(functions) >= 5
+    assert max(functions.values()) <= 25, functions
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|XMLHttp", text
+    )
+    assert script_functions("function f() {\n" + "  x();\n" * 26 + "}\n") == {"f": 26}
 
 
 # --- the file -------------------------------------------------------------------------------------------------

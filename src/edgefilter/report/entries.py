@@ -89,7 +89,7 @@ def _facts(explanation: Reported, probability: float | None) -> list[tuple[str, 
     share = float(explanation.conserved_share[0])
     plain = explanation.against[0] is None
     values = {"Output" if plain else "Difference of the outputs": output}
-    values |= {"There without the image": base, "Scores add up to": float(explanation.total[0])}
+    values |= {"Base, without the image": base, "Scores add up to": float(explanation.total[0])}
     rows = [(name, signed(np.array([value]))[0]) for name, value in values.items() if not math.isnan(value)]
     if probability is not None and plain:
         rows.insert(1, ("Probability", percent(probability)))

@@ -127,7 +127,7 @@ def whereabouts(values: Array) -> str:
         said.append(
             (NINTHS[place], f"{100 * ninths.flat[place] / ninths.sum():.0f} %") if ninths.sum() else None
         )
-    words = []
+    words: list[str] = []
     for what, found in zip(("for", "against"), said, strict=True):
         if found is not None:
             is_strongest, of_it = (",", "") if words else (" is strongest", " of it in a ninth of the image")

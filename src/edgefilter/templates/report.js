@@ -141,10 +141,10 @@ function label(view, limit, clipped, sigma) {
   view.note.textContent = notes.join(" ");
 }
 
-function written(value) {
+function written(value, figures = 3) {
   const size = Math.abs(value);
   if (!size) return "0";
-  const digits = Math.max(0, Math.min(8, 2 - Math.floor(Math.log10(size))));
+  const digits = Math.max(0, Math.min(12, figures - 1 - Math.floor(Math.log10(size))));
   return (value < 0 ? "\u2212" : "+") + size.toFixed(digits);
 }
 
@@ -172,7 +172,7 @@ function read(view, place) {
     + `column ${span(column, sprite.size[1], sprite.source[1])}`;
   const parts = byColor.map((map, number) => `${view.entry.colors[colors[number]]} ${written(map.values[at])}`);
   const each = parts.length > 1 ? ` (${parts.join(", ")})` : "";
-  view.readout.textContent = `${where}: ${written(whole.values[at])} \u00b1 ${written(whole.step).slice(1)}${each}`;
+  view.readout.textContent = `${where}: ${written(whole.values[at])} \u00b1 ${written(whole.step, 1).slice(1)}${each}`;
   view.readout.dataset.value = whole.values[at];
   view.readout.dataset.precision = whole.step;
   mark(view, row, column);
