@@ -6,6 +6,7 @@ import re
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -344,4 +345,21 @@ def test_a_profile_shows_the_class_that_is_chosen(open_page, tmp_path):
         page.get_by_role("link", name=HOSTILE).click()
         assert section(page).count() == 1
         assert section(page).locator("h2").inner_text().startswith(HOSTILE)
+        assert violations(page) == []
+
+
+def test_a_comparison_can_be_read_by_all(open_page, tmp_path):
+    """In light and dark, wide and narrow."""
+    values = pd.DataFrame(
+        {"infidelity": [1.0, 2.0], "infidelity_se": [0.1, 0.2]}, index=["edgefilter", HOSTILE]
+    )
+    maps = dict.fromkeys(values.index, torch.randn(2, 3, 8, 8))
+    found = ef.Comparison(
+        values, pd.DataFrame(), maps, torch.rand(2, 3, 8, 8), (0, 1), pd.DataFrame(), (), {"seed": 0}
+    )
+    path = found.to_html(tmp_path / "a.html")
+    for scheme, viewport in (("light", {"width": 1280, "height": 900}), ("dark", PHONE)):
+        page = open_page(path, color_scheme=scheme, viewport=viewport)
+        assert page.locator("img:visible").count() == 6
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert violations(page) == []

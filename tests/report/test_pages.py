@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -225,6 +226,27 @@ def test_unknown_and_strange_numbers_do_no_harm(tmp_path, read):
     assert "unknown" in read(empty.to_html(tmp_path / "a.html")).words()
     broken = ef.Explanation(one.response * torch.nan, one.pixel * torch.nan, one.output, *rest)
     assert read(broken.to_html(tmp_path / "b.html")).sections()
+
+
+def test_images_of_low_precision_are_shown(tmp_path, read):
+    """NumPy has no bfloat16."""
+    one = drawn((0, 1))
+    half = dataclasses.replace(one, inputs=one.inputs.bfloat16(), response=one.response.bfloat16())
+    assert len(read(half.to_html(tmp_path / "a.html")).soup.find_all("section", class_="photo")) == 1
+
+
+def test_groups_of_filters_that_are_multiples_come_with_a_note(tmp_path, read):
+    """As group() has it."""
+    twice = {
+        "dependent": {"a": ("filter_0", "filter_1"), "b": ("filter_2",)},
+        "family": {"x": ("filter_0", "filter_2"), "y": ("filter_1",)},
+    }
+    one = drawn((0,), filters=3, groups=twice)
+    page = read(one.to_html(tmp_path / "a.html"))
+    notes = one.group("family").notes
+    assert notes
+    assert all(note in page.words() for note in notes.values())
+    assert "Filters that are multiples of each other" in page.words()
 
 
 # --- kernels --------------------------------------------------------------------------------------------------

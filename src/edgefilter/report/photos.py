@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from edgefilter.plots.arrays import Array, as_picture
+from edgefilter.plots.arrays import Array, as_array, as_picture
 
 from .protocols import Reported
 
@@ -65,7 +63,7 @@ def grouped(
 
 
 def _key(inputs: Any) -> tuple[Any, ...]:
-    values = np.ascontiguousarray(inputs.detach().cpu().numpy())
+    values = as_array(inputs)
     return values.shape, values.tobytes()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edgefilter.plots.protocols import Explained
+from edgefilter.plots.protocols import Explained, Grouped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Reported"]
+
+
+class Noted(Grouped, Protocol):
+    """Scores of groups with what to know about them."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What to know about the score of a group, by its name."""
 
 
 class Reported(Explained, Protocol):
@@ -47,6 +55,9 @@ class Reported(Explained, Protocol):
 
     def __getitem__(self, index: int, /) -> Reported:
         """Return the explanation of one image."""
+
+    def group(self, kind: str, /) -> Noted:
+        """Return the scores of the groups of a kind."""
 
     def pixel_map(self, name: str, /) -> Tensor:
         """Return where a color's relevance lies in the image, shape (N, H, W)."""

@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 
+TITLES = {"dependent": "Filters that are multiples of each other"}
+
+
 class Row(NamedTuple):
     """A part of an explanation with its score."""
 
@@ -48,7 +51,7 @@ class Table(NamedTuple):
 
     title: str
     rows: list[Row]
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def span(self) -> tuple[float, float]:
@@ -149,7 +152,8 @@ def group_tables(explanation: Reported, groups: Mapping[str, Sequence[Group]]) -
         unknown = np.full(count, np.nan)
         rows = _rows("group", labels, labels, values, unknown, [""] * count, {})
         rows = [row._replace(part=f"group {first + row.place}", name="") for row in rows]
-        tables.append(Table(f"Filters by {kind}", rows))
+        notes = (f"{spaced(name)}: {note}" for name, note in scores.notes.items())
+        tables.append(Table(TITLES.get(kind, f"Filters by {kind}"), rows, tuple(notes)))
         first += count
     return tables
 
