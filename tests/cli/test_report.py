@@ -77,7 +77,7 @@ def test_how_it_was_made_names_the_command_and_the_weights(run, photo, small_cla
     small_classifier()
     run("report", photo, "--target", "class 1", "--title", "A <title>", "--quiet", "--out", "a.html")
     found = made("a.html")
-    typed = ["--target", "class 1", "--title", "A <title>", "--quiet", "--out", "a.html", photo]
+    typed = ["--target", "class 1", "--title", "A <title>", "--out", "a.html", photo]
     assert sorted(shlex.split(found["command"])) == sorted(["edgefilter", "report", *typed])
     assert len(found["weights digest"]) == 16
     assert found["model"] == "small"
@@ -95,7 +95,7 @@ def test_several_photos_are_one_page_with_a_choice(run, photos, small_classifier
     assert names == ["a_x", "y", "b_x", "z"]
     before = Path("all.html").read_bytes()
     assert run("report", photos, "--out", "all.html", "--force").exit_code == 0
-    assert Path("all.html").read_bytes().replace(b" --force", b"") == before
+    assert Path("all.html").read_bytes() == before
 
 
 def test_a_folder_gets_a_page_for_each_photo(run, photos, small_classifier):

@@ -203,10 +203,11 @@ def test_a_picture_can_be_given(explanation, tmp_path, read):
     page = read(without.to_html(tmp_path / "b.html", picture))
     assert len(page.soup.find_all("section", class_="photo")) == 1
     assert len(page.soup.find_all("image")) == 1
+    read(explanation.to_html(tmp_path / "c.html", torch.zeros(1, 3, 12, 16)))
     with pytest.raises(ValueError, match=r"image must be one for each of the 1 photos; got 2"):
-        explanation.to_html(tmp_path / "c.html", [picture, picture])
+        explanation.to_html(tmp_path / "d.html", [picture, picture])
     with pytest.raises(ValueError, match="image must have the height and width"):
-        explanation.to_html(tmp_path / "c.html", picture[:5])
+        explanation.to_html(tmp_path / "d.html", picture[:5])
 
 
 def test_relevance_without_pixels_is_shown_at_the_first_layer(tmp_path, read):

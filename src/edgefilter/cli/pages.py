@@ -30,6 +30,7 @@ from .stopping import NOTHING
 __all__ = ["Asked", "Pages", "PlannedPages", "planned_pages", "typed"]
 
 BEST = 3  # classes that are explained where none is named
+UNSEEN = ("force", "quiet")  # options that change nothing of a page
 MOST = 24  # photos of one page: each takes about 0.5 MB of it
 
 
@@ -96,11 +97,11 @@ def planned_pages(
 
 
 def typed(context: typer.Context) -> str:
-    """Return the command as it was typed, for the page: only what was given."""
+    """Return the command as it was typed, for the page: what was given and changes it."""
     words = ["edgefilter", str(context.info_name)]
     for one in context.command.params:
         source = context.get_parameter_source(str(one.name))
-        if source is None or source.name != "COMMANDLINE":
+        if source is None or source.name != "COMMANDLINE" or one.name in UNSEEN:
             continue
         value = context.params[str(one.name)]
         flag = [] if one.param_type_name == "argument" else [max(one.opts, key=len)]

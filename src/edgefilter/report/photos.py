@@ -43,6 +43,7 @@ def grouped(
     ValueError
         If there is no explanation, or another number of pictures, names or probabilities than of photos.
     """
+    images = list(images) if getattr(images, "ndim", 3) == 4 else images
     single = images is not None and not isinstance(images, (list, tuple))
     found: dict[Any, list[Reported]] = {}
     for explanation in explanations:
