@@ -100,6 +100,19 @@ def test_a_profile_without_images_says_so(tmp_path, read):
     assert "5 images without any relevance are in neither" in words
 
 
+def test_of_many_classes_the_largest_are_shown_one_by_one(tmp_path, read, monkeypatch):
+    """All are in the table, and the page says which can be chosen."""
+    monkeypatch.setattr("edgefilter.report.classes.DETAILED", 2)
+    images = drawn((0,) * 6)
+    profile = ef.ClassProfile(3, images.colors, images.filters, class_names=["cat", "dog", "owl"])
+    profile.update(images, torch.tensor([0, 1, 1, 2, 2, 2]))
+    page = read(profile.to_html(tmp_path / "a.html"))
+    assert [section["id"] for section in page.sections()] == ["class-1", "class-2"]
+    assert len(page.soup.find("table").tbody.find_all("tr")) == 3
+    assert [link.get_text() for link in page.soup.find("table").find_all("a")] == ["dog", "owl"]
+    assert "the 2 with the most images can be chosen" in page.words()
+
+
 # --- comparisons ----------------------------------------------------------------------------------------------
 
 
@@ -148,3 +161,13 @@ def test_the_files_follow_the_rules_of_all_reports(which, request, tmp_path):
     assert one.to_html(first, overwrite=True) == first
     with pytest.raises(ValueError, match="path must end in"):
         one.to_html(tmp_path / "a.png")
+
+
+def test_maps_of_many_methods_are_coarser_and_the_page_says_so(comparison, tmp_path, read, monkeypatch):
+    """So that it stays small."""
+    assert "places for" not in read(comparison.to_html(tmp_path / "a.html")).words()
+    monkeypatch.setattr("edgefilter.report.comparisons.MAP_VALUES", 64)
+    page = read(comparison.to_html(tmp_path / "b.html"))
+    assert "maps are shown with 4 x 4 places for 8 x 8 pixels" in page.words().replace(
+        "\N{MULTIPLICATION SIGN}", "x"
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
+import edgefilter as ef
 from edgefilter.report import write_report
 from reports import drawn
 
@@ -28,3 +30,13 @@ def test_a_large_photo_is_shown_smaller(tmp_path, read):
     page = read(one.to_html(tmp_path / "a.html"))
     assert len(page.text) < MEGABYTE
     assert "600 pixels, shown smaller" in page.words()
+
+
+def test_a_comparison_of_all_methods_stays_below_a_megabyte(tmp_path):
+    """Of noise, for one photo."""
+    names = [f"method {place}" for place in range(10)]
+    values = pd.DataFrame({"infidelity": [1.0] * 10, "infidelity_se": [0.1] * 10}, index=names)
+    maps = {name: torch.randn(1, 3, 224, 224) for name in names}
+    images = torch.rand(1, 3, 224, 224)
+    found = ef.Comparison(values, pd.DataFrame(), maps, images, (0,), pd.DataFrame(), (), {})
+    assert found.to_html(tmp_path / "a.html").stat().st_size < MEGABYTE

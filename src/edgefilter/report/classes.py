@@ -23,7 +23,8 @@ __all__ = ["Confused", "write_profile"]
 MOST_COLUMNS = (
     24  # classes of a confusion table: more do not fit side by side, and only the largest mistakes are listed
 )
-LISTED = 30  # mistakes
+LISTED = 30  # mistakes, and pairs of a class
+DETAILED = 40  # classes that are shown one by one: each takes 20 KB with 18 filters, 35 KB with 49
 
 
 class Confused(Protocol):
@@ -103,7 +104,8 @@ def write_profile(
     values = {name: as_array(value) for name, value in profile.values().items()}
     counts = values["count"]
     places = np.flatnonzero(counts).tolist()
-    classes = [_class_content(profile, values, place) for place in places]
+    detailed = sorted(places, key=lambda place: -counts[place])[:DETAILED]
+    classes = [_class_content(profile, values, place, full=place in detailed) for place in places]
     settings = {name: value for name, value in (about or {}).items() if value not in (None, "", [], {})}
     return write_page(
         path,
@@ -124,7 +126,9 @@ def _title(classes: int, images: int) -> str:
     return f"What speaks for each class: {', '.join(words)}"
 
 
-def _class_content(profile: Profiled, values: Mapping[str, Array], place: int) -> dict[str, Any]:
+def _class_content(
+    profile: Profiled, values: Mapping[str, Array], place: int, *, full: bool
+) -> dict[str, Any]:
     """Return what the page shows of one class: its shares by color, filter and pair."""
     labels = [spaced(label) for label in profile.filter_labels]
     colors = _shares(profile.colors, values, "color", place)
@@ -139,6 +143,7 @@ def _class_content(profile: Profiled, values: Mapping[str, Array], place: int) -
         "filters": filters,
         "pairs": both[:LISTED],
         "left": len(both) - LISTED,
+        "full": full,
         **_mean_map(values, place),
     }
 

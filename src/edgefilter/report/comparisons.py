@@ -14,6 +14,7 @@ from edgefilter.plots.style import PERCENTILE
 from edgefilter.plots.words import spaced
 
 from .pictures import as_data_uri, map_png, photo_png
+from .sprites import fitting, reduced
 from .words import class_name
 from .writing import checked, write_page
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Compared", "write_comparison"]
 
-IMAGES = 8  # rows of pictures: with ten methods of 224 pixels each takes 350 KB
+IMAGES = 8  # rows of pictures
+MAP_VALUES = (
+    500_000  # of all maps together: ten maps of 224 x 224 take some 0.4 MB of the page, and of noise 0.7
+)
 
 
 class Compared(Protocol):
@@ -104,7 +108,10 @@ def write_comparison(
         if pictures is None
         else [as_picture(one) for one in pictures]
     )
-    rows = [_image_row(comparison, place, shown[place], class_names) for place in range(min(count, IMAGES))]
+    size = _map_size(comparison, min(count, IMAGES))
+    rows = [
+        _image_row(comparison, place, shown[place], size, class_names) for place in range(min(count, IMAGES))
+    ]
     methods = len(comparison.maps) or len(comparison.pixel)
     default = f"{methods} methods on {count} image{'s' if count > 1 else ''}"
     return write_page(
@@ -113,6 +120,8 @@ def write_comparison(
         title=title or default,
         methods=[spaced(name) for name in comparison.maps],
         images=rows,
+        size=size,
+        whole=tuple(comparison.images.shape[2:]),
         left=count - len(rows),
         tables=[
             _table("The maps, by metric", comparison.pixel, better["pixel"]),
@@ -125,22 +134,31 @@ def write_comparison(
 
 
 def _image_row(
-    comparison: Compared, place: int, picture: Any, class_names: Sequence[str] | None
+    comparison: Compared, place: int, picture: Any, size: Sequence[int], class_names: Sequence[str] | None
 ) -> dict[str, Any]:
     """Return the pictures of one image: itself, and the map of each method on a scale of its own."""
     name = class_name(int(comparison.targets[place]), class_names)
     return {
         "name": name,
         "photo": as_data_uri(photo_png(picture)),
-        "maps": [(spaced(method), _map(values[place].sum(0))) for method, values in comparison.maps.items()],
+        "maps": [
+            (spaced(method), _map(values[place].sum(0), size)) for method, values in comparison.maps.items()
+        ],
     }
 
 
-def _map(values: Any) -> str:
-    shown = np.nan_to_num(as_array(values))
-    return as_data_uri(
-        map_png(shown, float(np.percentile(np.abs(shown), PERCENTILE)) or float(np.abs(shown).max()))
-    )
+def _map_size(comparison: Compared, images: int) -> tuple[int, int]:
+    """Return the size of a map in the page."""
+    maps = max(1, images * len(comparison.maps))
+    return fitting(comparison.images.shape[2:], MAP_VALUES // maps)
+
+
+def _map(values: Any, size: Sequence[int]) -> str:
+    """Return a map as a picture; one that is smaller already stays as it is."""
+    given = np.nan_to_num(as_array(values))
+    shown = reduced(given[None], [min(pair) for pair in zip(size, given.shape, strict=True)])[0]
+    limit = float(np.percentile(np.abs(shown), PERCENTILE)) or float(np.abs(shown).max())
+    return as_data_uri(map_png(shown, limit))
 
 
 def _table(title: str, table: pd.DataFrame, better: Mapping[str, str]) -> dict[str, Any]:
