@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 
 import edgefilter as ef
 from edgefilter.report import write_report
-from edgefilter.report.kernels import bank_behind, kernel_paths
+from edgefilter.report.kernels import bank_behind, drawn_kernel, kernel_paths
 from edgefilter.report.words import class_name, doubts_in_words, signed, whereabouts
 from reports import HOSTILE, decoded, drawn
 
@@ -92,6 +92,21 @@ def test_effects_that_disagree_are_marked(explanation, tmp_path, read):
         assert marked == list(doubts)
         said = section.find(class_="doubts").get_text()
         assert all(f"{name} {why}" in said for name, why in doubts.items())
+
+
+def test_of_very_many_filters_the_rest_is_one_row(tmp_path, read):
+    """Which adds up to the score, and can be shown; nothing is left out."""
+    one = drawn((0,), filters=100)
+    page = read(one.to_html(tmp_path / "a.html"))
+    (section,) = page.sections()
+    filters = values_by_label(section, "Edge filters")
+    assert len(filters) == 50
+    assert sum(values[0] for values in filters.values()) == pytest.approx(float(one.total[0]), rel=1e-3)
+    pairs = list(values_by_label(section, "Pairs").values())
+    assert_allclose(np.sum(pairs, 0), one.color[0], rtol=1e-3, atol=1e-2)
+    (rest,) = page.data["entries"]["photo-0-output-0"]["groups"]
+    assert filters["51 other filters"][0] == pytest.approx(float(one.edge[0, rest[1]].sum()), rel=1e-4)
+    assert section.find_all("span", attrs={"data-part": True})[-1]["data-part"] == "group 0"
 
 
 # --- words ----------------------------------------------------------------------------------------------------
@@ -267,6 +282,14 @@ def test_the_bank_is_the_given_or_the_named_one():
     assert bank_behind(drawn((0,), filters=4), None) is None
     with pytest.raises(ValueError, match="bank must hold the explanation's 9 filters"):
         bank_behind(one, ef.get_bank("sobel"))
+
+
+def test_a_large_kernel_is_a_picture():
+    """Which takes less room than squares."""
+    assert drawn_kernel(np.eye(7))["png"] is None
+    large = drawn_kernel(np.eye(16))
+    assert large["png"].startswith("data:image/png")
+    assert large["paths"] == []
 
 
 def test_a_kernel_is_drawn_by_its_weights():

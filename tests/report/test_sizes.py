@@ -13,7 +13,7 @@ from reports import drawn
 MEGABYTE = 1_000_000
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(3, 9), (3, 49), (13, 9), (13, 49)])
+@pytest.mark.parametrize(("channels", "filters"), [(3, 9), (3, 49), (13, 9), (13, 49), (3, 256)])
 def test_three_targets_and_a_contrast_stay_below_a_megabyte(tmp_path, channels, filters):
     """Of noise, which no compression makes smaller: photos and their maps take less."""
     colors = ("red", "green", "blue") if channels == 3 else tuple(f"B{place:02}" for place in range(channels))

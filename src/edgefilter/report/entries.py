@@ -17,7 +17,7 @@ from edgefilter.plots.words import spaced
 from .pictures import as_data_uri, map_png
 from .protocols import Reported
 from .sprites import Sprite, make_sprite, reduced
-from .tables import color_table, filter_table, group_tables, kinds, pair_table
+from .tables import color_table, filter_table, group_tables, kinds, others, pair_table
 from .words import class_name, doubts_in_words, heading_of, percent, signed, whereabouts
 
 __all__ = ["PAIR_VALUES", "PIXEL_VALUES", "entry_content"]
@@ -53,7 +53,10 @@ def entry_content(
     """
     heading = heading_of(explanation, class_names)
     groups = kinds(explanation)
-    filters = filter_table(explanation)
+    listed = [(group.name, group.filters) for some in groups.values() for group in some]
+    filters = filter_table(explanation, rest=len(listed))
+    left = others(filters, len(explanation.filters))
+    listed += [(f"{len(left)} others", left)] if left else []
     pixels, pairs = _sprites(explanation, share)
     labels = [spaced(label) for label in explanation.filter_labels]
     return {
@@ -69,13 +72,13 @@ def entry_content(
         "groups": group_tables(explanation, groups),
         "many": len(explanation.filters) > MANY,
         "names": explanation.colors,
-        "pairs": pair_table(explanation, [row.place for row in filters.rows]),
+        "pairs": pair_table(explanation, filters.rows, left),
         "resolution": _resolution(pixels, pairs),
         **_main_map(explanation, pixels, pairs),
         "data": {
             "colors": [spaced(name) for name in explanation.colors],
             "filters": labels,
-            "groups": [[group.name, group.filters] for some in groups.values() for group in some],
+            "groups": listed,
             "pixels": None if pixels is None else pixels.to_dict(),
             "pairs": pairs.to_dict(),
             "width": image_size(explanation)[1],

@@ -10,7 +10,7 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.plots.words import spaced
 
 from .entries import entry_content
-from .kernels import bank_behind, kernel_paths
+from .kernels import bank_behind, drawn_kernel
 from .photos import Photo, grouped
 from .pictures import PALETTE, as_data_uri, photo_png, small_photo
 from .protocols import Reported
@@ -107,23 +107,27 @@ def _listed(given: Any) -> Iterable[Reported]:
 
 
 class _Kernels:
-    """The kernels that are drawn: each bank once in the page."""
+    """The kernels that are drawn: each that has a row, once in the page."""
 
     def __init__(self, bank: FilterBank | None) -> None:
         self.bank = bank
         self.sets: list[dict[str, Any]] = []
-        self.places: dict[tuple[str, ...], int | None] = {}
+        self.known: dict[tuple[str, ...], tuple[int, FilterBank] | None] = {}
 
-    def of(self, explanation: Reported) -> int | None:
-        """Return the number of the set of an explanation's kernels, or None if they are unknown."""
-        if explanation.filters not in self.places:
+    def drawn_for(self, explanation: Reported, places: Iterable[int]) -> int | None:
+        """Draw the kernels of some filters, and return the number of their set; None if they are unknown."""
+        if explanation.filters not in self.known:
             bank = bank_behind(explanation, self.bank)
-            self.places[explanation.filters] = None if bank is None else len(self.sets)
+            self.known[explanation.filters] = None if bank is None else (len(self.sets), bank)
             if bank is not None:
                 height, width = bank.weight.shape[1:]
-                paths = [kernel_paths(weight) for weight in bank.weight]
-                self.sets.append({"height": height, "width": width, "paths": paths})
-        return self.places[explanation.filters]
+                self.sets.append({"height": height, "width": width, "kernels": {}})
+        if (found := self.known[explanation.filters]) is None:
+            return None
+        number, bank = found
+        for place in places:
+            self.sets[number]["kernels"].setdefault(place, drawn_kernel(bank.weight[place]))
+        return number
 
 
 def _photo_content(
@@ -135,7 +139,8 @@ def _photo_content(
     for number, one in enumerate(photo.entries):
         probability = photo.probabilities.get(one.target[0]) if one.target else None
         entry = entry_content(one, f"photo-{place}-output-{number}", share, class_names, probability)
-        entries.append({**entry, "kernels": kernels.of(one)})
+        rows = [row.place for row in entry["filters"].rows if row.place >= 0]
+        entries.append({**entry, "kernels": kernels.drawn_for(one, rows)})
     png = None if photo.picture is None else as_data_uri(photo_png(photo.picture))
     size = _size(photo)
     smaller = photo.picture is not None and small_photo(photo.picture).size != (size[1], size[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,13 @@ from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.presets import bank_names, complete_bank, get_bank
 from edgefilter.plots.arrays import Array
 
-from .pictures import blend
+from .pictures import as_data_uri, blend, map_png
 from .protocols import Reported
 
-__all__ = ["bank_behind", "kernel_paths"]
+__all__ = ["bank_behind", "drawn_kernel", "kernel_paths"]
 
 COMPLETE = re.compile(r"complete_([a-z_]+)_(\d+)x(\d+)")
+LARGEST = 7  # side of a kernel drawn as squares: 256 kernels of 16 x 16 take 800 KB so, and 190 as pictures
 SHADES = 6  # on each side of zero: more cannot be told apart at 22 pixels
 
 
@@ -40,6 +42,13 @@ def bank_behind(explanation: Reported, bank: FilterBank | None) -> FilterBank | 
         family, height, width = match.groups()
         known = complete_bank((int(height), int(width)), family)
     return known if known is not None and tuple(known.names) == filters else None
+
+
+def drawn_kernel(weight: Array) -> dict[str, Any]:
+    """Return what draws a kernel: paths of SVG, or of a large kernel a picture."""
+    if max(weight.shape) <= LARGEST:
+        return {"png": None, "paths": kernel_paths(weight)}
+    return {"png": as_data_uri(map_png(weight, float(np.abs(weight).max()))), "paths": []}
 
 
 def kernel_paths(weight: Array) -> list[tuple[str, str]]:

@@ -22,10 +22,14 @@ __all__ = [
     "filter_table",
     "group_tables",
     "kinds",
+    "others",
     "pair_table",
     "scored",
 ]
 
+
+# Rows of their own, as many as a 7 x 7 stem has: with all 256 of a 16 x 16 one the page of a photo would take 1.6 MB.
+MOST_FILTERS = 49
 
 TITLES = {"dependent": "Filters that are multiples of each other"}
 
@@ -93,10 +97,32 @@ def color_table(explanation: Reported) -> Table:
     return Table("Colors", scored(explanation, "color"))
 
 
-def filter_table(explanation: Reported) -> Table:
-    """Return the scores by filter, the largest in size first."""
-    rows = scored(explanation, "filter")
-    return Table("Edge filters", sorted(rows, key=lambda row: -abs(row.value)))
+def filter_table(explanation: Reported, rest: int) -> Table:
+    """Return the scores by filter, the largest in size first; of more than 49 filters the rest is one row, group number ``rest``."""
+    rows = sorted(scored(explanation, "filter"), key=lambda row: -abs(row.value))
+    if len(rows) <= MOST_FILTERS:
+        return Table("Edge filters", rows)
+    shown, others = rows[:MOST_FILTERS], rows[MOST_FILTERS:]
+    value = sum(row.value for row in others)
+    scale = max(abs(row.value) for row in shown) or 1.0
+    last = shown[0]._replace(
+        part=f"group {rest}",
+        label=f"{len(others)} other filters",
+        name="",
+        value=value,
+        text=signed(np.array([shown[0].value, value]))[1],
+        effect=math.nan,
+        effect_text="",
+        doubted="",
+        bar=round(value / scale, 3),
+        place=-1,
+    )
+    return Table("Edge filters", [*shown, last])
+
+
+def others(table: Table, count: int) -> tuple[int, ...]:
+    """Return the places of the filters that have no row of their own, out of so many."""
+    return tuple(sorted(set(range(count)) - {row.place for row in table.rows}))
 
 
 def scored(explanation: Reported, kind: str) -> list[Row]:
@@ -158,25 +184,26 @@ def group_tables(explanation: Reported, groups: Mapping[str, Sequence[Group]]) -
     return tables
 
 
-def pair_table(explanation: Reported, order: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the scores of pairs: a row for each filter in this order, a cell for each color."""
-    values = as_array(explanation.color_edge[0]).T
+def pair_table(explanation: Reported, rows: Sequence[Row], rest: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the scores of pairs: a row for each filter, and one for the rest of them; a cell for each color."""
+    scores = as_array(explanation.color_edge[0]).T
+    values = np.stack([scores[list(rest) if row.place < 0 else [row.place]].sum(0) for row in rows])
     largest = float(np.abs(np.nan_to_num(values)).max()) or 1.0
     texts = np.array(signed(values.flatten()), dtype=object).reshape(values.shape)
     return [
         {
-            "label": spaced(explanation.filter_labels[row]),
-            "place": row,
+            "label": row.label,
+            "place": row.place,
             "cells": [
                 {
-                    "value": float(values[row, column]),
-                    "text": texts[row, column],
-                    "tint": round(float(np.nan_to_num(values[row, column])) / largest, 2),
+                    "value": float(values[at, column]),
+                    "text": texts[at, column],
+                    "tint": round(float(np.nan_to_num(values[at, column])) / largest, 2),
                 }
                 for column in range(len(explanation.colors))
             ],
         }
-        for row in order
+        for at, row in enumerate(rows)
     ]
 
 
