@@ -402,6 +402,65 @@ class Explanation(SpatialViews):
             caption=caption,
         )
 
+    def to_html(
+        self,
+        path: str | Path,
+        image: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        bank: FilterBank | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a report: one HTML file with everything in it, to look at, to hand round and to print.
+
+        A click on a color, a filter, a group or a pair shows where it mattered. Explanations of the same image with several targets, or with
+        ``against``, are one photo with a choice of outputs; other images of the batch are further photos.
+        :func:`edgefilter.report.write_report` puts several explanations into one file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        image : PIL image or array-like, or a list of them, optional
+            The picture to show, as in :meth:`plot`; of several photos one for each. Default: ``inputs``.
+        class_names : sequence of str, optional
+            To name the targets by.
+        bank : FilterBank, optional
+            The bank behind the scores, whose kernels are drawn. Default: known for presets and complete banks.
+        title : str, optional
+            Default: what was explained.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending, or an argument does not fit.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     explanation.to_html(f"{folder}/cat.html", class_names=["cat", "dog"]).name
+        'cat.html'
+        """
+        from edgefilter.report.explanations import write_report
+
+        return write_report(
+            path, self, image, class_names=class_names, bank=bank, title=title, overwrite=overwrite
+        )
+
     def _seems_absolute(self) -> bool:
         """Say whether no value has a sign and the values of every image are together more than its output."""
         excess = self.total > EXCESS * self.output.abs()

@@ -22,9 +22,9 @@ from .profile import ClassProfile
 
 __all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "write_results"]
 
-TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT = RESULTS = (
+TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT, PAGE = RESULTS = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
-    "profile.json",
+    *("profile.json", "profile.html"),
 )
 DIFFERENCES = "differences.csv"  # of a comparison only
 
@@ -66,6 +66,36 @@ class FolderProfile(NamedTuple):
         from .notebook import html_of_folder
 
         return html_of_folder(self)
+    def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write a report: that of the profile, with which classes are predicted for which and how it was made.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        title : str, optional
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError, FileExistsError, FileNotFoundError
+            As :meth:`edgefilter.ClassProfile.to_html` does.
+        """
+        from edgefilter.report.classes import write_profile
+
+        return write_profile(
+            path,
+            self.profile,
+            confusion=self.confusion,
+            about=self.settings,
+            title=title,
+            overwrite=overwrite,
+        )
 
     @property
     def accuracy(self) -> float:
@@ -106,6 +136,7 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
         yield out / PICTURE
     else:
         (out / PICTURE).unlink(missing_ok=True)
+    yield found.to_html(out / PAGE, overwrite=True)
 
 
 def _about(found: FolderProfile) -> dict[str, Any]:
