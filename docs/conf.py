@@ -20,8 +20,15 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "drawings",
     "kernel_pages",
+    "mathml",
+    "pictures",
+    "readable",
 ]
 nitpicky = True
 nitpick_ignore_regex = [
@@ -35,7 +42,8 @@ nitpick_ignore_regex = [
 exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_dmath_allow_digits = False  # "$5 or $10" is no formula
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -49,6 +57,11 @@ html_title = "edgefilter"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+viewcode_line_numbers = True
 html_theme_options = {"navigation_with_keys": True}
 
 sphinx_gallery_conf = {
