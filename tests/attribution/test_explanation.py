@@ -494,3 +494,58 @@ def test_against_is_the_difference_of_two(small_net, generator):
     assert found.against == expected.against == (3, 3)
     relevance = ef.EdgeFilterAttribution(small_net, calibrate=False)
     assert relevance.explain(images, 1).effects is None
+
+
+# --- the images that were explained ---------------------------------------------------------------------------
+
+
+def test_inputs_are_kept_as_the_model_saw_them(tmp_path):
+    """A copy: what the user does to the images later does not change the picture. Saved, loaded, indexed, not scaled."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 5)
+    )
+    images = torch.rand(3, 3, 6, 6, requires_grad=True)
+    explanation = ef.EdgeFilterAttribution(net.eval()).explain(images)
+    before = images.detach().clone()
+    with torch.no_grad():
+        images.mul_(0)
+    assert torch.equal(explanation.inputs, before)
+    assert not explanation.inputs.requires_grad
+    assert torch.equal(explanation[1].inputs, before[1:2])
+    assert torch.equal(explanation.normalized().inputs, before)
+    loaded = ef.Explanation.load(explanation.save(tmp_path / "e.safetensors"))
+    assert torch.equal(loaded.inputs, before)
+    assert_close(torch.from_numpy(loaded.picture(2)), before[2].permute(1, 2, 0).double(), rtol=0, atol=0)
+
+
+def test_inputs_with_channels_last_are_turned():
+    """Axis 1 holds the channels, whatever the model takes."""
+
+    class Turned(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 2, 3)
+
+        def forward(self, x):
+            return self.conv(x.permute(0, 3, 1, 2)).mean((2, 3))
+
+    images = torch.rand(2, 5, 6, 3)
+    explanation = ef.EdgeFilterAttribution(Turned().eval()).explain(images)
+    assert torch.equal(explanation.inputs, images.permute(0, 3, 1, 2))
+
+
+def test_inputs_must_fit():
+    """One image for each target."""
+    with pytest.raises(
+        ValueError, match=r"inputs must have shape \(1, channels, height, width\).*got \(2, 1, 4, 4\)"
+    ):
+        ef.Explanation(
+            torch.ones(1, 1, 1, 4, 4),
+            None,
+            torch.ones(1),
+            (0,),
+            ("gray",),
+            ("sobel_x",),
+            inputs=torch.ones(2, 1, 4, 4),
+        )

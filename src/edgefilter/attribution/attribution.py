@@ -344,6 +344,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
             window=result.window,
+            inputs=as_images(inputs)[result.place].detach().movedim(result.axis, 1).clone() if fits else None,
         )
 
     def silence(

@@ -84,6 +84,8 @@ class Explanation(SpatialViews):
         Names of the channels of ``pixel``: those of the image, or the colors of a basis. Default: ``colors``.
     members : dict of str to tuple of str, optional
         The channels of each color, where colors are groups of them. Default: each color is a channel.
+    inputs : Tensor, shape (N, channels of the image, H, W), optional
+        The images as the model saw them, so that figures show them. Default: unknown.
 
     Notes
     -----
@@ -182,6 +184,7 @@ class Explanation(SpatialViews):
             filter_labels=tuple(bank.bank.labels),
             groups=all_groups(bank.bank),
             window=None if inputs is None else window_of_layer(bank, tuple(inputs.shape[2:])),  # type: ignore[arg-type]
+            inputs=None if inputs is None else inputs.detach().clone(),
         )
         if found._seems_absolute():
             warnings.warn(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
+
+from edgefilter.plots.arrays import visible
 
 from .maps import relevance_map
 from .regions import RegionScores, region_scores
@@ -53,6 +57,25 @@ class SpatialViews(ScoreViews):
         ((7, 9), tensor([[1., 3.]]))
         """
         return region_scores(self, label_map)
+
+    def picture(self, image: int = 0) -> npt.NDArray[np.float64] | None:
+        """Return what the model saw, as a viewer would see it: shape (H, W, 3), from 0 to 1; None if ``inputs`` are unknown.
+
+        Normalised images are stretched to their own range, so that colors may be off; :meth:`Classifier.to_picture
+        <edgefilter.classifiers.Classifier.to_picture>` knows the right ones.
+
+        Examples
+        --------
+        >>> import torch
+        >>> pixel = torch.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2)
+        >>> views = SpatialViews(pixel[:, :, None], pixel, torch.zeros(1), (0,), ("gray",), ("sobel_x",), inputs=pixel)
+        >>> views.picture()[0].tolist()
+        [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
+        """
+        if self.inputs is None:
+            return None
+        named = len(self.channels) == self.inputs.shape[1] and not self.about.get("basis")
+        return visible(self.inputs[image], self.channels if named else None)
 
     def map(
         self, kind: str = "positive", *, smooth: float | bool | None = None, normalize: bool = False

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["store", "stored"]
 
 FORMAT = "edgefilter explanation 1"
-TENSORS = ("response", "pixel", "output", "base", "effects", "errors", "interactions", "filter_effects")
+TENSORS = (
+    "response",
+    "pixel",
+    "output",
+    "base",
+    "effects",
+    "errors",
+    "interactions",
+    "filter_effects",
+    "inputs",
+)
 WINDOW = ("shares", "pixels")
 NAMES = ("target", "colors", "filters", "filter_labels", "against", "channels")
 

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["PARTS", "ScoreViews"]
 
-PARTS = ("response", "pixel", "output", "base", "effects", "errors", "interactions", "filter_effects")
+PARTS = (
+    "response",
+    "pixel",
+    "output",
+    "base",
+    "effects",
+    "errors",
+    "interactions",
+    "filter_effects",
+)  # in units of the output
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,6 +59,7 @@ class ScoreViews:
     window: Window | None = None
     channels: tuple[str, ...] = ()
     members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    inputs: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -73,6 +83,11 @@ class ScoreViews:
         pixels_fit = self.pixel is None or (
             self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, len(self.channels))
         )
+        if self.inputs is not None and (self.inputs.dim() != 4 or len(self.inputs) != images):
+            raise ValueError(
+                f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
+                f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
+            )
         if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
             raise ValueError(
                 f"output, pixel and filter_labels must fit the {images} images, {len(self.channels)} channels and {names[1]} "
@@ -105,7 +120,7 @@ class ScoreViews:
                 )
             index = slice(index, index + 1 or None)
         chosen = list(range(len(self)))[index]
-        parts: dict[str, Any] = {name: getattr(self, name) for name in PARTS}
+        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "inputs")}
         parts = {name: None if part is None else part[chosen] for name, part in parts.items()}
         for name in ("target", "against"):
             parts[name] = tuple(getattr(self, name)[place] for place in chosen)

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from edgefilter.banks.bases import ColorBasis, as_basis
 from edgefilter.errors import UnknownNameError
 from edgefilter.models.preprocessing import Preprocessing
 from edgefilter.photos import read_photo
+from edgefilter.plots.arrays import visible
 
 from .arguments import as_listed, channel_count, channel_names, check_kinds, per_channel
 from .description import Description
@@ -28,12 +28,6 @@ __all__ = ["Classifier", "Photo"]
 Photo: TypeAlias = Image.Image | npt.NDArray[np.float32]
 
 SHOWN = 5  # classes that a message names
-VISIBLE = (
-    ("red", "green", "blue"),
-    ("b04", "b03", "b02"),
-    ("b4", "b3", "b2"),
-    ("r", "g", "b"),
-)  # the second: Sentinel-2
 
 
 class Classifier:
@@ -187,6 +181,7 @@ class Classifier:
 
         Examples
         --------
+        >>> import torch
         >>> network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
         >>> classifier = Classifier(network, ["a", "b"], torch.zeros, mean=0.5, std=0.25)
         >>> classifier.color_options(basis="opponent")
@@ -215,21 +210,14 @@ class Classifier:
 
         Examples
         --------
+        >>> import torch
         >>> classifier = Classifier(nn.Identity(), ["a"], torch.zeros, channels=["B02", "B03", "B04", "B08"], mean=0, std=1)
         >>> pixel = torch.tensor([0.0, 0.2, 1.0, 0.5])
         >>> classifier.to_picture(pixel.reshape(1, 4, 1, 1))[0, 0].tolist()
         [255, 51, 0]
         """
-        values = inputs[0].detach().cpu().double()
-        if self.mean is not None and self.std is not None:
-            mean, std = (
-                torch.tensor(number, dtype=values.dtype)[:, None, None] for number in (self.mean, self.std)
-            )
-            values = values * std + mean
-        elif values.min() < 0 or values.max() > 1:
-            values = (values - values.min()) / (values.max() - values.min()).clamp(min=1e-12)
-        picture = values[_shown(self.channels)] if _shown(self.channels) else values.mean(0).expand(3, -1, -1)
-        return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        picture = visible(inputs[0], self.channels, self.mean, self.std)
+        return np.round(picture * 255).astype(np.uint8)
 
     def class_index(self, target: str | int, *, argument: str = "target") -> int:
         """Return the index of a class that is given by its index or its name, as one types it.
@@ -274,15 +262,6 @@ class Classifier:
             f"unknown class {target!r}{_similar(target, self.class_names)} "
             f"Pass a class name of {self.name}, or an index from 0 to {count - 1}."
         )
-
-
-def _shown(channels: tuple[str, ...]) -> list[int] | None:
-    """Return the places of the channels that a viewer shows as red, green and blue, if there are such."""
-    plain = [name.casefold() for name in channels]
-    for names in VISIBLE:
-        if set(names) <= set(plain):
-            return [plain.index(name) for name in names]
-    return None
 
 
 def _plain(name: str) -> str:

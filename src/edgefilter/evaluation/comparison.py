@@ -105,9 +105,10 @@ class Comparison:
         -------
         figure : matplotlib.figure.Figure
         """
+        from edgefilter.plots.arrays import visible
         from edgefilter.plots.comparison import plot_comparison
 
-        shown = [_stretched(image) for image in self.images[:images]] if pictures is None else pictures
+        shown = [visible(image) for image in self.images[:images]] if pictures is None else pictures
         maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
         return plot_comparison(maps, list(shown)[:images])
 
@@ -184,8 +185,3 @@ def _text(table: pd.DataFrame, better: Mapping[str, str], width: int) -> str:
 
 def _error(value: float) -> str:
     return "" if math.isnan(value) else f" \N{PLUS-MINUS SIGN} {value:.1g}"  # of one image there is none
-
-
-def _stretched(image: Tensor) -> Tensor:
-    low, high = image.min(), image.max()
-    return (image - low) / (high - low if high > low else 1)

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "as_array", "as_picture"]
+__all__ = ["Array", "as_array", "as_picture", "visible"]
 
 Array = npt.NDArray[np.float64]
+
+VISIBLE = (
+    ("red", "green", "blue"),
+    ("b04", "b03", "b02"),
+    ("b4", "b3", "b2"),
+    ("r", "g", "b"),
+)  # the second: Sentinel-2
 
 STEP = 1 / 255  # of a picture of 8 bits: resizing and rounding may leave its range by less
 
@@ -53,6 +60,60 @@ def as_picture(image: Any, size: Sequence[int] | None = None) -> Array:
     pixels = pixels[..., :3] if pixels.ndim == 3 else pixels
     result: Array = np.clip(pixels, 0, 1)
     return result
+
+
+def visible(
+    inputs: Any,
+    channels: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Array:
+    """Return the input of a model as a viewer would see it.
+
+    Parameters
+    ----------
+    inputs : Tensor, shape (C, H, W)
+        One image as the model takes it.
+    channels : sequence of str, optional
+        Their names: red, green and blue, or B04, B03 and B02, are shown as such, and of others the mean, in gray. Default: three channels
+        are red, green and blue.
+    mean, std : sequence of float, optional
+        What the preprocessing took off values from 0 to 1, and divided them by. Default: unknown, and the image is stretched to its own
+        range, the smallest value black and the largest white, unless it lies between 0 and 1 already.
+
+    Returns
+    -------
+    picture : ndarray, shape (H, W, 3)
+        From 0 to 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pixel = torch.tensor([-1.0, 0.0, 1.0]).reshape(3, 1, 1)
+    >>> visible(pixel)[0, 0].tolist(), visible(pixel, mean=(0.5,) * 3, std=(0.25,) * 3)[0, 0].tolist()
+    ([0.0, 0.5, 1.0], [0.25, 0.5, 0.75])
+    """
+    values = np.nan_to_num(as_array(inputs))
+    if mean is not None and std is not None:
+        scale, shift = (np.asarray(numbers, np.float64)[:, None, None] for numbers in (std, mean))
+        values = values * scale + shift
+    elif values.size and (values.min() < 0 or values.max() > 1):
+        values = (values - values.min()) / max(values.max() - values.min(), 1e-12)
+    shown = _shown(channels, len(values))
+    picture = np.broadcast_to(values.mean(0), (3, *values.shape[1:])) if shown is None else values[shown]
+    result: Array = np.clip(picture.transpose(1, 2, 0), 0, 1)
+    return result
+
+
+def _shown(channels: Sequence[str] | None, count: int) -> list[int] | None:
+    """Return the places of the channels that a viewer shows as red, green and blue, if there are such."""
+    if channels is None:
+        return [0, 1, 2] if count == 3 else None
+    plain = [name.casefold() for name in channels]
+    for names in VISIBLE:
+        if set(names) <= set(plain):
+            return [plain.index(name) for name in names]
+    return None
 
 
 def _as_pixels(image: Any) -> Array:

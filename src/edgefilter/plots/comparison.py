@@ -48,7 +48,8 @@ def plot_comparison(maps: Mapping[str, Any], pictures: Sequence[Any]) -> Figure:
     4
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
+
+    from .figures import new_figure
 
     wrong = [name for name, values in maps.items() if len(values) != len(pictures)]
     if not maps or not pictures or wrong:
@@ -60,7 +61,7 @@ def plot_comparison(maps: Mapping[str, Any], pictures: Sequence[Any]) -> Figure:
     shown = [as_picture(picture) for picture in pictures]
     ratio = min(max(shown[0].shape[0] / shown[0].shape[1], 0.5), 2.0)
     width, height = 0.9 + 1.4 * columns, 0.45 + 1.4 * ratio * len(pictures)
-    figure = Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(width, height)
     figure.subplots_adjust(
         0.1 / width, 0.1 / height, 1 - 0.8 / width, 1 - 0.35 / height, wspace=0.05, hspace=0.05
     )

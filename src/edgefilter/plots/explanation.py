@@ -84,7 +84,7 @@ def plot_explanation(
     >>> len(plot_explanation(explanation).axes)
     5
     """
-    from matplotlib.figure import Figure
+    from .figures import new_figure
 
     if not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be an integer >= 1; got {top!r}. Pass for example top=3.")
@@ -99,7 +99,7 @@ def plot_explanation(
     names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
     rows = math.ceil(len(names) / MAPS_A_ROW)
     height = max(0.45 + (1 + rows) * _row_height(first, picture), least_height(first, 1 + rows))
-    figure = Figure(figsize=(12.4, height), dpi=150)
+    figure = new_figure(12.4, height)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.05)
     figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
     columns = figure.add_gridspec(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)

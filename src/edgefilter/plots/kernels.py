@@ -46,7 +46,7 @@ def plot_kernels(kernels: FilterBank | Iterable[Kernel | str]) -> Figure:
     >>> len(plot_kernels(["sobel_x", "sobel_y"]).axes)
     2
     """
-    from matplotlib.figure import Figure
+    from .figures import new_figure
 
     found = [get_kernel(kernel) if isinstance(kernel, str) else kernel for kernel in kernels]
     if not found:
@@ -54,7 +54,7 @@ def plot_kernels(kernels: FilterBank | Iterable[Kernel | str]) -> Figure:
     columns = min(len(found), max(6, math.ceil(math.sqrt(len(found) * 1.3))))
     rows = math.ceil(len(found) / columns)
     size = (1.25 * columns, 1.5 * rows)
-    figure = Figure(figsize=size, dpi=150)
+    figure = new_figure(*size)
     edge = [0.05 / inches for inches in size]
     figure.subplots_adjust(edge[0], edge[1], 1 - edge[0], 1 - 6 * edge[1], wspace=0.08, hspace=0.28)
     labels = [kernel.label for kernel in found]

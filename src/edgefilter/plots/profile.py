@@ -83,7 +83,7 @@ def plot_profile(
     >>> len(axes)
     2
     """
-    from matplotlib.figure import Figure
+    from .figures import new_figure
 
     if not isinstance(filters, int) or filters < 1:
         raise ValueError(f"filters must be an integer >= 1; got {filters!r}. Pass for example filters=8.")
@@ -97,7 +97,7 @@ def plot_profile(
     tall = max(0.3, 0.085 * min(len(profile.colors), COLORS) + 0.1)
     several = len(profile.colors) > 1  # of one color the share says nothing
     width, height = (5.2 if several else 2.0) + 0.72 * columns, 1.75 + tall * len(rows)
-    figure = Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(width, height)
     figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05)
     figure.suptitle(title, fontsize=TEXT + 2, color=INK)
     if not several:
@@ -244,7 +244,8 @@ def plot_class_maps(profile: Profiled, *, classes: Sequence[int | str] | None = 
     2
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
+
+    from .figures import new_figure
 
     if profile.pixel_size is None:
         raise ValueError(
@@ -257,7 +258,7 @@ def plot_class_maps(profile: Profiled, *, classes: Sequence[int | str] | None = 
     columns = min(len(rows), 6)
     lines = math.ceil(len(rows) / columns)
     ratio = min(max(maps.shape[1] / maps.shape[2], 0.5), 2.0)
-    figure = Figure(figsize=(1.1 + 1.4 * columns, 0.2 + (0.3 + 1.4 * ratio) * lines), dpi=150)
+    figure = new_figure(1.1 + 1.4 * columns, 0.2 + (0.3 + 1.4 * ratio) * lines)
     figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, row, values_of_row in zip(grid.flat, rows, maps, strict=False):

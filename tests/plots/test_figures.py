@@ -1,0 +1,54 @@
+"""Figures show themselves, and their files hold letters that can be read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from edgefilter.plots.figures import new_figure
+
+
+def written(tmp_path, suffix):
+    figure = new_figure(2, 1)
+    figure.text(0.1, 0.5, "relevance")
+    path = tmp_path / f"figure.{suffix}"
+    figure.savefig(path)
+    return path.read_bytes()
+
+
+def test_pdf_holds_truetype_fonts(tmp_path):
+    """Journals refuse Type 3."""
+    content = written(tmp_path, "pdf")
+    assert b"/Type3" not in content
+    assert b"/TrueType" in content or b"/CIDFontType2" in content
+
+
+def test_svg_holds_text(tmp_path):
+    """Not outlines of letters."""
+    assert re.search(rb"<text[^>]*>relevance</text>", written(tmp_path, "svg"))
+
+
+def test_settings_of_matplotlib_are_left_as_they_were(tmp_path):
+    """Fonts are chosen while a file is written, and not after."""
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    written(tmp_path, "svg")
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_notebook_shows_it_with_what_a_screen_reader_says():
+    """PNG for notebooks that look for a picture, HTML for those that look for a page; text is escaped."""
+    figure = new_figure(2, 1)
+    figure.alt = 'cat <"1">'
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert 'alt="cat &lt;&quot;1&quot;&gt;"' in figure._repr_html_()
+
+
+@pytest.mark.parametrize("dpi", [50, 200])
+def test_dots_per_inch(dpi):
+    """The size of the figure stays."""
+    figure = new_figure(2, 1, dpi)
+    assert figure.dpi == dpi
+    assert figure.get_size_inches().tolist() == [2, 1]
