@@ -29,6 +29,7 @@ extensions = [
     "mathml",
     "pictures",
     "readable",
+    "terminal",
 ]
 nitpicky = True
 nitpick_ignore_regex = [

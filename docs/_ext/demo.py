@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import edgefilter as ef
 from edgefilter.classifiers import Classifier, load_classifier
@@ -70,6 +70,19 @@ def responses() -> np.ndarray[Any, Any]:
     with torch.no_grad():
         found = layer.filters(image())[0]
     return found.unflatten(0, (3, -1)).numpy()
+
+
+def photo() -> Image.Image:
+    """Return scikit-image's coffee photo."""
+    return demo_photo()
+
+
+def seven() -> Image.Image:
+    """Return a drawn seven, light on dark, as the network ``digits`` expects it."""
+    drawn = Image.new("L", (112, 112))
+    pen = ImageDraw.Draw(drawn)
+    pen.line([(34, 32), (78, 32), (50, 84)], fill=255, width=10, joint="curve")
+    return drawn.resize((28, 28), Image.Resampling.LANCZOS)
 
 
 def thumbnail(pixels: np.ndarray[Any, Any], size: int = 112) -> str:

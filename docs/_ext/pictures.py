@@ -53,7 +53,7 @@ def draw(name: str, folder: Path) -> dict[str, str]:
         files[ground] = f"{name}-{ground}.png"
         with mpl.rc_context(style), warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "color scores should come from")
+            warnings.filterwarnings("ignore", "color scores should come from|relevance should stay of the size")
             figure = PICTURES[name]()
             figure.savefig(folder / files[ground], dpi=DOTS, transparent=True, bbox_inches="tight", pad_inches=0.04)
     return files
