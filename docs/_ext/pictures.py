@@ -85,6 +85,7 @@ class Picture(Directive):
 def setup(app: Any) -> dict[str, bool]:
     """Add the directive, and load the pictures."""
     import picture_list  # noqa: F401  # registers them
+    import trust  # noqa: F401
 
     app.add_directive("picture", Picture)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
