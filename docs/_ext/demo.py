@@ -88,7 +88,9 @@ def seven() -> Image.Image:
 def thumbnail(pixels: np.ndarray[Any, Any], size: int = 112) -> str:
     """Return a small picture as a data URI."""
     held = io.BytesIO()
-    Image.fromarray(pixels).convert("RGB").resize((size, size), Image.Resampling.LANCZOS).save(held, "JPEG", quality=82)
+    Image.fromarray(pixels).convert("RGB").resize((size, size), Image.Resampling.LANCZOS).save(
+        held, "JPEG", quality=82
+    )
     return "data:image/jpeg;base64," + b64encode(held.getvalue()).decode()
 
 

@@ -43,7 +43,12 @@ def _family(family: str, kernels: list[ef.Kernel]) -> str:
     alt = f"Kernels of the family {family} and what each sees in the coffee photo: {', '.join(kernel.name for kernel in shown)}."
     lines = [f"## {family}", "", f"```{{picture}} {picture}", f":alt: {alt}"]
     lines += [":class: narrow"] if len(shown) < ACROSS else []
-    lines += ["", *([f"The first {MOST_DRAWN} of {len(kernels)}."] if len(kernels) > len(shown) else []), "```", ""]
+    lines += [
+        "",
+        *([f"The first {MOST_DRAWN} of {len(kernels)}."] if len(kernels) > len(shown) else []),
+        "```",
+        "",
+    ]
     if len(sources) == 1:
         lines += [f"Source of all {len(kernels)}: {_cell(kernels[0].source)}.", ""]
     return "\n".join([*lines, *_rows(kernels, sourced=len(sources) > 1), ""])
@@ -61,7 +66,9 @@ def seen(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     height, width = weight.shape
     places = (width // 2, (width - 1) // 2, height // 2, (height - 1) // 2)
     padded = torch.nn.functional.pad(photo(), places, mode="replicate")
-    found = torch.nn.functional.conv2d(padded, torch.from_numpy(np.array(weight, dtype=np.float64))[None, None])
+    found = torch.nn.functional.conv2d(
+        padded, torch.from_numpy(np.array(weight, dtype=np.float64))[None, None]
+    )
     return demo.signed(found[0, 0].numpy())
 
 

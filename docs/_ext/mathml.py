@@ -18,7 +18,9 @@ def _mathml(node: nodes.Element, *, block: bool) -> str:
     try:
         drawn = latex2mathml.tex2mathml(formula)
     except MathError as error:
-        _LOGGER.warning("formula must be LaTeX that docutils knows; got %r: %s", formula, error, location=node)
+        _LOGGER.warning(
+            "formula must be LaTeX that docutils knows; got %r: %s", formula, error, location=node
+        )
         return escape(formula)
     kind = ' display="block"' if block else ""
     start = '<math xmlns="http://www.w3.org/1998/Math/MathML"'

@@ -70,7 +70,9 @@ def contrast() -> Any:
 def opponent() -> Any:
     """Brightness and color differences of the photo."""
     basis = ef.ColorBasis.named("opponent").normalized(*IMAGENET)
-    found = ef.EdgeFilterAttribution(demo.classifier().model, basis=basis).explain(demo.image(), target=demo.ESPRESSO)
+    found = ef.EdgeFilterAttribution(demo.classifier().model, basis=basis).explain(
+        demo.image(), target=demo.ESPRESSO
+    )
     return found.plot(demo.picture())
 
 
@@ -83,7 +85,9 @@ def bank() -> Any:
 def row(titles: list[str], pictures: list[Any], width: float = 2.4, below: list[str] | None = None) -> Figure:
     """Return pictures side by side."""
     figure = Figure(figsize=(width * len(titles), width + 0.35), layout="constrained")
-    for axes, title, shown in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, pictures, strict=True):
+    for axes, title, shown in zip(
+        figure.subplots(1, len(titles), squeeze=False)[0], titles, pictures, strict=True
+    ):
         axes.imshow(shown)
         axes.set_title(title, fontsize=10)
         axes.set(xticks=[], yticks=[])
@@ -98,7 +102,11 @@ def composites() -> Any:
     names = ["epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma_box", "epsilon"]
     found = [demo.explanation(composite=name, calibrate=False) for name in names]
     maps = [demo.signed(each.map("signed", smooth=1)[0].numpy()) for each in found]
-    return row(names, maps, below=[f"red, green, blue: {', '.join(f'{x:+.1f}' for x in each.color[0])}" for each in found])
+    return row(
+        names,
+        maps,
+        below=[f"red, green, blue: {', '.join(f'{x:+.1f}' for x in each.color[0])}" for each in found],
+    )
 
 
 @picture
@@ -113,8 +121,9 @@ def regions() -> Any:
     values = np.vectorize(total.get)(labels)
     limit = np.abs(values).max()
     shown = signed_colormap()(values / limit / 2 + 0.5)[..., :3]
-    figure = row(["superpixels", f"relevance by region, to ±{limit:.1f}"], [mark_boundaries(photo, labels), shown])
-    return figure
+    return row(
+        ["superpixels", f"relevance by region, to ±{limit:.1f}"], [mark_boundaries(photo, labels), shown]
+    )
 
 
 @picture
@@ -152,7 +161,10 @@ def flipping() -> Any:
     order = found.edge[0].argsort(descending=True).tolist()
     figure = Figure(figsize=(6.4, 3), layout="constrained")
     axes = figure.add_subplot()
-    for name, places, color in (("largest score first", order, "#d6604d"), ("smallest score first", order[::-1], "#4393c3")):
+    for name, places, color in (
+        ("largest score first", order, "#d6604d"),
+        ("smallest score first", order[::-1], "#4393c3"),
+    ):
         outputs = [
             attr.silence(demo.image(), demo.ESPRESSO, filters=[found.filters[i] for i in places[:k]]).item()
             for k in range(len(order) + 1)

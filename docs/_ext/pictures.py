@@ -53,9 +53,13 @@ def draw(name: str, folder: Path) -> dict[str, str]:
         files[ground] = f"{name}-{ground}.png"
         with mpl.rc_context(style), warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.filterwarnings("ignore", "color scores should come from|relevance should stay of the size")
+            warnings.filterwarnings(
+                "ignore", "color scores should come from|relevance should stay of the size"
+            )
             figure = PICTURES[name]()
-            figure.savefig(folder / files[ground], dpi=DOTS, transparent=True, bbox_inches="tight", pad_inches=0.04)
+            figure.savefig(
+                folder / files[ground], dpi=DOTS, transparent=True, bbox_inches="tight", pad_inches=0.04
+            )
     return files
 
 
@@ -75,7 +79,9 @@ class Picture(Directive):
         files = draw(name, Path(environment.srcdir) / "generated" / "pictures")
         box = nodes.container(classes=["picture", *self.options.get("class", [])])
         for ground, file in files.items():
-            box += nodes.image(uri=f"/generated/pictures/{file}", alt=self.options["alt"], classes=[f"only-{ground}"])
+            box += nodes.image(
+                uri=f"/generated/pictures/{file}", alt=self.options["alt"], classes=[f"only-{ground}"]
+            )
         caption = nodes.container(classes=["picture-caption"])
         self.state.nested_parse(self.content, self.content_offset, caption)
         environment.note_dependency(__file__)

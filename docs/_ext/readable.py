@@ -8,7 +8,9 @@ from typing import Any
 from docutils import nodes
 
 _TABLE = re.compile(r'<div class="table-wrapper[^"]*"')
-_PICTURE = re.compile(r'<div class="(?:docutils container picture|picture docutils container)[^"]*"|<div class="picture[^"]*"')
+_PICTURE = re.compile(
+    r'<div class="(?:docutils container picture|picture docutils container)[^"]*"|<div class="picture[^"]*"'
+)
 _CODE = re.compile(r'(<div class="highlight">)<pre>')
 
 
@@ -16,7 +18,9 @@ def name_boxes(_app: Any, _page: str, _template: str, context: dict[str, Any], _
     """Make wide tables and code focusable, so that the arrow keys scroll them."""
     if not context.get("body"):
         return
-    body = _TABLE.sub(lambda found: found[0] + ' tabindex="0" role="group" aria-label="Table"', context["body"])
+    body = _TABLE.sub(
+        lambda found: found[0] + ' tabindex="0" role="group" aria-label="Table"', context["body"]
+    )
     body = _PICTURE.sub(lambda found: found[0] + ' tabindex="0" role="group" aria-label="Picture"', body)
     context["body"] = _CODE.sub(r'\1<pre tabindex="0">', body)
 

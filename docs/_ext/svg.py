@@ -56,7 +56,9 @@ def box(x: float, y: float, width: float, height: float, *words: str) -> str:
 
 def circle(x: float, y: float, radius: float, words: str) -> str:
     """Return a unit with its value."""
-    return f'<circle class="panel" cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}"/>' + text(x, y + 5, words, "middle")
+    return f'<circle class="panel" cx="{x:.0f}" cy="{y:.0f}" r="{radius:.0f}"/>' + text(
+        x, y + 5, words, "middle"
+    )
 
 
 def bar(x: float, y: float, width: float, height: float, kind: str) -> str:
@@ -79,6 +81,11 @@ def grid(x: float, y: float, kernel: np.ndarray[Any, Any], cell: int = 30) -> st
     limit, parts = float(np.abs(kernel).max()), []
     for (row, column), value in np.ndenumerate(kernel):
         color = to_hex(signed_colormap()(value / limit / 2 + 0.5))
-        parts.append(f'<rect x="{x + cell * column:.0f}" y="{y + cell * row:.0f}" width="{cell}" height="{cell}" fill="{color}"/>')
+        parts.append(
+            f'<rect x="{x + cell * column:.0f}" y="{y + cell * row:.0f}" width="{cell}" height="{cell}" fill="{color}"/>'
+        )
     rows, columns = kernel.shape
-    return "".join(parts) + f'<rect class="frame" x="{x:.0f}" y="{y:.0f}" width="{cell * columns}" height="{cell * rows}"/>'
+    return (
+        "".join(parts)
+        + f'<rect class="frame" x="{x:.0f}" y="{y:.0f}" width="{cell * columns}" height="{cell * rows}"/>'
+    )

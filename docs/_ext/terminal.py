@@ -2,7 +2,7 @@
 
 In a page::
 
-    ```{terminal} edgefilter explain coffee.jpg
+    ```{terminal} edgefilter explain coffee.png
     ```
 """
 
@@ -34,7 +34,7 @@ def folder() -> Path:
     import demo
 
     made = Path(tempfile.mkdtemp(prefix="edgefilter-docs-"))
-    demo.photo().save(made / "coffee.jpg", quality=95)
+    demo.photo().save(made / "coffee.png")
     demo.seven().save(made / "seven.png")
     (made / "mine.toml").write_text(DESCRIPTION, encoding="utf-8")
     return made

@@ -64,11 +64,27 @@ def trust() -> Any:
     for place, row in enumerate(found):
         ceiling = pearson(row[CEILING])
         if ceiling is not None:
-            axes.plot([ceiling] * 2, [place - 0.35, place + 0.35], "--", color=rcParams["text.color"], linewidth=1)
-        axes.scatter(pearson(row[CONTROL]), place, s=40, facecolor="none", edgecolor=rcParams["xtick.color"], zorder=2)
-        for shift, (name, (color, marker, size)) in zip((-0.21, -0.07, 0.07, 0.21), MARKS.items(), strict=True):
-            axes.scatter(pearson(row[name]), place + shift, s=size, color=color, marker=marker, zorder=3, label=name if place == 0 else None)
-    axes.scatter([], [], s=40, facecolor="none", edgecolor=rcParams["xtick.color"], label=f"{CONTROL} (control)")
+            axes.plot(
+                [ceiling] * 2, [place - 0.35, place + 0.35], "--", color=rcParams["text.color"], linewidth=1
+            )
+        axes.scatter(
+            pearson(row[CONTROL]), place, s=40, facecolor="none", edgecolor=rcParams["xtick.color"], zorder=2
+        )
+        for shift, (name, (color, marker, size)) in zip(
+            (-0.21, -0.07, 0.07, 0.21), MARKS.items(), strict=True
+        ):
+            axes.scatter(
+                pearson(row[name]),
+                place + shift,
+                s=size,
+                color=color,
+                marker=marker,
+                zorder=3,
+                label=name if place == 0 else None,
+            )
+    axes.scatter(
+        [], [], s=40, facecolor="none", edgecolor=rcParams["xtick.color"], label=f"{CONTROL} (control)"
+    )
     axes.set_yticks(range(len(found)), [row["near the Shapley values of"] for row in found])
     axes.set(xlim=(-0.35, 1.05), xlabel="Pearson correlation with the Shapley values")
     axes.invert_yaxis()
@@ -76,7 +92,9 @@ def trust() -> Any:
     axes.grid(axis="x", alpha=0.3)
     axes.tick_params(length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.2)
+    figure.legend(
+        loc="outside upper center", ncols=5, frameon=False, fontsize=9, handletextpad=0.2, columnspacing=1.2
+    )
     return figure
 
 
@@ -84,19 +102,26 @@ def trust() -> Any:
 def agreement() -> Any:
     """All methods on all tests, as colors and numbers."""
     found = [
-        (f"{level.split(' (')[0]}, {NETWORKS[network]}", {row["method"]: pearson(row[level]) for row in lines})
+        (
+            f"{level.split(' (')[0]}, {NETWORKS[network]}",
+            {row["method"]: pearson(row[level]) for row in lines},
+        )
         for network, lines in sections().items()
         for level in lines[0]
         if level != "method"
     ]
-    methods = list(dict.fromkeys(name for _, column in found for name in column if "half of the reference" not in name))
+    methods = list(
+        dict.fromkeys(name for _, column in found for name in column if "half of the reference" not in name)
+    )
     values = np.array([[column.get(name) for _, column in found] for name in methods], dtype=float)
     figure = Figure(figsize=(9.6, 0.27 * len(methods) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(values, cmap="RdBu_r", norm=Normalize(-1, 1), aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         ink = "#ffffff" if abs(value) > 0.6 else "#1c1e21"
-        axes.text(x, y, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+        axes.text(
+            x, y, "" if np.isnan(value) else f"{value:.2f}", ha="center", va="center", fontsize=7.5, color=ink
+        )
     axes.set_yticks(range(len(methods)), methods, fontsize=8)
     axes.set_xticks(range(len(found)), [title for title, _ in found], fontsize=8, rotation=40, ha="left")
     axes.xaxis.tick_top()
