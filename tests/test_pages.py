@@ -94,7 +94,7 @@ def test_a_how_to_shows_a_picture(page):
 def test_a_picture_has_a_text(page):
     """For those who cannot see it."""
     pictures = blocks(page, "{picture}")
-    assert all(re.match(r":alt: \S.{20}", body) for body in pictures)
+    assert all(re.search(r"^:alt: \S.{20}", body, re.MULTILINE) for body in pictures)
 
 
 @WHOLE

@@ -18,6 +18,7 @@ from edgefilter import plots
 from edgefilter.classifiers import load_classifier
 from edgefilter.plots.style import signed_colormap
 
+WIDTH = 8.4  # inches: text of 9 points is then as large as that of the page's captions
 STATIC = Path(__file__).parent.parent / "_static"
 IMAGENET = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of EfficientNet-Lite0: 127 and 128 of 255
 
@@ -82,9 +83,9 @@ def bank() -> Any:
     return plots.plot_kernels(ef.get_bank("edges"))
 
 
-def row(titles: list[str], pictures: list[Any], width: float = 2.4, below: list[str] | None = None) -> Figure:
-    """Return pictures side by side."""
-    figure = Figure(figsize=(width * len(titles), width + 0.35), layout="constrained")
+def row(titles: list[str], pictures: list[Any], below: list[str] | None = None) -> Figure:
+    """Return square pictures side by side, as wide as the page together."""
+    figure = Figure(figsize=(WIDTH, WIDTH / len(titles) + 0.35), layout="constrained")
     for axes, title, shown in zip(
         figure.subplots(1, len(titles), squeeze=False)[0], titles, pictures, strict=True
     ):
@@ -139,7 +140,7 @@ def cams() -> Any:
         "ours": _clipped(demo.explanation().map()[0]),
         "ours, smooth=16": demo.explanation().map(smooth=16, normalize=True)[0],
     }
-    return row(list(maps), [_over(values.numpy()) for values in maps.values()], 3)
+    return row(list(maps), [_over(values.numpy()) for values in maps.values()])
 
 
 def _clipped(values: torch.Tensor) -> torch.Tensor:
@@ -159,7 +160,7 @@ def flipping() -> Any:
     """Silence the filters one by one: the largest score first, the smallest first."""
     found, attr = demo.explanation(), demo.attribution()
     order = found.edge[0].argsort(descending=True).tolist()
-    figure = Figure(figsize=(6.4, 3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     axes = figure.add_subplot()
     for name, places, color in (
         ("largest score first", order, "#d6604d"),
