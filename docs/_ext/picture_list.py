@@ -189,3 +189,45 @@ def profile_digits() -> Any:
     """Profiles of three digits, by filter."""
     profile = ef.ClassProfile.load(STATIC / "profile_digits.safetensors")
     return profile.plot(classes=["1", "7", "0"], filters=9)[0]
+
+
+@picture
+def figure_explanation() -> Any:
+    """One explanation with two maps."""
+    return demo.explanation().plot(demo.picture(), classes=demo.classifier().class_names, top=2)
+
+
+@picture
+def figure_contrast() -> Any:
+    """Two classes and their difference."""
+    this, that = demo.explanation(), demo.explanation(demo.MUG)
+    return plots.plot_contrast(this, that, image=demo.picture(), classes=demo.classifier().class_names)
+
+
+@picture
+def figure_batch() -> Any:
+    """A row for each image, a column for each class."""
+    return plots.plot_batch({"espresso": demo.explanation(), "coffee mug": demo.explanation(demo.MUG)}, [demo.picture()])
+
+
+@picture
+def figure_orders() -> Any:
+    """Scale or order by orientation."""
+    return plots.plot_orders(demo.explanation(), ef.complete_bank(3))
+
+
+@picture
+def figure_panels() -> Any:
+    """Three panels on axes of one's own."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    plots.plot_pixels(demo.explanation(), demo.picture(), ax=left, title="pixels")
+    plots.plot_colors(demo.explanation(), ax=middle, title="colors")
+    plots.plot_filters(demo.explanation(), ax=right, title="filters")
+    return figure
+
+
+@picture
+def figure_responses() -> Any:
+    """What a bank sees in the photo."""
+    return plots.plot_responses(ef.get_bank("sobel"), demo.photo())
