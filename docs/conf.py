@@ -27,6 +27,7 @@ extensions = [
     "checked",
     "drawings",
     "kernel_pages",
+    "live",
     "mathml",
     "pictures",
     "readable",
@@ -41,7 +42,7 @@ nitpick_ignore_regex = [
     ),  # what Explanation and ClassProfile are made of; their members stand there
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
-exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "generated/extra", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -57,6 +58,8 @@ numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = "edgefilter"
 html_static_path = ["_static"]
+html_extra_path = ["generated/extra"]  # reports, written before the pages are read
+(HERE / "generated" / "extra").mkdir(parents=True, exist_ok=True)
 html_css_files = ["style.css"]
 html_copy_source = False
 html_show_sourcelink = False

@@ -87,7 +87,9 @@ def test_links_to_other_sites_are_well_formed(page):
 @pytest.mark.parametrize("page", HOWTOS, ids=lambda page: page.stem)
 def test_a_how_to_shows_a_picture(page):
     """One that is drawn when the pages are built."""
-    assert re.search(r"^```\{(picture|drawing|terminal)\} ", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(
+        r"^```\{(picture|drawing|terminal|report|notebook)\} ", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
 
 
 @WHOLE

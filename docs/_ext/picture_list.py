@@ -207,7 +207,9 @@ def figure_contrast() -> Any:
 @picture
 def figure_batch() -> Any:
     """A row for each image, a column for each class."""
-    return plots.plot_batch({"espresso": demo.explanation(), "coffee mug": demo.explanation(demo.MUG)}, [demo.picture()])
+    return plots.plot_batch(
+        {"espresso": demo.explanation(), "coffee mug": demo.explanation(demo.MUG)}, [demo.picture()]
+    )
 
 
 @picture
