@@ -40,6 +40,7 @@ nitpick_ignore_regex = [
         r"py:class",
         r"edgefilter\.(attribution\.(views\.ScoreViews|spatial\.SpatialViews)|profiles\.views\.ProfileViews)",
     ),  # what Explanation and ClassProfile are made of; their members stand there
+    (r"py:class", r"edgefilter\..*\._\w+"),  # private bases
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
 exclude_patterns = ["_build", "generated/extra", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]

@@ -27,6 +27,11 @@ def classifier() -> Classifier:
     return load_classifier("efficientnet_lite0")
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of its classes."""
+    return tuple(classifier().class_names)
+
+
 @cache
 def image() -> torch.Tensor:
     """Return the coffee photo as the network's input, shape (1, 3, 224, 224)."""
@@ -95,8 +100,9 @@ def thumbnail(pixels: np.ndarray[Any, Any], size: int = 112) -> str:
 
 
 def signed(values: np.ndarray[Any, Any], percentile: float = 99.0) -> np.ndarray[Any, Any]:
-    """Return a signed map as a picture: red for, blue against, white zero."""
-    from edgefilter.plots.style import signed_colormap
+    """Return a signed map as a picture: red for, blue against, zero in the color of the ground."""
+    from edgefilter.plots.style import Look, signed_colormap
 
+    colors = signed_colormap(dark=Look.of(7.2).dark)
     limit = float(np.percentile(np.abs(values), percentile)) or 1.0
-    return (signed_colormap()(np.clip(values / limit, -1, 1) / 2 + 0.5)[..., :3] * 255).astype(np.uint8)
+    return (colors(np.clip(values / limit, -1, 1) / 2 + 0.5)[..., :3] * 255).astype(np.uint8)

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import demo
+import matplotlib as mpl
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from pictures import STYLES
 
 import edgefilter as ef
 from edgefilter.classifiers import Classifier, load_classifier
 
+BOX = 'tabindex="0" role="group" aria-label="Output"'
 EXTRA = Path("generated") / "extra"  # html_extra_path: copied beside the pages
 
 
@@ -45,6 +48,15 @@ VIEWS: dict[str, Callable[[], Any]] = {
 }
 
 
+def views(name: str) -> dict[str, str]:
+    """Return the view of an object by the class of its box: one for each ground, if its figure needs two."""
+    shown, found = VIEWS[name](), {}
+    for ground, style in STYLES.items():
+        with mpl.rc_context(style):
+            found[f"only-{ground}"] = shown._repr_html_()
+    return found if len(set(found.values())) > 1 else {"": found["only-light"]}
+
+
 class Notebook(Directive):
     """The directive ``notebook``: a cell of code, and the view of an object below it."""
 
@@ -55,7 +67,9 @@ class Notebook(Directive):
         name, code = self.arguments[0], "\n".join(self.content)
         if name not in VIEWS:
             raise self.error(f"notebook must be one of {sorted(VIEWS)}; got {name!r}.")
-        view = f'<div class="notebook-output" tabindex="0" role="group" aria-label="Output">{VIEWS[name]()._repr_html_()}</div>'
+        view = "".join(
+            f'<div class="notebook-output {kind}" {BOX}>{html}</div>' for kind, html in views(name).items()
+        )
         return [
             nodes.literal_block(code, code, language="python", classes=["notebook-input"]),
             nodes.raw("", view, format="html"),
@@ -87,8 +101,9 @@ def write(app: Any) -> None:
     folder = Path(app.srcdir) / EXTRA
     folder.mkdir(parents=True, exist_ok=True)
     found = [demo.explanation(), demo.explanation(demo.MUG), demo.explanation(demo.ESPRESSO, demo.MUG)]
-    names = demo.classifier().class_names
-    write_report(folder / "coffee_report.html", found, demo.picture(), class_names=names, overwrite=True)
+    write_report(
+        folder / "coffee_report.html", found, demo.picture(), class_names=demo.names(), overwrite=True
+    )
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -16,7 +16,6 @@ from tiny import Stripes, stripes
 import edgefilter as ef
 from edgefilter import plots
 from edgefilter.classifiers import load_classifier
-from edgefilter.plots.style import signed_colormap
 
 WIDTH = 8.4  # inches: text of 9 points is then as large as that of the page's captions
 STATIC = Path(__file__).parent.parent / "_static"
@@ -26,13 +25,13 @@ IMAGENET = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of EfficientNet-Lit
 @picture
 def photo() -> Any:
     """What ``edgefilter explain`` writes."""
-    return demo.explanation(calibrate=("color", "order")).plot(demo.picture())
+    return demo.explanation(calibrate=("color", "order")).plot(demo.picture(), classes=demo.names())
 
 
 @picture
 def mug() -> Any:
     """The photo page's code: the same photo as a coffee mug."""
-    return demo.explanation(demo.MUG).plot(demo.picture())
+    return demo.explanation(demo.MUG).plot(demo.picture(), classes=demo.names())
 
 
 @picture
@@ -50,7 +49,7 @@ def own_model() -> Any:
     network = Stripes.trained()
     images, _ = stripes(3, torch.Generator().manual_seed(5))
     explanation = ef.EdgeFilterAttribution(network).explain(images[:1])
-    return explanation.plot(images[0].permute(1, 2, 0).numpy(), bank=ef.complete_bank(5))
+    return explanation.plot(images[0], classes=("upright", "level", "diagonal"))
 
 
 @picture
@@ -58,13 +57,13 @@ def numbers() -> Any:
     """Scores with the effect of silencing each part beside them."""
     check = ef.causal_check(demo.attribution(), demo.image(), demo.explanation())
     found = dataclasses.replace(demo.explanation(), filter_effects=check.edge)
-    return found.plot(demo.picture())
+    return found.plot(demo.picture(), classes=demo.names())
 
 
 @picture
 def contrast() -> Any:
     """Why espresso, and not coffee mug."""
-    return demo.explanation(demo.ESPRESSO, demo.MUG).plot(demo.picture())
+    return demo.explanation(demo.ESPRESSO, demo.MUG).plot(demo.picture(), classes=demo.names())
 
 
 @picture
@@ -74,7 +73,7 @@ def opponent() -> Any:
     found = ef.EdgeFilterAttribution(demo.classifier().model, basis=basis).explain(
         demo.image(), target=demo.ESPRESSO
     )
-    return found.plot(demo.picture())
+    return found.plot(demo.picture(), classes=demo.names())
 
 
 @picture
@@ -120,8 +119,7 @@ def regions() -> Any:
     found = demo.explanation().region(labels)
     total = dict(zip(found.labels, found.total[0].tolist(), strict=True))
     values = np.vectorize(total.get)(labels)
-    limit = np.abs(values).max()
-    shown = signed_colormap()(values / limit / 2 + 0.5)[..., :3]
+    limit, shown = np.abs(values).max(), demo.signed(values, 100)
     return row(
         ["superpixels", f"relevance by region, to ±{limit:.1f}"], [mark_boundaries(photo, labels), shown]
     )
@@ -194,14 +192,14 @@ def profile_digits() -> Any:
 @picture
 def figure_explanation() -> Any:
     """One explanation with two maps."""
-    return demo.explanation().plot(demo.picture(), classes=demo.classifier().class_names, top=2)
+    return demo.explanation().plot(demo.picture(), classes=demo.names(), top=2)
 
 
 @picture
 def figure_contrast() -> Any:
     """Two classes and their difference."""
     this, that = demo.explanation(), demo.explanation(demo.MUG)
-    return plots.plot_contrast(this, that, image=demo.picture(), classes=demo.classifier().class_names)
+    return plots.plot_contrast(this, that, image=demo.picture(), classes=demo.names())
 
 
 @picture
