@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
     "kernel_pages",
+    "notebooks",
 ]
 nitpicky = True
 nitpick_ignore_regex = [
@@ -57,6 +58,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "within_subsection_order": "gallery.TutorialOrder",
     "image_scrapers": ("gallery.scrape",),
+    "ignore_repr_types": r"figures\.Drawing",  # the scraper shows drawings
     "abort_on_example_error": True,
     "download_all_examples": False,
     "write_computation_times": False,

@@ -49,7 +49,9 @@ red_edge = [bands.index(name) for name in ("B05", "B06", "B07")]
 
 torch.manual_seed(0)
 stressed = torch.randint(2, (600,))
-soil = F.interpolate(torch.rand(600, 1, 4, 4), size=(16, 16), mode="bilinear")  # the same pattern in all bands
+soil = F.interpolate(
+    torch.rand(600, 1, 4, 4), size=(16, 16), mode="bilinear"
+)  # the same pattern in all bands
 fields = 0.3 + 0.3 * soil + 0.05 * torch.randn(600, 13, 16, 16)
 fields[:, red_edge] -= 0.05 * stressed[:, None, None, None]
 fields = (fields - fields[:400].mean((0, 2, 3), keepdim=True)) / fields[:400].std((0, 2, 3), keepdim=True)
@@ -78,7 +80,9 @@ for which, name in ((stressed[400:440] == 1, "stressed"), (stressed[400:440] == 
 # The same red edge speaks for stress in one field and against it in the other. Why do "visible" and the others have scores that are not zero, though they
 # know nothing? The network subtracts them: the red edge means something only compared with the brightness of the soil.
 
-explanation[0].plot(title=f"A {'stressed' if stressed[400] else 'healthy'} field: stressed rather than healthy?")
+explanation[0].plot(
+    title=f"A {'stressed' if stressed[400] else 'healthy'} field: stressed rather than healthy?"
+)
 
 # %%
 # Stains
@@ -88,7 +92,9 @@ explanation[0].plot(title=f"A {'stressed' if stressed[400] else 'healthy'} field
 
 slide = torch.tensor(immunohistochemistry() / 255, dtype=torch.float32).permute(2, 0, 1)
 density = -torch.log10(slide.clamp(min=1 / 255))
-patches = density.unfold(1, 32, 16).unfold(2, 32, 16).permute(1, 2, 0, 3, 4)  # rows and columns of 32 x 32 pixels
+patches = (
+    density.unfold(1, 32, 16).unfold(2, 32, 16).permute(1, 2, 0, 3, 4)
+)  # rows and columns of 32 x 32 pixels
 
 # %%
 # Positive patches are those with more DAB than the median. The network learns them in the left half of the slide, and is tested in
@@ -110,7 +116,9 @@ basis = ef.ColorBasis(stains, hed_from_rgb.T)
 shown = images[labels == 1][:40]
 for options in ({}, {"basis": basis}):
     explanation = ef.EdgeFilterAttribution(net, **options).explain(shown, target=1, against=0)
-    print({name: round(score, 1) for name, score in zip(explanation.colors, explanation.color.mean(0).tolist())})
+    print(
+        {name: round(score, 1) for name, score in zip(explanation.colors, explanation.color.mean(0).tolist())}
+    )
 
 # %%
 # It was DAB, and hardly anything else. The slide has no eosin, and the network makes nothing of it. Both lines explain the same number with the same network, and

@@ -110,7 +110,7 @@ print(found)
 # %%
 # Red speaks for the class, blue against it; each map is scaled by its own largest value.
 
-figure = found.plot([classifier.to_picture(image)])
+found.plot([classifier.to_picture(image)])
 
 # %%
 # A method of your own joins by name: ``methods={"mine": function, "edgefilter": "edgefilter"}``, where ``function(inputs, targets)`` gives

@@ -39,7 +39,7 @@ except ValueError as error:
 # Add kernels of a complete bank, and keep those that say something new. The rank tells.
 
 kernels = list(mine)
-for kernel in ef.complete_bank(3, "frei_chen"):
+for kernel in ef.complete_bank(3):
     if ef.FilterBank([*kernels, kernel]).rank > len(kernels):
         kernels.append(kernel)
 whole = ef.FilterBank(kernels, name="mine, completed")

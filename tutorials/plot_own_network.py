@@ -1,10 +1,10 @@
-'''
+"""
 Your own network, from checkpoint to report
 ===========================================
 
 You have a file of weights and the code of the network. This page takes them to an explanation that you can hand round. A tiny network stands in
 for yours; it is trained here, in seconds.
-'''
+"""
 
 import tempfile
 from pathlib import Path
@@ -38,7 +38,7 @@ def build(num_classes=3):
         nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, num_classes),
     )
 """
-(folder / "net.py").write_text(code)
+_ = (folder / "net.py").write_text(code)
 
 # %%
 # Photos: here drawings of circles, squares and triangles, in any color and place.
@@ -101,7 +101,7 @@ size = 32
 mean = 0.5
 std = 0.25
 """
-(folder / "shapes.toml").write_text(description)
+_ = (folder / "shapes.toml").write_text(description)
 classifier = load_classifier(folder / "shapes.toml")
 print(classifier.about["weights"])
 print(classifier.about["preprocessing"])
