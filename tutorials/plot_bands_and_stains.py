@@ -116,9 +116,8 @@ basis = ef.ColorBasis(stains, hed_from_rgb.T)
 shown = images[labels == 1][:40]
 for options in ({}, {"basis": basis}):
     explanation = ef.EdgeFilterAttribution(net, **options).explain(shown, target=1, against=0)
-    print(
-        {name: round(score, 1) for name, score in zip(explanation.colors, explanation.color.mean(0).tolist())}
-    )
+    scores = explanation.color.mean(0).tolist()
+    print({name: round(score, 1) for name, score in zip(explanation.colors, scores, strict=True)})
 
 # %%
 # It was DAB, and hardly anything else. The slide has no eosin, and the network makes nothing of it. Both lines explain the same number with the same network, and

@@ -6,6 +6,7 @@ You have a file of weights and the code of the network. This page takes them to 
 for yours; it is trained here, in seconds.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def build(num_classes=3):
         nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, num_classes),
     )
 """
-_ = (folder / "net.py").write_text(code)
+_ = (folder / "shapes_net.py").write_text(code)
 
 # %%
 # Photos: here drawings of circles, squares and triangles, in any color and place.
@@ -69,10 +70,11 @@ labels = torch.tensor(kinds)
 # %%
 # And a training script that ends with a checkpoint.
 
-scope = {}
-exec(code, scope)  # in your project: from net import build
+sys.path.insert(0, str(folder))
+from shapes_net import build
+
 torch.manual_seed(0)
-net = scope["build"]()
+net = build()
 optimizer = torch.optim.Adam(net.parameters(), 3e-3)
 for _ in range(8):
     for batch in torch.randperm(1000).split(50):
@@ -94,7 +96,7 @@ torch.save({"epoch": 8, "model_state_dict": net.state_dict()}, folder / "shapes.
 # deviation matter: with others the network would see another photo, and answer all the same.
 
 description = """
-architecture = "net.py:build"
+architecture = "shapes_net.py:build"
 weights = "shapes.pt"
 class_names = ["circle", "square", "triangle"]
 size = 32
