@@ -87,8 +87,8 @@ explanation[0].plot(
 # %%
 # Stains
 # ------
-# This slide has two stains. Hematoxylin is blue and marks all nuclei; DAB is brown and marks the protein that the pathologist asked for. Light
-# that passes a stain is divided, so the *optical density*, its negative logarithm, adds up. That is what the network reads.
+# This slide has two stains. Hematoxylin is blue and marks all nuclei; DAB is brown and marks the protein that the pathologist asked for. Each
+# stain lets a share of the light through. Shares multiply, so their negative logarithms, the *optical densities*, add up. These are what the network reads.
 
 slide = torch.tensor(immunohistochemistry() / 255, dtype=torch.float32).permute(2, 0, 1)
 density = -torch.log10(slide.clamp(min=1 / 255))
@@ -120,7 +120,7 @@ for options in ({}, {"basis": basis}):
     print({name: round(score, 1) for name, score in zip(explanation.colors, scores, strict=True)})
 
 # %%
-# It was DAB, and hardly anything else. The slide has no eosin, and the network makes nothing of it. Both lines explain the same number with the same network, and
+# It was DAB, and hardly anything else. The slide has no eosin, and the network makes next to nothing of it. Both lines explain the same number with the same network, and
 # both add up to it.
 
 first = next(place for place in range(len(images)) if labels[place] == 1)

@@ -71,8 +71,8 @@ print(f"accuracy on the test set: {accuracy(net, same_bias):.1%}")
 # Ask for the color
 # -----------------
 # The test set looks perfect because it has the same bias. The scores by red, green and blue do not help either: each of the three channels carries shape
-# *and* ink. ``basis="opponent"`` asks a better question. It scores brightness, which holds the shape, apart from the two
-# differences of channels, which hold nothing but the ink. The network is the same; only the question changes.
+# *and* ink. ``basis="opponent"`` asks a better question. It scores brightness, which is the same for all inks, apart from two differences of
+# channels, which would be zero in a gray print. The network is the same; only the question changes.
 
 
 def shares(net, images, **options):

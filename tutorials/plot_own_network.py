@@ -124,8 +124,9 @@ print(ef.check(classifier.model, inputs))
 # %%
 # Explain
 # -------
-# Is it a triangle because of its color? The drawings have random colors, so it should not be: no color should speak much louder than
-# the others, unless the shape stands out in that one.
+# The drawings have random colors, so no color should matter by itself. Lines that begin with "Careful", and hatched bars, mark scores that the library
+# doubts. You will often see them here: if the shape stands out in all three channels, the network can spare each of them, and the score of a single one says
+# little. Trust the filters and the map in that case.
 
 attr = ef.EdgeFilterAttribution(classifier.model)
 explanation = attr.explain(inputs)
@@ -133,7 +134,8 @@ print(explanation.summary(class_names=classifier.class_names))
 explanation.plot(classifier.to_picture(inputs), title="A triangle")
 
 # %%
-# Why a triangle and not a square? Compare the two answers directly. What both share drops out.
+# Why a triangle and not a square? Compare the two answers directly. The slanted sides speak for the triangle. The flat bottom is what a square
+# would have, too, and speaks against it.
 
 against = attr.explain(inputs, target=2, against=1)
 against.plot(classifier.to_picture(inputs), title="A triangle rather than a square")

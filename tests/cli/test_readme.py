@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +21,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 COMMANDS = [tuple(shlex.split(line, comments=True)) for line in LINES if line.startswith("edgefilter ")]
-PICTURES = {Path(command[command.index("--out") + 1]): command for command in COMMANDS if "docs" in str(command[-1])}
-NUMBER = re.compile(r"[-+−]?\d+(?:\.\d+)?")
+PICTURES = {
+    Path(command[command.index("--out") + 1]): command for command in COMMANDS if "docs" in str(command[-1])
+}
+NUMBER = re.compile(r"[-+\N{MINUS SIGN}]?\d+(?:\.\d+)?")
 
 SMALL = (128, 64)  # a comparison of pixels that fonts and matplotlib's versions do not decide
-APART = 6.0  # of 255, mean over the picture: twice what other fonts make, a third of what another composite makes
+APART = (
+    6.0  # of 255, mean over the picture: twice what other fonts make, a third of what another composite makes
+)
 
 
 @pytest.fixture
@@ -81,7 +84,9 @@ def said(picture):
     """Return the words in a picture's file without their numbers, and the numbers."""
     with Image.open(picture) as image:
         text = f"{image.info.get('Title', '')}\n{image.info.get('Description', '')}"
-    return NUMBER.sub("#", text), [float(number.replace("−", "-")) for number in NUMBER.findall(text)]
+    return NUMBER.sub("#", text), [
+        float(number.replace("\N{MINUS SIGN}", "-")) for number in NUMBER.findall(text)
+    ]
 
 
 def stale(found, committed):
@@ -122,6 +127,7 @@ def test_a_command_runs(command, yours):
 
 
 def test_what_pip_installs_is_there():
+    tomllib = pytest.importorskip("tomllib")  # in Python from 3.11 on
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = re.findall(r"\.\[(\w+)\]", README)
     assert extras
