@@ -7,6 +7,7 @@ digit is printed in a color of its own. You will see it in the scores, measure w
 """
 
 import torch
+from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
@@ -35,6 +36,11 @@ def printed(digits, which):
 train, test = slice(0, 1200), slice(1200, None)
 biased = printed(digits[train], labels[train])
 same_bias = printed(digits[test], labels[test])
+
+figure, axes = plt.subplots(1, 10, figsize=(10, 1.2))
+for digit, ax in enumerate(axes):
+    ax.imshow(biased[labels[train] == digit][0].permute(1, 2, 0).numpy())
+    ax.set_axis_off()
 
 # %%
 # An ordinary network learns them in seconds.
