@@ -7,12 +7,14 @@ stains: the network stays as it is, and the scores speak your language.
 """
 
 import torch
+from matplotlib import pyplot as plt
 from skimage.color import hed_from_rgb
 from skimage.data import immunohistochemistry
 from torch import nn
 from torch.nn import functional as F
 
 import edgefilter as ef
+from edgefilter.plots import plot_colors
 
 
 def trained(channels, images, labels):
@@ -80,9 +82,11 @@ for which, name in ((stressed[400:440] == 1, "stressed"), (stressed[400:440] == 
 # The same red edge speaks for stress in one field and against it in the other. Why do "visible" and the others have scores that are not zero, though they
 # know nothing? The network subtracts them: the red edge means something only compared with the brightness of the soil.
 
-explanation[0].plot(
-    title=f"A {'stressed' if stressed[400] else 'healthy'} field: stressed rather than healthy?"
-)
+figure, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
+for kind, ax in enumerate(axes):
+    place = int((stressed[400:440] == kind).nonzero()[0])
+    plot_colors(explanation[place], ax=ax, title="a stressed field" if kind else "a healthy field")
+
 
 # %%
 # Stains

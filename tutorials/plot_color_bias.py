@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import edgefilter as ef
+from edgefilter.plots import plot_colors
 
 # %%
 # Ten digits in ten colors
@@ -93,10 +94,11 @@ print("by channel         ", shares(net, same_bias[:100]))
 print("brightness or color", shares(net, same_bias[:100], basis="opponent"))
 
 # %%
-# About nine tenths of the answer come from the ink. Here is one digit. If you know what to look for, it needs no test set.
+# About nine tenths of the answer come from the ink. One digit is enough to see it, if you ask the right question. No second test set was needed.
 
-attr = ef.EdgeFilterAttribution(net, basis="opponent")
-attr.explain(same_bias[:1], labels[test][:1]).plot(title=f"This {labels[test][0]} is a matter of ink")
+first, digit = same_bias[:1], int(labels[test][0])
+before = ef.EdgeFilterAttribution(net, basis="opponent").explain(first, digit)
+before.plot(title=f"This {digit} is a matter of ink")
 
 # %%
 # What the shortcut costs
@@ -131,10 +133,13 @@ for name, one in (("before", net), ("after", fixed)):
 
 # %%
 # The accuracy on the biased test set went *down*, and the network is better for it: it now reads digits. The same accuracy on both test sets says so, and
-# so does the brightness, which now carries nearly everything.
+# so does the brightness, which now carries nearly everything. Here is the same digit again.
 
-attr = ef.EdgeFilterAttribution(fixed, basis="opponent")
-attr.explain(same_bias[:1], labels[test][:1]).plot(title="The same digit, after the fix")
+after = ef.EdgeFilterAttribution(fixed, basis="opponent").explain(first, digit)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.4), layout="constrained")
+plot_colors(before, ax=left, title="before")
+plot_colors(after, ax=right, title="after")
+
 
 # %%
 # The scores can only show a shortcut that your question can see: ink and shape share every channel, so red, green and blue could not tell them apart.

@@ -9,6 +9,7 @@ a few passes through it.
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
 from edgefilter.photos import demo_photo
+from edgefilter.plots import plot_contrast
 
 classifier = load_classifier("efficientnet_lite0")
 image = classifier.preprocess(demo_photo())
@@ -26,7 +27,8 @@ print(f"{name}, logit {explanation.output.item():.2f}")
 # Red speaks for the class, blue against it, and white is zero. The bars add up to the logit without its base (the logit with no color present, which is
 # the same for every image), and so do the maps.
 
-explanation.plot(classifier.to_picture(image), bank=ef.complete_bank(3), title=name)
+bank = ef.complete_bank(3)
+explanation.plot(classes=classifier.class_names, bank=bank)
 
 # %%
 # The same in words.
@@ -52,10 +54,12 @@ print(f"{explanation.filter_labels[best]:6}  {score:5.2f}  {drop:18.2f}")
 # ----------------------
 # The photo shows a cup as well. What speaks for "espresso" rather than for "coffee mug"? What speaks for both alike drops out.
 
-mug = classifier.class_index("coffee mug")
-contrast = attr.explain(image, target=explanation.target[0], against=mug)
-contrast.plot(classifier.to_picture(image), bank=ef.complete_bank(3), title=f"{name} rather than coffee mug")
+espresso, mug = explanation.target[0], classifier.class_index("coffee mug")
+difference = attr.explain(image, target=espresso, against=mug)
+plot_contrast(
+    explanation, attr.explain(image, target=mug), difference, classes=classifier.class_names, bank=bank
+)
 
 # %%
-# The coffee speaks for espresso, the rim and the handle for a mug. A map like this is a question answered about one network and one photo, not a law about cups. How
-# far to trust such scores has been measured: see the page "How far to trust these scores".
+# Look at the three maps: they are nearly the same. The network looks at the same places for both classes, and finds more of an espresso there. So a map
+# alone cannot say "this is where the espresso is". The page "How far to trust these scores" says what has been measured, and what not to conclude.

@@ -9,20 +9,21 @@ add what is missing.
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
 from edgefilter.photos import demo_photo
-from edgefilter.plots import plot_kernels
+from edgefilter.plots import plot_responses
 
 classifier = load_classifier("efficientnet_lite0")
 image = classifier.preprocess(demo_photo())
 espresso = classifier.class_index("espresso")
 
 # %%
-# A kernel is a name and an array of weights. Banks take such kernels beside those of the catalogue, by name.
+# A kernel is a name and an array of weights. Banks take such kernels beside those of the catalogue, by name. Weights that add up to zero are blind
+# to plain brightness: four of these five do, and answer to nothing where the photo is flat.
 
 center = ef.Kernel("center_surround", [[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]])
-corner = ef.Kernel("corner", [[-1, -1, 0], [-1, 4, -1], [0, -1, 0]])
-mine = ef.FilterBank([center, corner, "sobel_x", "sobel_y", "box_3x3"], name="mine")
+corner = ef.Kernel("corner", [[-4, -4, -4], [-4, 5, 5], [-4, 5, 5]])
+mine = ef.FilterBank([center, corner, "sobel_x", "sobel_y", "binomial_3x3"], name="mine")
 print(mine)
-plot_kernels(list(mine))
+plot_responses(mine, classifier.to_picture(image))
 
 # %%
 # These five cannot tell the whole story: the network's 3x3 kernels have nine dimensions. What would be lost is measured, and the bank is refused, because
@@ -46,7 +47,7 @@ whole = ef.FilterBank(kernels, name="mine, completed")
 print(whole, "complete:", whole.is_complete)
 
 explanation = ef.EdgeFilterAttribution(classifier.model, bank=whole).explain(image, espresso)
-explanation.plot(classifier.to_picture(image), bank=whole, title="Espresso, in my own words")
+explanation.plot(classes=classifier.class_names, bank=whole, title="Espresso, in my own words")
 
 # %%
 # Does the choice matter?

@@ -48,10 +48,11 @@ names = ("circle", "square", "triangle")
 random = np.random.default_rng(0)
 
 
-def drawing(kind):
-    """Draw a shape on noise."""
-    ground = random.normal(random.integers(60, 200), 12, (32, 32, 3)).clip(0, 255).astype(np.uint8)
-    image, color = Image.fromarray(ground), tuple(random.integers(0, 256, 3).tolist())
+def drawing(kind, color=None, gray=None):
+    """Draw a shape, in a random color by default, on noisy gray."""
+    color = tuple(random.integers(0, 256, 3).tolist()) if color is None else color
+    gray = random.integers(60, 200) if gray is None else gray
+    image = Image.fromarray(random.normal(gray, 12, (32, 32, 3)).clip(0, 255).astype(np.uint8))
     x, y, r = *random.integers(11, 21, 2).tolist(), int(random.integers(7, 10))
     draw, box = ImageDraw.Draw(image), (x - r, y - r, x + r, y + r)
     if kind == "circle":
@@ -117,28 +118,34 @@ print(classifier.about["preprocessing"])
 # ``check`` runs the network once and lists what each layer hands on. An operation without a known rule would be named
 # here, before any score is printed.
 
-drawing("triangle").resize((256, 256)).save(folder / "photo.png")
+magenta = drawing("triangle", color=(160, 10, 160), gray=160)
+magenta.resize((256, 256)).save(folder / "photo.png")
 inputs = classifier.preprocess(read_photo(folder / "photo.png"))
 print(ef.check(classifier.model, inputs))
 
 # %%
 # Explain
 # -------
-# The drawings have random colors, so no color should matter by itself. Lines that begin with "Careful", and hatched bars, mark scores that the library
-# doubts. You will often see them here: if the shape stands out in all three channels, the network can spare each of them, and the score of a single one says
-# little. Trust the filters and the map in that case.
+# The triangle is magenta: red and blue, and no green. Which color says "triangle"?
 
 attr = ef.EdgeFilterAttribution(classifier.model)
 explanation = attr.explain(inputs)
 print(explanation.summary(class_names=classifier.class_names))
-explanation.plot(classifier.to_picture(inputs), title="A triangle")
+picture = classifier.to_picture(inputs)
+explanation.plot(picture, classes=classifier.class_names)
 
 # %%
-# Why a triangle and not a square? Compare the two answers directly. The slanted sides speak for the triangle. The flat bottom is what a square
-# would have, too, and speaks against it.
+# Green does. In red and blue, the triangle is as bright as the gray around it, so only the green channel shows its shape: dark on bright. A color
+# speaks for an answer by what it shows, and not because there is much of it.
+#
+# A line that begins with "Careful", or a hatched bar, marks a score that the library itself doubts. A black triangle gives you some: it shows in all three
+# channels, the network can spare each of them, and the score of a single one says little.
+#
+# Why a triangle and not a square? Compare the two answers directly. The slanted sides remain; the flat bottom fades, as a square has one,
+# too.
 
 against = attr.explain(inputs, target=2, against=1)
-against.plot(classifier.to_picture(inputs), title="A triangle rather than a square")
+against.plot(picture, classes=classifier.class_names)
 
 # %%
 # Hand it round
