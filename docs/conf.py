@@ -17,12 +17,12 @@ version = release = edgefilter.__version__
 
 extensions = [
     "myst_parser",
+    "notebooks",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
     "kernel_pages",
-    "notebooks",
 ]
 nitpicky = True
 nitpick_ignore_regex = [
