@@ -150,7 +150,17 @@ against.plot(picture, classes=classifier.class_names)
 # %%
 # Hand it round
 # -------------
-# One file that anyone can open in a browser, without Python and without a network. The numbers go along in a file that ``Explanation.load``
-# reads.
+# A report is one file that anyone can open in a browser, without Python and without a network: click a color or a filter to see where it mattered.
 
-explanation.save(folder / "triangle.safetensors")
+page = explanation.to_html(folder / "triangle.html", picture, class_names=classifier.class_names)
+print(page.name, f"{page.stat().st_size / 1000:.0f} kB")
+
+# %%
+# The numbers go into a file of their own, and come back the same.
+
+path = explanation.save(folder / "triangle.safetensors")
+again = ef.Explanation.load(path)
+print("as before:", torch.equal(again.pixel, explanation.pixel))
+
+# %%
+# On the command line, ``edgefilter report photo.png --model shapes.toml`` writes the same report, and ``edgefilter explain`` takes whole folders of photos.
