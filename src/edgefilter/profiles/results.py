@@ -66,6 +66,7 @@ class FolderProfile(NamedTuple):
         from .notebook import html_of_folder
 
         return html_of_folder(self)
+
     def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
         """Write a report: that of the profile, with which classes are predicted for which and how it was made.
 
