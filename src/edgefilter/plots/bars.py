@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, finite
 from .layout import Box, Panel
 from .scores import Bars
 from .style import (
@@ -86,12 +86,12 @@ def draw_bars(
     """
     rows, heights = np.arange(len(bars.values)), _heights(bars, look)
     paint = bars.paint or [look.signs[0] if value >= 0 else look.signs[1] for value in bars.values]
-    drawn = axes.barh(rows + heights.score[0], bars.values, height=heights.score[1], color=paint)
+    drawn = axes.barh(rows + heights.score[0], finite(bars.values), height=heights.score[1], color=paint)
     for row in np.flatnonzero(bars.doubted).tolist():
         drawn[row].set(facecolor=look.ground, edgecolor=paint[row], hatch="/////", linewidth=0.9)
-    for row in np.flatnonzero(np.nan_to_num(bars.errors)):
+    for row in np.flatnonzero(finite(bars.errors)):
         axes.errorbar(
-            bars.values[row],
+            finite(bars.values)[row],
             row + heights.score[0],
             xerr=bars.errors[row],
             color=look.ink,
@@ -172,7 +172,7 @@ def _write_numbers(axes: Axes, bars: Bars, look: Look, beside: Sequence[Bars]) -
 def _numbers(bars: Bars, look: Look) -> list[tuple[float, float, str]]:
     """Return where on the axes each number starts, and the number."""
     heights, ends = _heights(bars, look), _ends(bars)
-    right = np.maximum(np.nan_to_num(bars.values) + np.abs(np.nan_to_num(bars.errors)), 0.0)
+    right = np.maximum(finite(bars.values) + np.abs(finite(bars.errors)), 0.0)
     found = [
         (float(right[row]), row + heights.score[0], f"{number} !" if bars.doubted[row] else number)
         for row, number in enumerate(format_numbers(bars.values, plus=True))
@@ -191,12 +191,12 @@ def _ends(bars: Bars) -> Array:
 
 
 def _reach(bars: Bars) -> tuple[float, float]:
-    values, errors = np.nan_to_num(bars.values), np.abs(np.nan_to_num(bars.errors))
+    values, errors = finite(bars.values), np.abs(finite(bars.errors))
     return min(0.0, float((values - errors).min())), max(0.0, float((values + errors).max()))
 
 
 def _extent(bars: Bars) -> list[float]:
-    return [*_reach(bars), *np.nan_to_num(_ends(bars)).tolist()]
+    return [*_reach(bars), *finite(_ends(bars)).tolist()]
 
 
 def _limits(

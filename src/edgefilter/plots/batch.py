@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .blurring import chosen_sigma
-from .layout import Block, Empty, Row, Stack, inches_of, sheet
+from .layout import Block, Row, Stack, inches_of, sheet
 from .maps import PIXEL, blur_note, pixel_values, shown_picture
-from .pictures import SignedMap, map_panel, picture_panel, scale_panel
+from .pictures import SignedMap, map_panel, picture_panel
 from .protocols import Explained
 from .style import Look, color_limit
 from .words import class_name, signed, width_of
@@ -90,7 +90,7 @@ def plot_batch(
     if any(width_of(one.title, look.text + 0.5) > room for row in maps for one in row):
         maps = [[one._replace(title="\n".join(one.title.rsplit(" ", 1))) for one in row] for row in maps]
     for picture, row in zip(pictures, maps, strict=True):
-        rows += _row(picture, row, across, look)
+        rows.append(_row(picture, row, across, look))
     alt = f"{PIXEL} for {count} images: " + "; ".join(
         ", ".join(one.title.replace("\n", " ") for one in row) for row in maps
     )
@@ -135,13 +135,11 @@ def _map(one: Explained, name: str | None, sigma: float, classes: Sequence[str] 
     return SignedMap(pixel_values(one, sigma), title, "relevance of a pixel", 0.0, soft=sigma > 0)
 
 
-def _row(picture: Array | None, maps: Sequence[SignedMap], across: int, look: Look) -> list[Block]:
-    """Return the pictures of one image, and below them their scale."""
+def _row(picture: Array | None, maps: Sequence[SignedMap], across: int, look: Look) -> Block:
+    """Return the pictures of one image; below its first map stands the scale of all."""
     limit, clipped = color_limit(np.stack([one.values for one in maps]))
     same = [one._replace(limit=limit, clipped=clipped) for one in maps]
     name = "input" + "\n" * maps[0].title.count("\n")
     pictures: list[Block] = [] if picture is None else [picture_panel(picture, look, name)]
-    shown = [map_panel(one._replace(label=""), look) for one in same]
-    free: list[Block] = [Empty()] * (across - len(maps))
-    scale = Row([*free, scale_panel(same[0], look)], [*[1.0] * len(free), float(len(maps))])
-    return [Row([*pictures, *shown] if pictures or not free else [*free, *shown], [1.0] * across), scale]
+    shown = [map_panel(one._replace(label=one.label if one is same[0] else ""), look) for one in same]
+    return Row([*pictures, *shown], [1.0] * across)

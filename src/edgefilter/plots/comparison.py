@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import Array, as_array, as_picture
-from .layout import EDGE, Block, Row, Stack, in_rows, inches_of, sheet
-from .pictures import SignedMap, map_panel, picture_panel, scale_panel
+from .layout import EDGE, Block, Stack, in_rows, inches_of, sheet
+from .pictures import SignedMap, map_panel, picture_panel
 from .style import PERCENTILE, Look
 from .words import halves, spaced, width_of
 
@@ -73,14 +73,9 @@ def plot_comparison(
         shown = names if not place or len(maps) >= columns else [""] * len(names)
         panels: list[Block] = [picture_panel(as_picture(picture), look, shown[0])]
         for name, values in zip(shown[1:], maps.values(), strict=True):
-            panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, "", 1.0), look))
+            label = LABEL if place == len(pictures) - 1 and len(panels) == 1 else ""  # one scale for all
+            panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, label, 1.0), look))
         rows += in_rows(panels, columns, 0.08)
-    scale = SignedMap(np.zeros((1, 4)), "", LABEL, 1.0)
-    rows.append(
-        Row(
-            [scale_panel(scale, look)], [min(2.6, inches - 2 * EDGE), max(inches - 2 * EDGE - 2.6, 0.01)], 0.0
-        )
-    )
     alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
     return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi)
 

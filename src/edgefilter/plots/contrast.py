@@ -9,7 +9,7 @@ import numpy as np
 
 from edgefilter.banks.bank import FilterBank
 
-from .arrays import Array
+from .arrays import Array, finite
 from .bars import bar_panel
 from .blurring import chosen_sigma
 from .explanation import short, title_of
@@ -151,7 +151,7 @@ def _part(limit: float, values: Array) -> int:
 
 
 def _beyond(values: Array, limit: float) -> bool:
-    return bool(np.abs(np.nan_to_num(values)).max() > limit * (1 + 1e-9))
+    return bool(np.abs(finite(values)).max() > limit * (1 + 1e-9))
 
 
 def _scores(

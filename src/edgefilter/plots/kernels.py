@@ -15,7 +15,7 @@ from edgefilter.banks.kernel import Kernel
 from .arrays import Array, as_picture
 from .layout import Block, Box, Panel, Stack, in_rows, inches_of, sheet
 from .pictures import SignedMap, map_panel, picture_panel
-from .style import Look, brightness, frame, plain_text, symmetric_norm
+from .style import Look, frame, ink_on, plain_text, symmetric_norm
 from .words import halves, shortened, spaced, width_of
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def _draw_weights(axes: Axes, weight: Array, look: Look, place: Box) -> None:
     numbers = max(weight.shape) <= 3 and np.array_equal(weight, weight.round())
     cell = place.width / weight.shape[1] * 72  # points
     for (row, column), value in np.ndenumerate(weight):
-        light = brightness(paint(norm(value))) > 0.5
-        shade = "#000000" if light else "#ffffff"
+        shade = ink_on(paint(norm(value)))
         if numbers:
             axes.text(
                 column,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .figures import Drawing
 
-__all__ = ["WIDTHS", "Block", "Box", "Empty", "Panel", "Row", "Stack", "in_rows", "inches_of", "sheet"]
+__all__ = ["WIDTHS", "Block", "Box", "Panel", "Row", "Stack", "in_rows", "inches_of", "sheet"]
 
 WIDTHS = {"column": 3.5, "page": 7.2}  # inches, as journals have them (IEEE 3.5 and 7.16, Nature 3.5 and 7.2)
 NARROWEST = 2.0  # inches: a picture, and a bar with its name and its number, at six points
@@ -72,17 +72,6 @@ class Panel:
     def draw(self, figure: Figure, box: Box) -> None:
         """Draw it."""
         self.paint(figure, box)
-
-
-class Empty:
-    """A place that stays free."""
-
-    def height(self, width: float) -> float:  # noqa: ARG002 - a block
-        """Return that it needs nothing."""
-        return 0.0
-
-    def draw(self, figure: Figure, box: Box) -> None:
-        """Draw nothing."""
 
 
 def in_rows(blocks: Sequence[Block], columns: int, gap: float = 0.15) -> list[Block]:

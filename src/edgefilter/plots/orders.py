@@ -19,10 +19,10 @@ from .protocols import Explained
 from .style import (
     LEADING,
     Look,
-    brightness,
     heading,
     heading_height,
     inches_of_axes,
+    ink_on,
     plain_text,
     symmetric_norm,
 )
@@ -232,13 +232,11 @@ def _draw_table(
     texts = _texts(table)
     for (row, column), text in texts.items():
         painted = np.isfinite(sums[row, column])
-        light = brightness(look.colormap(norm(sums[row, column]))) > 0.5 if painted else not look.dark
         members = table.cells.get((row, column), [])
         lower = 0.0 if kernels is None or not painted else 0.22
         words = text if len(members) < 2 else f"{text}\n{len(members)} filters"
-        style = plain_text(look, small=True) | (
-            {"color": "#000000" if light else "#ffffff"} if painted else {}
-        )
+        shade = ink_on(look.colormap(norm(sums[row, column]))) if painted else look.ink
+        style = plain_text(look, small=True) | {"color": shade}
         axes.text(column, row + lower, words, ha="center", va="center", linespacing=1.1, **style)
         if kernels is not None and painted:
             _draw_kernels(axes, kernels[members], (column, row), size, look)

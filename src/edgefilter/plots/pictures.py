@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, finite
 from .blurring import blurred
 from .layout import Box, Panel
 from .style import (
     LEADING,
     PERCENTILE,
-    SLIM,
     Look,
     color_limit,
     frame,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["SignedMap", "draw_map", "map_panel", "picture_panel", "scale_panel"]
+__all__ = ["SignedMap", "draw_map", "map_panel", "picture_panel"]
 
 TALLEST, FLATTEST = 1.5, 0.2  # height of a picture over the width it may take; taller ones are narrower
 BAR, GAP, TICK = 0.09, 0.06, 0.05  # inches: the color bar, from the picture to it, from it to its numbers
@@ -118,17 +117,6 @@ def draw_map(axes: Axes, drawn: SignedMap, look: Look, room: float) -> None:
         _color_bar(axes, drawn, look, room)
 
 
-def scale_panel(drawn: SignedMap, look: Look) -> Panel:
-    """Return the color bar of several maps alone."""
-
-    def paint(figure: Figure, box: Box) -> None:
-        axes = Box(box.left, box.top, box.width, SLIM).axes(figure)
-        axes.set_axis_off()
-        _color_bar(axes, drawn, look, box.width)
-
-    return Panel(lambda width: _below(drawn, look, width), paint)
-
-
 def _head(look: Look, title: str) -> float:
     return heading_height(look, title.count("\n") + 1) if title else 0.02
 
@@ -171,7 +159,7 @@ def _picture_axes(figure: Figure, box: Box, ratio: float, look: Look, title: str
 def _over(picture: Array, drawn: SignedMap, look: Look) -> Array:
     """Color a map and lay it over the gray picture, so that zero stays gray and sign stays clear."""
     gray = picture if picture.ndim == 2 else picture[..., :3] @ np.array([0.299, 0.587, 0.114])
-    values = _spread(np.nan_to_num(drawn.values), gray.shape, soft=drawn.soft)
+    values = _spread(finite(drawn.values), gray.shape, soft=drawn.soft)
     color = np.asarray(look.colormap(symmetric_norm(drawn.limit)(values)))[..., :3]
     on_black, on_white = 1 - (1 - color) * (1 - 0.5 * gray[..., None]), color * (0.5 + 0.5 * gray[..., None])
     found: Array = on_black if look.dark else on_white
@@ -195,7 +183,7 @@ def _hatch(axes: Axes, drawn: SignedMap, look: Look) -> None:
     """Hatch where a map speaks against the output."""
     from matplotlib.colors import to_rgb
 
-    values = np.nan_to_num(drawn.values)
+    values = finite(drawn.values)
     if min(values.shape) < 2 or not drawn.limit:
         return
     soft = blurred(values, OUTLINE * max(values.shape))

@@ -10,18 +10,18 @@ import numpy as np
 
 from .arrays import Array, as_array
 from .layout import EDGE, Block, Box, Panel, Row, Stack, in_rows, inches_of, sheet
-from .pictures import SignedMap, map_panel, scale_panel
+from .pictures import SignedMap, map_panel
 from .protocols import Profiled
 from .style import (
     LEADING,
     OTHERS,
     OWN,
     Look,
-    brightness,
     color_limit,
     heading,
     heading_height,
     inches_of_axes,
+    ink_on,
     plain_text,
     symmetric_norm,
 )
@@ -328,8 +328,8 @@ def _draw_class_filters(
     norm = symmetric_norm(float(np.nan_to_num(np.abs(means)).max()))
     axes.imshow(means, cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest")
     for (row, column), mean in np.ndenumerate(means):
-        light = brightness(look.colormap(norm(mean))) > 0.5 if np.isfinite(mean) else not look.dark
-        style: dict[str, Any] = {"fontsize": _cell_points(look), "color": "#000000" if light else "#ffffff"}
+        shade = ink_on(look.colormap(norm(mean))) if np.isfinite(mean) else look.ink
+        style: dict[str, Any] = {"fontsize": _cell_points(look), "color": shade}
         axes.text(column, row, _cell(mean, spreads[row, column]), ha="center", va="center", **style)
     names = [shortened(spaced(profile.filter_labels[place]), look.small, LONGEST) for place in chosen]
     axes.set_xticks(range(len(names)), names, rotation=SLANT, ha="left", rotation_mode="anchor")
@@ -352,11 +352,7 @@ def _cell_points(look: Look) -> float:
 
 
 def _cell(mean: float, spread: float) -> str:
-    text = (
-        ""
-        if math.isnan(mean)
-        else f"{round(mean, 2) + 0.0:+.2f}".replace("-", "\N{MINUS SIGN}").replace("+0.00", "0.00")
-    )
+    text = "" if math.isnan(mean) else f"{round(mean, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
     return text + ("" if math.isnan(spread) else f" ±{spread:.2f}".replace("0.", "."))
 
 
@@ -415,16 +411,16 @@ def plot_class_maps(
     columns = min(columns, 6) if width is None else columns
     look, room = Look.of(inches), (inches - 2 * EDGE) / columns - 0.1
     labels = [_fitting(_class_label(profile, values, row), look.text + 0.5, room) for row in rows]
-    one = SignedMap(maps[0], "", "", limit, clipped)
+    first = (len(rows) - 1) // columns * columns  # of the last row: the scale of all stands below it
     panels: list[Block] = [
-        map_panel(one._replace(values=values_of_row, title=label), look)
-        for values_of_row, label in zip(maps, labels, strict=True)
+        map_panel(
+            SignedMap(one, label, "mean share of a pixel" if place == first else "", limit, clipped), look
+        )
+        for place, (one, label) in enumerate(zip(maps, labels, strict=True))
     ]
-    bar = scale_panel(one._replace(values=np.zeros((1, 4)), label="mean share of a pixel"), look)
-    scale = Row([bar], [min(2.6, inches - 2 * EDGE), max(inches - 2 * EDGE - 2.6, 0.01)], 0.0)
     alt = f"Mean pixel maps of {len(rows)} classes: {', '.join(labels[:8])}"
     return sheet(
-        Stack([*in_rows(panels, columns, 0.1), scale], 0.08),
+        Stack(in_rows(panels, columns, 0.1), 0.08),
         inches,
         look,
         title=title or "",
