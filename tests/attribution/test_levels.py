@@ -126,9 +126,9 @@ def test_a_small_change_beside_a_large_output_is_not_printed_as_nothing():
 
 
 def test_steps_that_hardly_change_the_output_say_nothing():
-    """Below half a percent of the scores."""
-    assert by_hand((0.026, -0.026)).levels().reading == (("", "high"),)
-    assert by_hand((0.024, -0.026)).levels().reading == (("", "unclear"),)
+    """Below one percent of the scores."""
+    assert by_hand((0.051, -0.051)).levels().reading == (("", "high"),)
+    assert by_hand((0.049, -0.051)).levels().reading == (("", "unclear"),)
 
 
 # --- interventions on the plain model -------------------------------------------------------------------------
