@@ -181,7 +181,7 @@ def test_the_largest_color_is_stepped_and_another_of_four_tenths():
     assert two.reading == (("high", "high", ""),)
     three = explain(Readout([[1.0, 1.0, 1.0]]), constant(1.0, 1.0, 1.0)).levels()
     assert sorted(three.reading[0]) == ["", "", "high"]
-    twelve = explain(Readout([[1.0] * 11 + [2.0]]), constant(*[1.0] * 12)).levels()
+    twelve = explain(Readout([[1.0] * 11 + [4.0]]), constant(*[1.0] * 12)).levels()
     assert twelve.reading == (("",) * 11 + ("high",),)
 
 

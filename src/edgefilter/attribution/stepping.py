@@ -20,8 +20,8 @@ __all__ = ["readings"]
 # Chosen by agreement with other steps, in the whole image or in a part of it, of the size that is named: benchmarks/levels.py. Of readings that are
 # not "unclear" (47 % of the colors on fruits, 31 % on ImageNet), 92 % to 98 % agree on fruits and 91 % to 97 % on ImageNet (EfficientNet-lite0, 100
 # photos each); with steps twice as large, 88 % to 96 % and 76 %: there a color speaks for small changes only. Without smoothing, it is 89 %
-# in place of 97 % on ImageNet. What needs no step is wrong too often: the gradient at the photo (agrees in 63 % to 83 %), and whether the photo
-# is darker there than elsewhere (51 % to 66 %).
+# in place of 97 % on ImageNet. What needs no step is wrong too often: the gradient at the photo (agrees in 56 % to 85 %), and whether the photo
+# is darker there than elsewhere (38 % to 66 %).
 STEP = 0.05  # of the range of the image's values
 SMOOTH = 0.02  # of the longer side of the image, standard deviation
 HELD = 0.5  # of the smoothed relevance: the places that get the whole step
