@@ -47,12 +47,13 @@ def ends_of(explanation: ScoreViews, color: str) -> Ends:
     """
     poles = POLES.get((explanation.about.get("basis", ""), color))
     if poles is not None:
-        toward = [f"toward {pole}" for pole in poles]
-        return Ends(*toward, *(f"more {words}" for words in toward), f"{toward[0]} or {poles[1]}")
+        high, low = (f"toward {pole}" for pole in poles)
+        return Ends(high, low, f"more {high}", f"more {low}", f"{high} or {poles[1]}")
     light = all(name in LIGHT for name in explanation.members.get(color, (color,)))
-    words = ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
-    ends = [f"{word} in {color}" for word in words[:2]]
-    return Ends(*ends, *words[2:], f"{words[0]} or {ends[1]}")
+    high, low, higher, lower = (
+        ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
+    )
+    return Ends(f"{high} in {color}", f"{low} in {color}", higher, lower, f"{high} or {low} in {color}")
 
 
 def named_levels(explanation: ScoreViews) -> list[str]:
