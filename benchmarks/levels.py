@@ -3,8 +3,8 @@
     python benchmarks/levels.py --data FOLDER [--photos 60] [--network fruits|efficientnet_lite0]
 
 ``--data`` is a folder with ``fruits24_jpg.zip`` (``split/class/name.jpg``) or ``imagenet200.zip``. Each color that explain()
-steps is changed in four other ways: brighter and darker by 5 % or 10 % of the range of a photo, in the whole image or at the strongest fifth of its
-places alone, clipped to what a photo can have. Agreement is the share of readings whose sign is that of the change. ``covered`` is the share of these
+steps is changed in four other ways: brighter and darker by 5 % or 10 % of the range of a photo, in the whole image or in the fifth of it where
+its smoothed relevance is largest, clipped to what a photo can have. Agreement is the share of readings whose sign is that of the change. ``covered`` is the share of these
 colors that have a reading.
 """
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 import edgefilter as ef
 from edgefilter.attribution.levels import relevant_places
+from edgefilter.attribution.maps import blurred
 from edgefilter.classifiers import Classifier, load_classifier
 
 
@@ -73,7 +74,8 @@ def measure(classifier: Classifier, images: list[Image.Image]) -> None:
             if explanation.levels().reading[0][color] == "":
                 continue
             weight = relevant_places(explanation.pixel[:, [color]], scores[None, color])[0, 0]
-            strong = (weight >= weight.flatten().quantile(0.8)).float()
+            areas = blurred(weight[None], 0.02 * max(weight.shape))[0]
+            strong = (areas >= areas.flatten().quantile(0.8)).float()
             truths = [
                 change(classifier, image, target, color, places * size / classifier.std[color])
                 for places in (torch.ones_like(strong), strong)
@@ -81,9 +83,7 @@ def measure(classifier: Classifier, images: list[Image.Image]) -> None:
             ]
             for name, value in readings(explanation, classifier.model, image, color).items():
                 found.setdefault(name, []).append((value, truths))
-    print(
-        f"{classifier.name}: agreement with steps of 5 and 10 % everywhere, and at the strongest fifth of the places"
-    )
+    print(f"{classifier.name}: agreement with steps of 5 and 10 % everywhere, and where it speaks most")
     for name, rows in found.items():
         claims = [(value, truths) for value, truths in rows if value]
         shares = [sum(value * truths[k] > 0 for value, truths in claims) / len(claims) for k in range(4)]

@@ -135,7 +135,7 @@ def bars(values: Iterable[float]) -> list[Bar]:
     found = []
     for value in listed:
         share = value / scale if math.isfinite(value) else 0.0
-        ends = (50 + 50 * min(share, 0), 50 + 50 * max(share, 0)) if mixed else (0.0, 100 * abs(share))
+        ends = (50 + 50 * min(share, 0.0), 50 + 50 * max(share, 0.0)) if mixed else (0.0, 100 * abs(share))
         found.append(Bar(number(value, signed=True), *ends, value > 0))
     return found
 

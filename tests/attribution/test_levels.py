@@ -126,9 +126,9 @@ def test_a_small_change_beside_a_large_output_is_not_printed_as_nothing():
 
 
 def test_steps_that_hardly_change_the_output_say_nothing():
-    """Below half a percent of the scores."""
-    assert by_hand((0.026, -0.026)).levels().reading == (("", "high"),)
-    assert by_hand((0.024, -0.026)).levels().reading == (("", "unclear"),)
+    """Below one percent of the scores."""
+    assert by_hand((0.051, -0.051)).levels().reading == (("", "high"),)
+    assert by_hand((0.049, -0.051)).levels().reading == (("", "unclear"),)
 
 
 # --- interventions on the plain model -------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def test_the_largest_color_is_stepped_and_another_of_four_tenths():
     assert two.reading == (("high", "high", ""),)
     three = explain(Readout([[1.0, 1.0, 1.0]]), constant(1.0, 1.0, 1.0)).levels()
     assert sorted(three.reading[0]) == ["", "", "high"]
-    twelve = explain(Readout([[1.0] * 11 + [2.0]]), constant(*[1.0] * 12)).levels()
+    twelve = explain(Readout([[1.0] * 11 + [4.0]]), constant(*[1.0] * 12)).levels()
     assert twelve.reading == (("",) * 11 + ("high",),)
 
 

@@ -10,7 +10,7 @@ from .levels import Levels, levels_of
 if TYPE_CHECKING:
     from .views import ScoreViews
 
-__all__ = ["Ends", "ends_of", "said_of_levels"]
+__all__ = ["Ends", "ends_of", "named_levels", "said_of_levels"]
 
 PERCENT = 5  # of the range of the image's values: the step that Levels are measured with
 APART = 0.05  # of the range: two mean values that differ by less are alike
@@ -47,12 +47,42 @@ def ends_of(explanation: ScoreViews, color: str) -> Ends:
     """
     poles = POLES.get((explanation.about.get("basis", ""), color))
     if poles is not None:
-        toward = [f"toward {pole}" for pole in poles]
-        return Ends(*toward, *(f"more {words}" for words in toward), f"{toward[0]} or {poles[1]}")
+        high, low = (f"toward {pole}" for pole in poles)
+        return Ends(high, low, f"more {high}", f"more {low}", f"{high} or {poles[1]}")
     light = all(name in LIGHT for name in explanation.members.get(color, (color,)))
-    words = ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
-    ends = [f"{word} in {color}" for word in words[:2]]
-    return Ends(*ends, *words[2:], f"{words[0]} or {ends[1]}")
+    high, low, higher, lower = (
+        ("bright", "dark", "brighter", "darker") if light else ("high", "low", "higher", "lower")
+    )
+    return Ends(f"{high} in {color}", f"{low} in {color}", higher, lower, f"{high} or {low} in {color}")
+
+
+def named_levels(explanation: ScoreViews) -> list[str]:
+    """Return for each color of the first image which values speak, in two or three words; nothing where it was not measured.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from edgefilter import Explanation
+    >>> readings = torch.tensor([[[-1.0, 0.2, 0.1, -0.3, 0.2], [0.1, 0.2, 0.1, -0.3, -0.2]]])
+    >>> explanation = Explanation(torch.ones(1, 2, 1, 2, 2), None, torch.tensor([8.0]), (0,), ("green", "blue"), ("sobel_x",),
+    ...                           readings=readings)
+    >>> named_levels(explanation)
+    ['dark in green', 'as it is']
+    """
+    levels, found = levels_of(explanation), []
+    for place, color in enumerate(explanation.colors):
+        ends = ends_of(explanation, color)
+        positive = float(explanation.color[0, place]) > 0
+        unclear = "as it is" if _is_peak(levels, place, positive) else "unclear"
+        words = {"high": ends.high, "low": ends.low, "unclear": unclear}
+        found.append(words.get(levels.reading[0][place], ""))
+    return found
+
+
+def _is_peak(levels: Levels, place: int, positive: bool) -> bool:
+    """Return whether both steps make a color of the first image speak less."""
+    changes = (float(levels.higher[0, place]), float(levels.lower[0, place]))
+    return max(changes) < 0 if positive else min(changes) > 0
 
 
 def said_of_levels(explanation: ScoreViews, number: Callable[[float], str]) -> list[str]:
@@ -105,10 +135,9 @@ def _not_nothing(value: float, number: Callable[[float], str]) -> str:
 def _unclear(words: Ends, color: str, levels: Levels, place: int, positive: bool) -> str:
     """Say why neither end can be said to speak."""
     steps = f"{PERCENT} % {words.higher} and {PERCENT} % {words.lower} there"
-    changes = (float(levels.higher[0, place]), float(levels.lower[0, place]))
-    peak = max(changes) < 0 if positive else min(changes) > 0
-    if peak:
+    if _is_peak(levels, place, positive):
         return f"{_capital(color)} as it is speaks {_side(positive)} it: {steps} both {'lower' if positive else 'raise'} the output."
+    changes = (float(levels.higher[0, place]), float(levels.lower[0, place]))
     alike = changes[0] * changes[1] > 0
     effect = (
         f"{steps} both {'raise' if changes[0] > 0 else 'lower'} the output"

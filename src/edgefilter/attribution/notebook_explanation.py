@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgefilter._notebook import Picture, Table, Words, bars, number, shown, table
 
-from .level_words import ends_of
+from .level_words import named_levels
 from .notebook import FILTERS, of_columns, worded
 
 __all__ = ["html_of_explanation"]
@@ -35,11 +35,7 @@ def _figure(explanation: Any) -> Picture:
 
 
 def _colors(explanation: Any) -> Table:
-    reading = explanation.levels().reading[0]
-    said = []
-    for color, which in zip(explanation.colors, reading, strict=True):
-        ends = ends_of(explanation, color)
-        said.append({"high": ends.high, "low": ends.low, "unclear": "unclear"}.get(which, ""))
+    said = named_levels(explanation)
     columns: list[tuple[str, Sequence[Any]]] = [
         ("color", explanation.colors),
         ("score", bars(explanation.color[0].tolist())),
