@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.testing import assert_allclose
 
 import edgefilter as ef
 from edgefilter.profiles.confusion import Confusion
+from edgefilter.profiles.permutation import PermutationCheck, Permuted
 from edgefilter.report.classes import write_profile
 from reports import HOSTILE, drawn
 
@@ -86,6 +88,20 @@ def test_confusion_is_shown_where_it_is_known(profile, tmp_path, read):
     page = read(write_profile(tmp_path / "b.html", profile, confusion=many))
     assert page.soup.find("table", class_="square") is None
     assert "The most frequent mistakes" in page.words()
+
+
+def test_what_is_lost_by_shuffling_is_shown(profile, tmp_path, read):
+    """The largest loss first."""
+    parts = [
+        Permuted("color", "red", "red", 0.25, 0.1, 1.5, 0.2),
+        Permuted("order", "edges", "edges", math.nan, math.nan, 2.5, math.nan),
+    ]
+    page = read(write_profile(tmp_path / "a.html", profile, shuffled=PermutationCheck(parts, 7, 1, 0.5, 3.0)))
+    table = page.soup.find(id="shuffled").find_next("table")
+    assert values(table) == [[2.5], [1.5]]
+    assert [row.th.get_text() for row in table.tbody.find_all("tr")] == ["edges", "red"]
+    assert "25.0 %" in table.get_text()
+    assert "between 7 photos" in table.get_text()
 
 
 def test_a_profile_without_images_says_so(tmp_path, read):

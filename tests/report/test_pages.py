@@ -128,8 +128,12 @@ def test_what_to_doubt_is_said():
     said = " ".join(doubts_in_words(one, {}))
     for text in ("softmax", "preprocessing is assumed", "as ImageNet's", "causal_check"):
         assert text in said
-    for text in ("normalized", "of what they should"):
+    for text in ("normalized", "of what they should", "nearly cancel"):
         assert text not in said
+    response = torch.ones(1, 1, 2, 1, 1)
+    response[0, 0, 1] = -0.95
+    canceling = ef.Explanation(response, None, torch.tensor([0.05]), (0,), ("gray",), ("a", "b"))
+    assert "nearly cancel: their sizes add up to 39 times" in " ".join(doubts_in_words(canceling, {}))
     off = ef.Explanation(one.response, None, one.output * 3, (0,), one.colors, one.filters)
     assert "of what they should" in " ".join(doubts_in_words(off, {}))
     assert "first layer" in " ".join(doubts_in_words(off, {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import shlex
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -177,7 +178,16 @@ class Pages:
                     self.skipped.append(str(path))
                     say(f"Skipped: {path}: {in_one_line(cause)}")
                     continue
-                yield name, self._answers(self.classifier.preprocess(photo).to(self.device))
+                yield name, self._answers_with_warnings(self.classifier.preprocess(photo).to(self.device))
+
+    def _answers_with_warnings(self, inputs: Tensor) -> list[Answer]:
+        """Explain a photo, and print what is doubtful about it, a line each."""
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
+            answers = self._answers(inputs)
+        for text in dict.fromkeys(str(warning.message) for warning in found):
+            say(f"Warning: {text}")
+        return answers
 
     def _answers(self, inputs: Tensor) -> list[Answer]:
         """Explain the classes of a photo, and why it is the first one and not another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +93,8 @@ class FolderProfile(NamedTuple):
             path,
             self.profile,
             confusion=self.confusion,
-            about=self.settings,
+            shuffled=self.permutation,
+            about=_made(self.settings),
             title=title,
             overwrite=overwrite,
         )
@@ -102,6 +103,30 @@ class FolderProfile(NamedTuple):
     def accuracy(self) -> float:
         """The share of photos whose class the network predicts; NaN if folders are not classes."""
         return math.nan if self.confusion is None else self.confusion.accuracy
+
+
+MADE = (
+    *(
+        "folder",
+        "counted",
+        "unusable",
+        "skipped",
+        "negative",
+        "composite",
+        "calibrate",
+        "colors",
+        "by",
+        "target",
+        "limit",
+    ),
+    *("bits", "compared"),
+)
+
+
+def _made(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a profile was made, for its page."""
+    digests = {"photos digest": settings["photos"], "weights digest": settings["weights"]}
+    return {**settings["about"], **digests, **{name: settings.get(name) for name in MADE}}
 
 
 def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:

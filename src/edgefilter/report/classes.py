@@ -53,11 +53,24 @@ class Confused(Protocol):
         """Return the largest mistakes: the class, the class that was predicted, and how many photos."""
 
 
+class Shuffled(Protocol):
+    """What is lost when parts are shuffled between photos, such as :class:`edgefilter.profiles.PermutationCheck`."""
+
+    @property
+    def parts(self) -> Sequence[Any]:
+        """Of each part: ``score``, ``label``, and the losses ``accuracy`` and ``output`` with their errors."""
+
+    @property
+    def photos(self) -> int:
+        """How many photos were shuffled."""
+
+
 def write_profile(
     path: str | Path,
     profile: Profiled,
     *,
     confusion: Confused | None = None,
+    shuffled: Shuffled | None = None,
     about: Mapping[str, Any] | None = None,
     title: str | None = None,
     overwrite: bool = False,
@@ -71,6 +84,8 @@ def write_profile(
     profile : ClassProfile
     confusion : Confusion, optional
         Which classes are predicted for which.
+    shuffled : PermutationCheck, optional
+        What is lost when a part comes from another photo.
     about : dict, optional
         How it was made, by name.
     title : str, optional
@@ -115,6 +130,7 @@ def write_profile(
         colors=[spaced(name) for name in profile.colors],
         accuracy=None if confusion is None else _accuracy(confusion),
         confusion=None if confusion is None else _confusion(confusion),
+        shuffled=None if shuffled is None else _shuffled(shuffled),
         about=[(spaced(name), _plain(value)) for name, value in settings.items()],
         unusable=int(values["unusable"].sum()),
         data={},
@@ -209,6 +225,25 @@ def _confusion(confusion: Confused) -> dict[str, Any] | None:
         for a in some
     ]
     return {"names": names, "rows": rows, "mistakes": []}
+
+
+def _shuffled(check: Shuffled) -> dict[str, Any]:
+    """Return what is lost when a part comes from another photo, the largest losses of the output first."""
+    parts = sorted(check.parts, key=lambda part: -part.output)
+    losses = signed(np.array([part.output for part in parts]))
+    rows = [
+        {
+            "kind": part.score,
+            "label": spaced(part.label),
+            "value": part.output,
+            "loss": loss,
+            "error": "" if math.isnan(part.output_error) else f"± {part.output_error:.2g}",
+            "points": "" if math.isnan(part.accuracy) else f"{100 * part.accuracy:.1f} %",
+            "points_error": "" if math.isnan(part.accuracy_error) else f"± {100 * part.accuracy_error:.1f}",
+        }
+        for part, loss in zip(parts, losses, strict=True)
+    ]
+    return {"photos": check.photos, "rows": rows, "right": any(row["points"] for row in rows)}
 
 
 def _plain(value: Any) -> str:

@@ -57,6 +57,7 @@ def entry_content(
     filters = filter_table(explanation, rest=len(listed))
     left = others(filters, len(explanation.filters))
     listed += [(f"{len(left)} others", left)] if left else []
+    total = explanation.total[0]
     pixels, pairs = _sprites(explanation, share)
     labels = [spaced(label) for label in explanation.filter_labels]
     return {
@@ -82,6 +83,7 @@ def entry_content(
             "pixels": None if pixels is None else pixels.to_dict(),
             "pairs": pairs.to_dict(),
             "width": image_size(explanation)[1],
+            "total": None if total.isnan() else float(total),
         },
     }
 

@@ -17,6 +17,8 @@ __all__ = ["class_name", "doubts_in_words", "heading_of", "percent", "signed", "
 
 CONSERVED = 0.01  # of the output: sums that are off by less are not worth a word; of float32 networks they are off by 1e-4
 
+CANCELLING = 20.0  # times the total: from there on explain() warns of relevance that cancels
+
 NINTHS = (
     *("at the upper left", "at the top", "at the upper right"),
     *("on the left", "in the center", "on the right"),
@@ -96,6 +98,12 @@ def _sums(explanation: Reported) -> Iterator[str]:
         yield "The output does not differ from its base, so no share of it can be given."
     elif abs(share - 1) > CONSERVED:
         yield f"The scores add up to {percent(share)} of what they should (the output minus its base), not to 100 %."
+    size = float(explanation.response.abs().sum())
+    if size > CANCELLING * abs(total) > 0:
+        yield (
+            f"What speaks for it and what speaks against it nearly cancel: their sizes add up to {size / abs(total):.0f} times "
+            "the sum of the scores, so that a little noise can change the map."
+        )
     if abs(total - 1) < 1e-5 and not abs(share - 1) < 1e-5:
         yield "The scores were normalized: they are shares that add up to 1, not units of the output."
 

@@ -203,11 +203,17 @@ function show(view, part) {
   view.part = again ? "all" : part;
   view.shown = partOf(view.entry, view.part);
   view.buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.part === view.part)));
-  const total = view.shown.whole.values.reduce((sum, value) => sum + value, 0);
-  view.status.textContent = `Shown: ${nameOf(view.entry, view.part)}. The map adds up to ${written(total)}.`;
+  view.status.textContent = `Shown: ${nameOf(view.entry, view.part)}, score ${written(scoreOf(view))}`;
   view.cross.hidden = true;
   view.place = view.shown.sprite.size.map((side) => Math.floor(side / 2));
   draw(view);
+}
+
+function scoreOf(view) {
+  if (view.part === "all") return view.entry.total;
+  const button = view.buttons.find((one) => one.dataset.part === view.part);
+  const cell = button.closest("td") || button.closest("tr").querySelector("[data-value]");
+  return Number(cell.dataset.value);
 }
 
 function makeButton(holder, part, entry) {
