@@ -22,6 +22,7 @@ from typing import Any
 import matplotlib as mpl
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+from PIL import Image
 
 import edgefilter
 
@@ -96,12 +97,15 @@ class Picture(Directive):
             raise self.error(f"picture must be one of {sorted(PICTURES)}; got {name!r}.")
         if not self.options.get("alt"):
             raise self.error(f"picture {name!r} must have a text for those who cannot see it. Add :alt:.")
-        files = draw(name, Path(environment.srcdir) / "generated" / "pictures")
+        folder = Path(environment.srcdir) / "generated" / "pictures"
+        files = draw(name, folder)
         box = nodes.container(classes=["picture", *self.options.get("class", [])])
         for ground, file in files.items():
-            box += nodes.image(
-                uri=f"/generated/pictures/{file}", alt=self.options["alt"], classes=[f"only-{ground}"]
-            )
+            image = nodes.image(uri=f"/generated/pictures/{file}", alt=self.options["alt"])
+            image["classes"].append(f"only-{ground}")
+            if "narrow" in box["classes"]:
+                image["width"] = f"{96 * Image.open(folder / file).width / DOTS:.0f}px"
+            box += image
         caption = nodes.container(classes=["picture-caption"])
         self.state.nested_parse(self.content, self.content_offset, caption)
         environment.note_dependency(__file__)
