@@ -17,6 +17,7 @@ import edgefilter as ef
 from edgefilter import plots
 from edgefilter.classifiers import load_classifier
 
+PLOT = 9.5  # inches: four panels side by side, as large as a page can show them
 WIDTH = 8.4  # inches: text of 9 points is then as large as that of the page's captions
 STATIC = Path(__file__).parent.parent / "_static"
 IMAGENET = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of EfficientNet-Lite0: 127 and 128 of 255
@@ -25,13 +26,15 @@ IMAGENET = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of EfficientNet-Lit
 @picture
 def photo() -> Any:
     """What ``edgefilter explain`` writes."""
-    return demo.explanation(calibrate=("color", "order")).plot(demo.picture(), classes=demo.names())
+    return demo.explanation(calibrate=("color", "order")).plot(
+        demo.picture(), width=PLOT, classes=demo.names()
+    )
 
 
 @picture
 def mug() -> Any:
     """The photo page's code: the same photo as a coffee mug."""
-    return demo.explanation(demo.MUG).plot(demo.picture(), classes=demo.names())
+    return demo.explanation(demo.MUG).plot(demo.picture(), width=PLOT, classes=demo.names())
 
 
 @picture
@@ -40,7 +43,11 @@ def seven() -> Any:
     classifier = load_classifier("digits")
     image = classifier.preprocess(demo.seven())
     explanation = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order")).explain(image)
-    return explanation.plot(classifier.to_picture(image), title="digits: 7")
+    return explanation.plot(
+        classifier.to_picture(image),
+        width=PLOT,
+        classes=("zero", "one", "two", "three", "four", "five", "six", "seven"),
+    )
 
 
 @picture
@@ -49,7 +56,7 @@ def own_model() -> Any:
     network = Stripes.trained()
     images, _ = stripes(3, torch.Generator().manual_seed(5))
     explanation = ef.EdgeFilterAttribution(network).explain(images[:1])
-    return explanation.plot(images[0], classes=("upright", "level", "diagonal"))
+    return explanation.plot(images[0], width=PLOT, classes=("upright", "level", "diagonal"))
 
 
 @picture
@@ -57,13 +64,13 @@ def numbers() -> Any:
     """Scores with the effect of silencing each part beside them."""
     check = ef.causal_check(demo.attribution(), demo.image(), demo.explanation())
     found = dataclasses.replace(demo.explanation(), filter_effects=check.edge)
-    return found.plot(demo.picture(), classes=demo.names())
+    return found.plot(demo.picture(), width=PLOT, classes=demo.names())
 
 
 @picture
 def contrast() -> Any:
     """Why espresso, and not coffee mug."""
-    return demo.explanation(demo.ESPRESSO, demo.MUG).plot(demo.picture(), classes=demo.names())
+    return demo.explanation(demo.ESPRESSO, demo.MUG).plot(demo.picture(), width=PLOT, classes=demo.names())
 
 
 @picture
@@ -73,7 +80,7 @@ def opponent() -> Any:
     found = ef.EdgeFilterAttribution(demo.classifier().model, basis=basis).explain(
         demo.image(), target=demo.ESPRESSO
     )
-    return found.plot(demo.picture(), classes=demo.names())
+    return found.plot(demo.picture(), width=PLOT, classes=demo.names())
 
 
 @picture
@@ -192,14 +199,14 @@ def profile_digits() -> Any:
 @picture
 def figure_explanation() -> Any:
     """One explanation with two maps."""
-    return demo.explanation().plot(demo.picture(), classes=demo.names(), top=2)
+    return demo.explanation().plot(demo.picture(), width=PLOT, classes=demo.names(), top=2)
 
 
 @picture
 def figure_contrast() -> Any:
     """Two classes and their difference."""
     this, that = demo.explanation(), demo.explanation(demo.MUG)
-    return plots.plot_contrast(this, that, image=demo.picture(), classes=demo.names())
+    return plots.plot_contrast(this, that, image=demo.picture(), width=PLOT, classes=demo.names())
 
 
 @picture

@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+from PIL import Image
+
+import edgefilter
 
 PICTURES: dict[str, Callable[[], Any]] = {}
 DOTS = 144  # per inch: sharp on screens of double density at the width of a page
@@ -46,27 +50,38 @@ def picture(function: Callable[[], Any]) -> Callable[[], Any]:
     return PICTURES.setdefault(function.__name__, function)
 
 
+@cache
+def newest() -> float:
+    """Return when the sources of the library and of these pages were changed last."""
+    here = Path(__file__).parent
+    sources = [
+        *here.glob("*.py"),
+        *(here.parent / "_static").iterdir(),
+        *Path(edgefilter.__file__).parent.rglob("*.*"),
+    ]
+    return max(source.stat().st_mtime for source in sources if "__pycache__" not in source.parts)
+
+
 def draw(name: str, folder: Path) -> dict[str, str]:
-    """Write a picture for each ground and return the names of the files."""
+    """Write a picture for each ground, unless it is newer than all sources, and return the names of the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
-    for ground, style in STYLES.items():
-        files[ground] = f"{name}-{ground}.webp"
-        with mpl.rc_context(style), warnings.catch_warnings():
-            warnings.simplefilter("error")
-            warnings.filterwarnings(
-                "ignore", "color scores should come from|relevance should stay of the size"
-            )
-            figure = PICTURES[name]()
-            figure.savefig(
-                folder / files[ground],
-                dpi=DOTS,
-                transparent=True,
-                bbox_inches="tight",
-                pad_inches=0.04,
-                pil_kwargs=QUALITY,
-            )
+    files = {ground: f"{name}-{ground}.webp" for ground in STYLES}
+    for ground, file in files.items():
+        path = folder / file
+        if not path.exists() or path.stat().st_mtime < newest():
+            draw_one(name, path, STYLES[ground])
     return files
+
+
+def draw_one(name: str, path: Path, style: dict[str, Any]) -> None:
+    """Write a picture in one style; a warning of the library fails the build."""
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "color scores should come from|relevance should stay of the size")
+        figure = PICTURES[name]()
+        figure.savefig(
+            path, dpi=DOTS, transparent=True, bbox_inches="tight", pad_inches=0.04, pil_kwargs=QUALITY
+        )
 
 
 class Picture(Directive):
@@ -82,12 +97,15 @@ class Picture(Directive):
             raise self.error(f"picture must be one of {sorted(PICTURES)}; got {name!r}.")
         if not self.options.get("alt"):
             raise self.error(f"picture {name!r} must have a text for those who cannot see it. Add :alt:.")
-        files = draw(name, Path(environment.srcdir) / "generated" / "pictures")
+        folder = Path(environment.srcdir) / "generated" / "pictures"
+        files = draw(name, folder)
         box = nodes.container(classes=["picture", *self.options.get("class", [])])
         for ground, file in files.items():
-            box += nodes.image(
-                uri=f"/generated/pictures/{file}", alt=self.options["alt"], classes=[f"only-{ground}"]
-            )
+            image = nodes.image(uri=f"/generated/pictures/{file}", alt=self.options["alt"])
+            image["classes"].append(f"only-{ground}")
+            if "narrow" in box["classes"]:
+                image["width"] = f"{96 * Image.open(folder / file).width / DOTS:.0f}px"
+            box += image
         caption = nodes.container(classes=["picture-caption"])
         self.state.nested_parse(self.content, self.content_offset, caption)
         environment.note_dependency(__file__)
