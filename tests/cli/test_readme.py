@@ -146,9 +146,8 @@ def test_a_command_runs(command, yours):
     before = set(yours.rglob("*"))
     run(command)
     written = {path.relative_to(yours).as_posix() for path in set(yours.rglob("*")) - before}
-    wanted = set(command) & {"scores.csv", "pictures"}
-    assert wanted <= written
-    assert any(path.endswith(".png") for path in written)
+    assert {"scores.csv", "pictures", "report.html"} & set(command) <= written
+    assert any(path.endswith((".png", ".html")) for path in written)
 
 
 def test_what_pip_installs_is_there():
