@@ -67,6 +67,7 @@ SIGNATURES = {
     "Comparison.plot": "(self, pictures=None, *, images=4, title=None, width=None, dpi=150)",
     "Comparison.save": "(self, folder, *, overwrite=False)",
     "Comparison.to_dict": "(self)",
+    "Comparison.to_html": "(self, path, pictures=None, *, class_names=None, title=None, overwrite=False)",
     "FilterBank": "(kernels, size=None, normalize=None, name=None)",
     "FilterBank.groups": "(self, kind)",
     "FilterBank.index": "(self, name)",
@@ -89,7 +90,7 @@ SIGNATURES = {
     "EdgeFilterShapley": "(model, players='color', *, bank=None, colors=None, basis=None, channels=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>, inputs=None, readings=None)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -100,6 +101,7 @@ SIGNATURES = {
     "ClassProfile.top": "(self, which, k=3, score='edge', *, by='value')",
     "ClassProfile.contrast": "(self, a, b, score='edge', *, confidence=0.95)",
     "ClassProfile.to_dataframe": "(self)",
+    "ClassProfile.to_html": "(self, path, *, title=None, overwrite=False)",
     "ClassProfile.save": "(self, path, *, overwrite=False)",
     "ClassProfile.load": "(path, **kwargs)",
     "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8, title=None, width=None, dpi=150)",
@@ -121,6 +123,7 @@ SIGNATURES = {
     "Explanation.normalized": "(self)",
     "Explanation.to_dict": "(self)",
     "Explanation.to_dataframe": "(self)",
+    "Explanation.to_html": "(self, path, image=None, *, class_names=None, bank=None, title=None, overwrite=False)",
     "Explanation.save": "(self, path, *, overwrite=False)",
     "Explanation.load": "(path)",
     "models.names": "()",

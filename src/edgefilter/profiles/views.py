@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -226,6 +227,35 @@ class ProfileViews:
         return plot_profile(
             self, val, ax, classes=classes, filters=filters, title=title, width=width, dpi=dpi
         )
+
+    def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write a report: one HTML file with the classes side by side, and one by one after a click.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        title : str, optional
+            Default: the number of classes and images.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+        """
+        from edgefilter.report.classes import write_profile
+
+        return write_profile(path, self, title=title, overwrite=overwrite)
 
     # --- names -----------------------------------------------------------------------------------
 
