@@ -299,6 +299,20 @@ def test_relevance_alone_only_describes_the_image():
     assert "raises" not in found.summary()
 
 
+def test_the_runs_can_be_left_out():
+    """They cost two runs of the model; the scores are the same."""
+    attribution = ef.EdgeFilterAttribution(Readout([[1.0, 0.5, 0.0]]))
+    image = torch.rand(1, 3, 6, 6, dtype=torch.float64)
+    runs = []
+    attribution.model.register_forward_hook(lambda *_: runs.append(1))
+    found = attribution.explain(image)
+    with_levels, attribution.with_levels = len(runs), False
+    again = attribution.explain(image)
+    assert len(runs) == 2 * with_levels - 2
+    assert again.readings is None
+    assert_close(again.response, found.response, rtol=0, atol=0)
+
+
 def test_without_images_nothing_is_said():
     found = Explanation(
         torch.ones(1, 3, 1, 2, 2), None, torch.tensor([12.0]), (0,), ("red", "green", "blue"), ("sobel_x",)
