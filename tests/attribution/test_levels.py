@@ -229,6 +229,20 @@ def test_what_is_compared_turns_the_reading_round():
     assert (attribution.explain(image, 0) - attribution.explain(image, 1)).readings is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_types_read_the_same(dtype):
+    """Sums over a photo are taken in a wider type."""
+    network, images = (
+        ef.models.load("fruits"),
+        torch.rand(1, 3, 100, 100, generator=torch.Generator().manual_seed(2)),
+    )
+    images[:, 0] /= 3
+    wide = ef.EdgeFilterAttribution(network.double()).explain(images.double(), 5).levels()
+    narrow = ef.EdgeFilterAttribution(network.to(dtype)).explain(images.to(dtype), 5).levels()
+    assert_close(narrow.everywhere.double(), wide.everywhere, rtol=2e-2, atol=0)
+    assert_close(narrow.there.double(), wide.there, rtol=0.1, atol=0)
+
+
 def test_the_model_and_the_image_are_as_they_were():
     net, image = ef.models.load("digits"), torch.rand(1, 1, 28, 28)
     before, state = image.clone(), {name: value.clone() for name, value in net.state_dict().items()}
