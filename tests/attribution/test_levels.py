@@ -313,6 +313,16 @@ def test_relevance_alone_only_describes_the_image():
     assert "raises" not in found.summary()
 
 
+@pytest.mark.parametrize(("value", "words"), [
+    (-1.2, "Where green speaks most, the image is dark in green: -1.20 there, 0 stands for no color."),
+    (1.2, "Where green speaks most, the image is bright in green: 1.20 there, 0 stands for no color."),
+    (0.01, ""),
+])  # fmt: skip
+def test_a_constant_normalised_image_is_described_beside_absence(value, words):
+    found = explain(Readout([[0.0, 50.0, 0.0]]), constant(-0.7, value, 0.7), calibrate=False)
+    assert (words in found.summary()) if words else ("Where green" not in found.summary())
+
+
 def test_the_runs_can_be_left_out():
     """They cost two runs of the model; the scores are the same."""
     attribution = ef.EdgeFilterAttribution(Readout([[1.0, 0.5, 0.0]]))
