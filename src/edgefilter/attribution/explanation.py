@@ -28,6 +28,7 @@ from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from edgefilter.banks.bank import FilterBank
@@ -337,33 +338,128 @@ class Explanation(SpatialViews):
         self,
         image: Any = None,
         *,
+        ax: Axes | None = None,
         top: int = 3,
         title: str | None = None,
         bank: FilterBank | None = None,
+        classes: Sequence[str] | None = None,
+        smooth: float | bool | None = None,
+        dpi: float = 150,
+        width: str | float | None = None,
+        caption: bool | str = True,
     ) -> Figure:
-        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters.
+        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters, and :meth:`summary` below.
 
         Parameters
         ----------
         image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
             The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
-            is refused.
+            is refused. Default: :meth:`picture`.
+        ax : matplotlib.axes.Axes, optional
+            Draw the pixel map there, and nothing else.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
             Default: the explained output, what it is against and how much of it is conserved; the total where the output is unknown.
         bank : FilterBank, optional
             The bank behind the scores: with it, the kernels are drawn beside their names.
+        classes : sequence of str, optional
+            The names of the classes, for title and caption.
+        smooth : float or bool, optional
+            Pixels, the standard deviation of a Gaussian for the maps; 0: as sharp as they are. Default: the stride of the network's stem, if
+            that is above 1, so that no grid of dots hides the object. Sums are kept.
+        dpi : float, default: 150
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: 12.4.
+        caption : bool or str, default: True
+            Whether the summary stands below, without its lines on filters; or another text.
 
         Returns
         -------
         figure : matplotlib.figure.Figure
+            Apart from pyplot; a notebook shows it. That of ``ax``, if it is given.
+
+        Examples
+        --------
+        >>> explanation = Explanation(torch.ones(1, 1, 2, 4, 4), torch.ones(1, 1, 4, 4), torch.tensor([32.0]), (1,), ("gray",),
+        ...                           ("sobel_x", "sobel_y"))
+        >>> explanation.plot(classes=["cat", "dog"]).get_suptitle()
+        'dog: 32.00, 100.0 % conserved'
         """
         from edgefilter.plots.explanation import plot_explanation
 
-        if title is None and len(self) and self.output[0].isnan():
-            title = f"attributions add up to {float(self.total[0]):.2f}"
-        return plot_explanation(self, image, top=top, title=title, bank=bank)
+        return plot_explanation(
+            self,
+            image,
+            ax=ax,
+            top=top,
+            title=title,
+            bank=bank,
+            classes=classes,
+            smooth=smooth,
+            dpi=dpi,
+            width=width,
+            caption=caption,
+        )
+
+    def to_html(
+        self,
+        path: str | Path,
+        image: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        bank: FilterBank | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a report: one HTML file with everything in it, to look at, to hand round and to print.
+
+        A click on a color, a filter, a group or a pair shows where it mattered. Explanations of the same image with several targets, or with
+        ``against``, are one photo with a choice of outputs; other images of the batch are further photos.
+        :func:`edgefilter.report.write_report` puts several explanations into one file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        image : PIL image or array-like, or a list of them, optional
+            The picture to show, as in :meth:`plot`; of several photos one for each. Default: ``inputs``.
+        class_names : sequence of str, optional
+            To name the targets by.
+        bank : FilterBank, optional
+            The bank behind the scores, whose kernels are drawn. Default: known for presets and complete banks.
+        title : str, optional
+            Default: what was explained.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending, or an argument does not fit.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     explanation.to_html(f"{folder}/cat.html", class_names=["cat", "dog"]).name
+        'cat.html'
+        """
+        from edgefilter.report.explanations import write_report
+
+        return write_report(
+            path, self, image, class_names=class_names, bank=bank, title=title, overwrite=overwrite
+        )
 
     def _seems_absolute(self) -> bool:
         """Say whether no value has a sign and the values of every image are together more than its output."""

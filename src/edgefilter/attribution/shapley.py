@@ -98,7 +98,7 @@ class ShapleyValues:
 
 
 class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
-    """Shapley values of colors, filters or groups of them: the reference that quick scores are compared with.
+    r"""Shapley values of colors, filters or groups of them: the reference that quick scores are compared with.
 
     A player who is silenced has all its responses set to zero where the stem reads the image. What it is worth is what the
     explained output gains when it comes in, averaged over all orders in which the players can come.
@@ -123,6 +123,12 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
 
     Notes
     -----
+    With :math:`v(T)`, the explained output when only the players in :math:`T` are present, player :math:`i` of :math:`n` is worth
+
+    .. math::
+
+        \phi_i = \sum_{T \not\ni i} \frac{|T|! \, (n - |T| - 1)!}{n!} \bigl( v(T \cup \{i\}) - v(T) \bigr) .
+
     With up to 1024 sets of players (10 players) all are played, and the values are exact. Else orders are drawn, each with its
     reverse; the standard errors come from the spread between those pairs and say nothing if there are few.
 
