@@ -209,6 +209,17 @@ def test_there_is_a_figure_for_a_dark_page(things):
         assert marker in html
 
 
+def test_the_figures_do_not_depend_on_the_style_in_use(things):
+    """Someone draws on a dark ground, and reads a light page."""
+    from matplotlib import style
+
+    plain = things["explanation"]._repr_html_()
+    with style.context("dark_background"):
+        assert (
+            Page(things["explanation"]._repr_html_()).all("img")[0]["src"] == Page(plain).all("img")[0]["src"]
+        )
+
+
 def test_an_explanation_shows_its_summary_and_its_numbers(things):
     explanation = things["explanation"]
     text = Page(explanation._repr_html_()).text
