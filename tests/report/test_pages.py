@@ -88,7 +88,7 @@ def test_effects_that_disagree_are_marked(explanation, tmp_path, read):
     page = read(explanation.to_html(tmp_path / "a.html"))
     assert any(explanation.doubts())
     for doubts, section in zip(explanation.doubts(), page.sections(), strict=True):
-        marked = [mark.find_parent("tr").th.get_text() for mark in section.find_all(class_="mark")]
+        marked = [mark.find_parent("tr").th.get_text() for mark in section.select("td .mark")]
         assert marked == list(doubts)
         said = section.find(class_="doubts").get_text()
         assert all(f"{name} {why}" in said for name, why in doubts.items())
