@@ -64,7 +64,7 @@ SIGNATURES = {
     "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
     "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
-    "Comparison.plot": "(self, pictures=None, *, images=4)",
+    "Comparison.plot": "(self, pictures=None, *, images=4, title=None, width=None, dpi=150)",
     "Comparison.save": "(self, folder, *, overwrite=False)",
     "Comparison.to_dict": "(self)",
     "Comparison.to_html": "(self, path, pictures=None, *, class_names=None, title=None, overwrite=False)",
@@ -104,7 +104,7 @@ SIGNATURES = {
     "ClassProfile.to_html": "(self, path, *, title=None, overwrite=False)",
     "ClassProfile.save": "(self, path, *, overwrite=False)",
     "ClassProfile.load": "(path, **kwargs)",
-    "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8)",
+    "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8, title=None, width=None, dpi=150)",
     "color_mask": "(layer, *, of='responses', colors=None)",
     "filter_mask": "(layer)",
     "Explanation.from_responses": (
@@ -135,7 +135,8 @@ SIGNATURES = {
     "models.edge_resnet50": "(num_classes=1000, in_channels=3, bank='edges', *, mixing=False, signs='split')",
     "models.read": "(path)",
     "models.write": "(network, path, settings, class_names, preprocess)",
-    "Explanation.plot": "(self, image=None, *, top=3, title=None, bank=None)",
+    "Explanation.plot": "(self, image=None, *, ax=None, top=3, title=None, bank=None, classes=None, smooth=None, dpi=150, width=None, "
+    "caption=True)",
 }
 ATTRIBUTES = {
     "FilterBank": ["names", "labels", "families", "orders", "size", "weight", "rank", "is_complete"],

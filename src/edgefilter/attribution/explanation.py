@@ -27,6 +27,7 @@ from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from edgefilter.banks.bank import FilterBank
@@ -300,33 +301,69 @@ class Explanation(SpatialViews):
         self,
         image: Any = None,
         *,
+        ax: Axes | None = None,
         top: int = 3,
         title: str | None = None,
         bank: FilterBank | None = None,
+        classes: Sequence[str] | None = None,
+        smooth: float | bool | None = None,
+        dpi: float = 150,
+        width: str | float | None = None,
+        caption: bool | str = True,
     ) -> Figure:
-        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters.
+        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters, and :meth:`summary` below.
 
         Parameters
         ----------
         image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
             The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
-            is refused.
+            is refused. Default: :meth:`picture`.
+        ax : matplotlib.axes.Axes, optional
+            Draw the pixel map there, and nothing else.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
             Default: the explained output, what it is against and how much of it is conserved; the total where the output is unknown.
         bank : FilterBank, optional
             The bank behind the scores: with it, the kernels are drawn beside their names.
+        classes : sequence of str, optional
+            The names of the classes, for title and caption.
+        smooth : float or bool, optional
+            Pixels, the standard deviation of a Gaussian for the maps; 0: as sharp as they are. Default: the stride of the network's stem, if
+            that is above 1, so that no grid of dots hides the object. Sums are kept.
+        dpi : float, default: 150
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: 12.4.
+        caption : bool or str, default: True
+            Whether the summary stands below, without its lines on filters; or another text.
 
         Returns
         -------
         figure : matplotlib.figure.Figure
+            Apart from pyplot; a notebook shows it. That of ``ax``, if it is given.
+
+        Examples
+        --------
+        >>> explanation = Explanation(torch.ones(1, 1, 2, 4, 4), torch.ones(1, 1, 4, 4), torch.tensor([32.0]), (1,), ("gray",),
+        ...                           ("sobel_x", "sobel_y"))
+        >>> explanation.plot(classes=["cat", "dog"]).get_suptitle()
+        'dog: 32.00, 100.0 % conserved'
         """
         from edgefilter.plots.explanation import plot_explanation
 
-        if title is None and len(self) and self.output[0].isnan():
-            title = f"attributions add up to {float(self.total[0]):.2f}"
-        return plot_explanation(self, image, top=top, title=title, bank=bank)
+        return plot_explanation(
+            self,
+            image,
+            ax=ax,
+            top=top,
+            title=title,
+            bank=bank,
+            classes=classes,
+            smooth=smooth,
+            dpi=dpi,
+            width=width,
+            caption=caption,
+        )
 
     def to_html(
         self,

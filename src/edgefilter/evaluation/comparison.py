@@ -90,7 +90,15 @@ class Comparison:
         parts += [f"Not measured ({', '.join(where)}): {reason}" for reason, where in reasons.items()]
         return "\n\n".join(filter(None, parts))
 
-    def plot(self, pictures: Sequence[Any] | None = None, *, images: int = 4) -> Figure:
+    def plot(
+        self,
+        pictures: Sequence[Any] | None = None,
+        *,
+        images: int = 4,
+        title: str | None = None,
+        width: str | float | None = None,
+        dpi: float = 150,
+    ) -> Figure:
         """Draw the maps of all methods side by side, one row per image.
 
         Parameters
@@ -100,17 +108,30 @@ class Comparison:
             the range from black to white.
         images : int, default: 4
             How many to draw at most.
+        title : str, optional
+            Default: none.
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: all methods in one row.
+        dpi : float, default: 150
 
         Returns
         -------
         figure : matplotlib.figure.Figure
+            Apart from pyplot; a notebook shows it.
+
+        Raises
+        ------
+        ValueError
+            If ``images`` is below 1, or an argument does not fit.
         """
         from edgefilter.plots.arrays import visible
         from edgefilter.plots.comparison import plot_comparison
 
+        if isinstance(images, bool) or not isinstance(images, int) or images < 1:
+            raise ValueError(f"images must be an integer >= 1; got {images!r}. Pass for example images=4.")
         shown = [visible(image) for image in self.images[:images]] if pictures is None else pictures
         maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
-        return plot_comparison(maps, list(shown)[:images])
+        return plot_comparison(maps, list(shown)[:images], title=title, width=width, dpi=dpi)
 
     def to_html(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, finite
 from .protocols import Explained
 
 __all__ = ["blurred", "chosen_sigma", "mirrored", "pixel_stride"]
@@ -42,7 +42,7 @@ def blurred(values: Array, sigma: float) -> Array:
     Returns
     -------
     values : ndarray, shape (H, W)
-        With the same sum; a constant map stays as it is.
+        With the same sum; a constant map stays as it is, and so do values that are not finite.
 
     Examples
     --------
@@ -52,8 +52,8 @@ def blurred(values: Array, sigma: float) -> Array:
     if not sigma:
         return values
     rows, columns = (mirrored(size, sigma) for size in values.shape)
-    found: Array = rows @ values @ columns
-    return found
+    found: Array = rows @ finite(values) @ columns
+    return np.where(np.isfinite(values), found, values)
 
 
 def mirrored(size: int, sigma: float) -> Array:

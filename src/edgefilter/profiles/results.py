@@ -145,7 +145,7 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
     if found.settings["counted"]:
         figure, _ = found.profile.plot()
         if found.settings["about"]["preprocessing_assumed"] == "yes":
-            figure.suptitle(f"{figure.get_suptitle()}; preprocessing assumed")
+            figure, _ = found.profile.plot(title=f"{figure.get_suptitle()}; preprocessing assumed")
         with replacing(out / PICTURE) as path:
             figure.savefig(path, format="png")
         yield out / PICTURE
