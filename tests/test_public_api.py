@@ -90,7 +90,7 @@ SIGNATURES = {
     "EdgeFilterShapley": "(model, players='color', *, bank=None, colors=None, basis=None, channels=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>, inputs=None, readings=None)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),

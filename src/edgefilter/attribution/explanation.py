@@ -18,6 +18,7 @@ from edgefilter.stems.responses import bank_of, by_color
 from edgefilter.stems.windows import window_of_layer
 
 from .differences import difference
+from .levels import Levels, levels_of
 from .listing import as_dataframe, as_dict
 from .scores import per_image
 from .spatial import SpatialViews
@@ -87,6 +88,8 @@ class Explanation(SpatialViews):
         The channels of each color, where colors are groups of them. Default: each color is a channel.
     inputs : Tensor, shape (N, channels of the image, H, W), optional
         The images as the model saw them, so that figures show them. Default: unknown.
+    readings : Tensor, shape (N, C, 5), optional
+        What :meth:`levels` reads: whether high or low values of the colors speak. Default: not measured.
 
     Notes
     -----
@@ -199,6 +202,9 @@ class Explanation(SpatialViews):
     def summary(self, image: int = 0, class_names: Sequence[str] | None = None) -> str:
         """Say in plain words what one image's output came from, and which scores to be careful with.
 
+        The first sentence names the color and the filters that speak most for it; then come the output, whether bright or dark in a color
+        speaks (:meth:`levels`), the scores, and the doubts.
+
         Parameters
         ----------
         image : int, default: 0
@@ -210,11 +216,17 @@ class Explanation(SpatialViews):
         >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
         >>> print(Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"),
         ...                   base=torch.tensor([0.5])).summary())
+        The filter sobel y speaks most for output 0.
         Output 0 is 4.50; 0.50 of it is there without the image.
         Colors: gray +4.00.
         Filters: sobel_y +3.00, sobel_x +1.00.
         """
         return summarized(self[image], class_names)
+
+    def _repr_html_(self) -> str:
+        from .notebook_explanation import html_of_explanation
+
+        return html_of_explanation(self)
 
     def doubts(self) -> list[dict[str, str]]:
         """Return for each image the colors and filters whose score should not be believed, and why.
@@ -222,6 +234,28 @@ class Explanation(SpatialViews):
         Those whose silencing has an effect of the other sign, or of less than a tenth of the score, as far as effects were measured.
         """
         return [doubtful(self[image]) for image in range(len(self))]
+
+    def levels(self) -> Levels:
+        """Return whether high or low values of each color speak for the output, as it was measured.
+
+        A score says that a color speaks for the output, not whether its bright or its dark places do: a dark green channel can speak for a
+        cherry. :meth:`EdgeFilterAttribution.explain` makes the colors that matter a little brighter and a little darker where they
+        speak, and notes what the output does. Without it (relevance alone, or attributions of other methods), the mean values are all that is known.
+
+        Returns
+        -------
+        levels : Levels
+            ``.there`` and ``.everywhere`` (N, C): mean values of the colors, in units of the model's input. ``.step`` (N,), ``.higher`` and
+            ``.lower`` (N, C): the steps, and what the output gained by them. ``.reading``: ``"high"``, ``"low"``, ``"unclear"`` or ``""``.
+
+        Examples
+        --------
+        >>> explanation = Explanation(torch.ones(1, 1, 1, 2, 2), None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x",),
+        ...                           readings=torch.tensor([[[-1.0, 0.2, 0.1, -0.3, 0.2]]]))
+        >>> explanation.levels().reading
+        (('low',),)
+        """
+        return levels_of(self)
 
     def __sub__(self, other: Explanation) -> Explanation:
         """Return what speaks for this output rather than for another of the same images, score by score."""
@@ -243,6 +277,9 @@ class Explanation(SpatialViews):
         }
         if self.errors is not None:
             parts["errors"] = parts["errors"].abs()
+        if self.readings is not None:
+            levels, changes = self.readings[:, :, :3], self.readings[:, :, 3:]
+            parts["readings"] = torch.cat([levels, changes / scale[:, None, None]], 2)
         return dataclasses.replace(self, **parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from edgefilter._checks import counted
 from edgefilter._files import replacing
 
 from .metrics import METRICS
@@ -72,8 +73,14 @@ class Comparison:
 
     def __repr__(self) -> str:
         return (
-            f"Comparison({len(self.pixel)} methods, {len(self.images)} images, {len(self.failures)} failures)"
+            f"Comparison({counted(len(self.pixel), 'method')}, {counted(len(self.images), 'image')}, "
+            f"{counted(len(self.failures), 'failure')})"
         )
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_comparison
+
+        return html_of_comparison(self, PART_COLUMNS)
 
     def __str__(self) -> str:
         """Lay out both tables, and say below what is missing and why."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from edgefilter import __version__
+from edgefilter._checks import counted
 from edgefilter._files import replacing
 
 from .confusion import Confusion
@@ -55,6 +56,16 @@ class FolderProfile(NamedTuple):
     confusion: Confusion | None = None
     permutation: PermutationCheck | None = None
     paired: PairedProfile | None = None
+
+    def __repr__(self) -> str:
+        right = "" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.3f}"
+        counts = f"{counted(self.settings.get('counted', 0), 'photo')}, {len(self.skipped)} skipped{right}"
+        return f"FolderProfile({counts}: {self.profile!r})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_folder
+
+        return html_of_folder(self)
 
     def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
         """Write a report: that of the profile, with which classes are predicted for which and how it was made.
