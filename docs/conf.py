@@ -67,6 +67,7 @@ html_show_sourcelink = False
 html_math_renderer = "mathml"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_copy_empty_lines = False
 viewcode_line_numbers = True
 html_theme_options = {"navigation_with_keys": True}
 
