@@ -201,7 +201,9 @@ def main() -> None:
         parts.append(
             f"**{title}** (network `{name}`, {sum(map(len, case.images))} test images of {len(case.names)} classes)"
         )
-        parts += report(case, shown, arguments.profiles and arguments.profiles / f"profile_{name}.safetensors")
+        parts += report(
+            case, shown, arguments.profiles and arguments.profiles / f"profile_{name}.safetensors"
+        )
     text = "\n\n".join(parts)
     print(text)
     if arguments.out:

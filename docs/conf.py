@@ -17,6 +17,7 @@ version = release = edgefilter.__version__
 
 extensions = [
     "myst_parser",
+    "notebooks",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -77,6 +78,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "within_subsection_order": "gallery.TutorialOrder",
     "image_scrapers": ("gallery.scrape",),
+    "ignore_repr_types": r"figures\.Drawing",  # the scraper shows drawings
     "abort_on_example_error": True,
     "download_all_examples": False,
     "write_computation_times": False,

@@ -37,7 +37,7 @@ print(f"largest difference of a logit: {difference:.1e}")
 # %%
 # These are the first filters of the bank: derivatives of all orders, low orders first.
 
-figure = plot_kernels(list(model.conv1.bank)[:12])
+plot_kernels(list(model.conv1.bank)[:12])
 
 # %%
 # A familiar bank such as ``edges`` (18 filters of 3x3) cannot express a 7x7 stem. It is refused, unless you ask for the nearest

@@ -1,4 +1,4 @@
-"""Order the tutorials, and show their figures: those in their variables, for the library draws without pyplot."""
+"""Order the tutorials, and show their figures: those that a block returns or keeps, for the library draws without pyplot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from typing import Any
 from matplotlib.figure import Figure
 from sphinx_gallery.scrapers import figure_rst
 
-ORDER = ("plot_first_explanation.py", "plot_exact_stem.py", "plot_beside_captum.py")
+ORDER = (
+    "plot_first_explanation.py",
+    "plot_beside_captum.py",
+    "plot_own_network.py",
+    "plot_class_profile.py",
+    "plot_color_bias.py",
+    "plot_bands_and_stains.py",
+    "plot_own_bank.py",
+    "plot_train_edge_network.py",
+    "plot_exact_stem.py",
+)
 
 _SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
 
@@ -17,13 +27,19 @@ _SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
 def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
     """Write the figures that are new since the last block, and return the text that shows them."""
     paths = block_vars["image_path_iterator"]
-    written = []
+    written, alts = [], []
     for value in block_vars["example_globals"].values():
         if isinstance(value, Figure) and value not in _SHOWN:
             _SHOWN.add(value)
             written.append(next(paths))
+            alts.append(_alt(value))
             value.savefig(written[-1], bbox_inches="tight")
-    return figure_rst(written, gallery_conf["src_dir"])
+    return figure_rst(written, gallery_conf["src_dir"], " ".join(filter(None, alts)))
+
+
+def _alt(figure: Figure) -> str:
+    """Return what a screen reader says of a figure: its own words, else its title."""
+    return getattr(figure, "alt", "") or figure.get_suptitle()
 
 
 class TutorialOrder:

@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.colors import Basis, ColorGroups
 from edgefilter.banks.groups import KINDS, as_groups
@@ -71,8 +71,14 @@ class ShapleyValues:
 
     def __repr__(self) -> str:
         return (
-            f"ShapleyValues({len(self)} images, {len(self.players)} players, {self.evaluations} evaluations)"
+            f"ShapleyValues({counted(len(self), 'image')}, {counted(len(self.players), 'player')}, "
+            f"{counted(self.evaluations, 'evaluation')})"
         )
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_values
+
+        return html_of_values(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per image and player: ``image``, ``target``, ``player``, ``label``, ``value``, ``error``."""
