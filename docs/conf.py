@@ -78,6 +78,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "within_subsection_order": "gallery.TutorialOrder",
     "image_scrapers": ("gallery.scrape",),
+    "reset_modules": ("matplotlib", "gallery.both_grounds"),
     "ignore_repr_types": r"figures\.Drawing",  # the scraper shows drawings
     "abort_on_example_error": True,
     "download_all_examples": False,
