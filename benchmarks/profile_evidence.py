@@ -1,6 +1,6 @@
 """Do class profiles say what the network goes by? Profiles of real classes, beside what silencing costs the network.
 
-    python benchmarks/profile_evidence.py --data ../shared/data --out docs/howto/profile.md --pictures docs/_static
+    python benchmarks/profile_evidence.py --data ../shared/data --out docs/howto/profile.md --profiles docs/_static
 
 *Cherries*: the 24 classes of Fruits-360, test images, and the shipped network "fruits": shares by color, and what the class's
 output loses when a color is silenced. *Digits*: the first test images of each digit of MNIST and the shipped network
@@ -143,7 +143,7 @@ def pairs(profile: ef.ClassProfile, silencer: Silencer, names: Sequence[str]) ->
     )  # fmt: skip
 
 
-def report(case: Case, shown: Sequence[str], picture: Path | None) -> Iterator[str]:
+def report(case: Case, shown: Sequence[str], kept: Path | None) -> Iterator[str]:
     silencer, rows = Silencer(case), []
     for rules in tqdm(RULES):
         profile = profiled(case, rules)
@@ -152,8 +152,8 @@ def report(case: Case, shown: Sequence[str], picture: Path | None) -> Iterator[s
     profile = profiled(case, SHOWN)
     yield f"With `{SHOWN}`:"
     yield pairs(profile, silencer, shown)
-    if picture:
-        profile.plot(classes=shown, filters=9)[0].savefig(picture)
+    if kept:
+        profile.save(kept, overwrite=True)
 
 
 def fruits(data: Path) -> Case:
@@ -186,7 +186,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pictures", type=Path, help="folder for the pictures")
+    parser.add_argument("--profiles", type=Path, help="folder for the profiles, which the pages draw")
     parser.add_argument(
         "--out", type=Path, help="Markdown file; tables go between their marks where it has them"
     )
@@ -201,7 +201,9 @@ def main() -> None:
         parts.append(
             f"**{title}** (network `{name}`, {sum(map(len, case.images))} test images of {len(case.names)} classes)"
         )
-        parts += report(case, shown, arguments.pictures and arguments.pictures / f"profile_{name}.png")
+        parts += report(
+            case, shown, arguments.profiles and arguments.profiles / f"profile_{name}.safetensors"
+        )
     text = "\n\n".join(parts)
     print(text)
     if arguments.out:

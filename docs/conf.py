@@ -21,8 +21,18 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "checked",
+    "drawings",
     "kernel_pages",
+    "live",
+    "mathml",
+    "pictures",
+    "readable",
+    "terminal",
 ]
 nitpicky = True
 nitpick_ignore_regex = [
@@ -31,12 +41,14 @@ nitpick_ignore_regex = [
         r"py:class",
         r"edgefilter\.(attribution\.(views\.ScoreViews|spatial\.SpatialViews)|profiles\.views\.ProfileViews)",
     ),  # what Explanation and ClassProfile are made of; their members stand there
+    (r"py:class", r"edgefilter\..*\._\w+"),  # private bases
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
-exclude_patterns = ["_build", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
+exclude_patterns = ["_build", "generated/extra", "generated/kernels*.md", "tutorials/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_dmath_allow_digits = False  # "$5 or $10" is no formula
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -48,8 +60,15 @@ numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = "edgefilter"
 html_static_path = ["_static"]
+html_extra_path = ["generated/extra"]  # reports, written before the pages are read
+(HERE / "generated" / "extra").mkdir(parents=True, exist_ok=True)
 html_css_files = ["style.css"]
 html_copy_source = False
+html_show_sourcelink = False
+html_math_renderer = "mathml"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+viewcode_line_numbers = True
 html_theme_options = {"navigation_with_keys": True}
 
 sphinx_gallery_conf = {

@@ -28,7 +28,7 @@ FILES = {
 
 FLOORS = (  # from the ground up; rooms of one floor do not import each other
     ("errors", "_checks", "_files", "_html", "_lazy"),
-    ("bands",),
+    ("bands", "_notebook"),
     ("photos",),
     ("banks",),
     ("stems", "plots"),
@@ -40,7 +40,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not import each other
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_IN = {  # another library: the rooms that may import it, be it inside a function
-    "torch": set(FLOOR) - {"errors", "_checks", "_html", "_lazy", "bands", "photos", "banks"},
+    "torch": set(FLOOR) - {"errors", "_checks", "_html", "_lazy", "_notebook", "bands", "photos", "banks"},
     "zennit": {"lrp", "attribution", "quantus"},
     "captum": {"attribution", "evaluation"},
     "torchmetrics": {"profiles"},

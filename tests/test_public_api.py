@@ -64,9 +64,10 @@ SIGNATURES = {
     "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
     "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
-    "Comparison.plot": "(self, pictures=None, *, images=4)",
+    "Comparison.plot": "(self, pictures=None, *, images=4, title=None, width=None, dpi=150)",
     "Comparison.save": "(self, folder, *, overwrite=False)",
     "Comparison.to_dict": "(self)",
+    "Comparison.to_html": "(self, path, pictures=None, *, class_names=None, title=None, overwrite=False)",
     "FilterBank": "(kernels, size=None, normalize=None, name=None)",
     "FilterBank.groups": "(self, kind)",
     "FilterBank.index": "(self, name)",
@@ -89,7 +90,7 @@ SIGNATURES = {
     "EdgeFilterShapley": "(model, players='color', *, bank=None, colors=None, basis=None, channels=None, layer=None)",
     "EdgeFilterShapley.attribute": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
     "EdgeFilterShapley.explain": "(self, inputs, target=None, additional_forward_args=None, *, against=None, n_permutations=None, seed=0, internal_batch_size=None, show_progress=False)",
-    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>)",
+    "Explanation": "(response, pixel, output, target, colors, filters, filter_labels=(), base=<factory>, left_out='', groups=<factory>, against=(), effects=None, errors=None, interactions=None, filter_effects=None, about=<factory>, window=None, channels=(), members=<factory>, inputs=None, readings=None)",
     "ClassProfile": (
         "(num_classes, colors, filters, *, class_names=None, filter_labels=None, pixel_size=None, **kwargs)"
     ),
@@ -100,9 +101,10 @@ SIGNATURES = {
     "ClassProfile.top": "(self, which, k=3, score='edge', *, by='value')",
     "ClassProfile.contrast": "(self, a, b, score='edge', *, confidence=0.95)",
     "ClassProfile.to_dataframe": "(self)",
+    "ClassProfile.to_html": "(self, path, *, title=None, overwrite=False)",
     "ClassProfile.save": "(self, path, *, overwrite=False)",
     "ClassProfile.load": "(path, **kwargs)",
-    "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8)",
+    "ClassProfile.plot": "(self, val=None, ax=None, *, classes=None, filters=8, title=None, width=None, dpi=150)",
     "color_mask": "(layer, *, of='responses', colors=None)",
     "filter_mask": "(layer)",
     "Explanation.from_responses": (
@@ -121,6 +123,7 @@ SIGNATURES = {
     "Explanation.normalized": "(self)",
     "Explanation.to_dict": "(self)",
     "Explanation.to_dataframe": "(self)",
+    "Explanation.to_html": "(self, path, image=None, *, class_names=None, bank=None, title=None, overwrite=False)",
     "Explanation.save": "(self, path, *, overwrite=False)",
     "Explanation.load": "(path)",
     "models.names": "()",
@@ -132,7 +135,8 @@ SIGNATURES = {
     "models.edge_resnet50": "(num_classes=1000, in_channels=3, bank='edges', *, mixing=False, signs='split')",
     "models.read": "(path)",
     "models.write": "(network, path, settings, class_names, preprocess)",
-    "Explanation.plot": "(self, image=None, *, top=3, title=None, bank=None)",
+    "Explanation.plot": "(self, image=None, *, ax=None, top=3, title=None, bank=None, classes=None, smooth=None, dpi=150, width=None, "
+    "caption=True)",
 }
 ATTRIBUTES = {
     "FilterBank": ["names", "labels", "families", "orders", "size", "weight", "rank", "is_complete"],

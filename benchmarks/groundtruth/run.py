@@ -6,7 +6,7 @@
     python benchmarks/groundtruth/run.py --out DIR --quick    # does everything once, says nothing
     python benchmarks/groundtruth/run.py --out DIR --tuning   # other seeds: to develop methods on
 
-Writes ``results.json`` and, for ``docs/_static``, ``groundtruth.md``, ``groundtruth_details.md`` and ``groundtruth.png``. Each job leaves a file in ``DIR/jobs``: an
+Writes ``results.json`` and, for ``docs/_static``, ``groundtruth.md``, ``groundtruth_details.md``; beside them ``groundtruth.png``. Each job leaves a file in ``DIR/jobs``: an
 interrupted run goes on where it was; a job runs again if the settings or the sources (of edgefilter and of this) changed.
 """
 

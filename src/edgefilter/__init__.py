@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import photos as photos
     from . import plots as plots
     from . import quantus as quantus
+    from . import report as report
     from .attribution.attribution import EdgeFilterAttribution
     from .attribution.causal import CausalCheck, causal_check
     from .attribution.check import Report, check
@@ -109,5 +110,5 @@ __getattr__, __dir__ = lazy(
         "replace_stem": ".stems.replacing",
         "split": ".stems.splitting",
     },
-    modules=("classifiers", "models", "photos", "plots", "quantus"),
+    modules=("classifiers", "models", "photos", "plots", "quantus", "report"),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-__all__ = ["closest", "pair"]
+__all__ = ["closest", "counted", "pair"]
 
 
 def closest(name: str, known: Iterable[str], plain: Callable[[str], str] = str) -> str:
@@ -46,3 +46,14 @@ def pair(value: int | tuple[int, int], name: str, minimum: int) -> tuple[int, in
             f"Pass for example {name}={max(minimum, 1)} or {name}=({max(minimum, 1)}, {max(minimum, 1)})."
         )
     return clean[0], clean[1]
+
+
+def counted(count: int, one: str, several: str = "") -> str:
+    """Write how many there are of something.
+
+    Examples
+    --------
+    >>> counted(1, "image"), counted(0, "image"), counted(2, "class", "classes")
+    ('1 image', '0 images', '2 classes')
+    """
+    return f"{count} {one if count == 1 else several or one + 's'}"

@@ -414,6 +414,7 @@ def test_doubts_name_what_an_effect_contradicts():
 def test_summary_says_it_in_words():
     text = measured(against=(None,)).summary(class_names=["a", "b", "cherry"])
     assert text.splitlines() == [
+        "The color red and the filter sobel x speak most for cherry.",
         "Output cherry is 9.00; 1.00 of it is there without the image.",
         "Colors: red +5.50 ± 0.50, green +2.00, blue +0.50.",
         "Filters: sobel_x +6.50, sobel_y +1.50.",
@@ -424,12 +425,53 @@ def test_summary_says_it_in_words():
     with pytest.raises(ValueError, match="class_names must have a name for each output; got 2, but output 2"):
         measured().summary(class_names=["a", "b"])
     assert "red +5.50 ± <0.01, green" in measured(errors=torch.tensor([[0.001, 0.0, 0.0]])).summary()
-    assert measured(against=("rest",)).summary().startswith("Output 2 minus the mean of the others is 9.00")
-    assert (
-        measured(against=(1,))
-        .summary(class_names=["a", "b", "cherry"])
-        .startswith("Output cherry minus b is")
+    rest = measured(against=("rest",)).summary().splitlines()
+    assert rest[0] == "The color red and the filter sobel x speak most for output 2 rather than the others."
+    assert rest[1].startswith("Output 2 minus the mean of the others is 9.00")
+    other = measured(against=(1,)).summary(class_names=["a", "b", "cherry"]).splitlines()
+    assert other[0] == "The color red and the filter sobel x speak most for cherry rather than b."
+    assert other[1].startswith("Output cherry minus b is")
+
+
+@pytest.mark.parametrize(("response", "words"), [
+    ([[1.0, 0.9], [0.0, 0.0]], "The color red and the filters sobel x and sobel y speak most for output 2."),
+    ([[-1.0, 0.5], [0.0, 0.1]], "The color green and the filter sobel y speak most for output 2."),
+    ([[-1.0, -2.0], [-0.5, 0.0]], "Nothing speaks for output 2; red speaks against it most."),
+    ([[0.0, 0.0], [0.0, 0.0]], ""),
+])  # fmt: skip
+def test_the_first_sentence_names_what_speaks_most(response, words):
+    response = torch.tensor(response).reshape(1, 2, 2, 1, 1)
+    found = Explanation(response, None, response.sum().reshape(1), (2,), COLORS[:2], FILTERS)
+    assert found.summary().splitlines()[0] == (
+        words or "Output 2 is 0.00; 0.00 of it is there without the image."
     )
+
+
+def test_small_numbers_are_not_printed_as_nothing():
+    """A network of small outputs: two digits of the largest, or an exponent."""
+
+    def lines(scale):
+        response = scale * torch.tensor([[3.0, 1.0], [-0.5, 0.0]]).reshape(1, 2, 2, 1, 1)
+        return (
+            Explanation(response, None, response.sum().reshape(1), (2,), COLORS[:2], FILTERS)
+            .summary()
+            .splitlines()
+        )
+
+    assert lines(1e-3)[1:3] == [
+        "Output 2 is 0.0035; 0.0000 of it is there without the image.",
+        "Colors: red +0.0040, green -0.0005.",
+    ]
+    assert lines(0.1)[2] == "Colors: red +0.40, green -0.05."
+    assert lines(1e-9)[1:3] == [
+        "Output 2 is 3.5e-09; 0 of it is there without the image.",
+        "Colors: red +4e-09, green -5e-10.",
+    ]
+
+
+def test_an_output_of_another_sign_than_its_base_is_set_beside_it():
+    found = measured(base=torch.tensor([-1.0]))
+    assert "Output 2 is 9.00; without the image it is -1.00." in found.summary()
 
 
 def test_summary_names_filters_in_words_and_counts_the_other_doubts():
@@ -443,9 +485,10 @@ def test_summary_names_filters_in_words_and_counts_the_other_doubts():
     lines = found.summary().splitlines()
     words = dict(zip(bank.names, bank.labels, strict=True))
     first, second = (f"{words[name].replace('_', ' ')} ({name})" for name in bank.names[:2])
-    assert lines[2].startswith(f"Filters: {first} +9.00, {second} +8.00, ")
-    assert lines[3] == f"Careful: {second} scores +8, but has an effect of +0.5 when it is silenced alone."
-    assert lines[4:] == ["Of the other filters, 2 have an effect that contradicts the score."]
+    assert lines[0] == "The filters blur and edge x speak most for output 0."
+    assert lines[3].startswith(f"Filters: {first} +9.00, {second} +8.00, ")
+    assert lines[4] == f"Careful: {second} scores +8, but has an effect of +0.5 when it is silenced alone."
+    assert lines[5:] == ["Of the other filters, 2 have an effect that contradicts the score."]
     assert found.to_dict()["filter_effects"][0][5] is None
 
 

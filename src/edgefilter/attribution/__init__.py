@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .causal import CausalCheck, causal_check
     from .check import Operation, Report
     from .explanation import Explanation
+    from .grouping import GroupScores
     from .layer import LayerEdgeFilterAttribution
+    from .levels import Levels
     from .shapley import EdgeFilterShapley, ShapleyValues
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "EdgeFilterAttribution",
     "EdgeFilterShapley",
     "Explanation",
+    "GroupScores",
     "LayerEdgeFilterAttribution",
+    "Levels",
     "Operation",
     "Report",
     "ShapleyValues",
@@ -38,6 +42,8 @@ __getattr__, __dir__ = lazy(
         "Operation": ".check",
         "Report": ".check",
         "Explanation": ".explanation",
+        "GroupScores": ".grouping",
+        "Levels": ".levels",
         "LayerEdgeFilterAttribution": ".layer",
         "EdgeFilterShapley": ".shapley",
         "ShapleyValues": ".shapley",

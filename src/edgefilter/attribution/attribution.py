@@ -322,6 +322,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             internal_batch_size=internal_batch_size,
             down_to="inputs",
             show_progress=show_progress,
+            levels=True,
         )
         members = self.colors.members(result.channels)
         channels = self.colors.channels(result.channels)
@@ -344,6 +345,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             **({} if result.colors is None else result.colors._asdict()),
             groups=all_groups(result.bank),
             window=result.window,
+            readings=result.readings,
             inputs=as_images(inputs)[result.place].detach().movedim(result.axis, 1).clone() if fits else None,
         )
 
@@ -438,13 +440,17 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         internal_batch_size: int | None,
         down_to: Literal["responses", "bank input", "inputs"],
         show_progress: bool = False,
+        levels: bool = False,
     ) -> Propagation:
         """Check the inputs, and propagate all of them at once or some at a time."""
         propagate, games = self.propagator(question.images), as_games(self.calibrate)
         pieces, size = question.pieces(internal_batch_size)
         shown = tqdm(pieces, "batches", disable=not show_progress or len(pieces) < 2)
         label = "sets" if show_progress and len(pieces) == 1 else None
-        parts = [propagate(piece, down_to=down_to, games=games, size=size, label=label) for piece in shown]
+        parts = [
+            propagate(piece, down_to=down_to, games=games, size=size, label=label, levels=levels)
+            for piece in shown
+        ]
         if len(parts) > 1 and any(
             part is not value for part, value in zip(pieces[0].extra, question.extra, strict=True)
         ):

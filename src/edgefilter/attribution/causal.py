@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from edgefilter._checks import counted
 
 from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
@@ -18,7 +21,12 @@ __all__ = ["CausalCheck", "causal_check"]
 AGREEMENT = 1e-3  # of two runs of one model on the same images, relative: float32, another batch, other kernels of the library
 
 
-class CausalCheck(NamedTuple):
+class _Drops(NamedTuple):
+    color: Tensor
+    edge: Tensor
+
+
+class CausalCheck(_Drops):
     """By how much the explained output drops when one part of the responses is silenced; negative where it rises.
 
     Attributes
@@ -27,10 +35,45 @@ class CausalCheck(NamedTuple):
         The drop when all responses of a color are set to zero.
     edge : Tensor, shape (N, K)
         The same for each filter.
+    colors, filters, filter_labels : tuple of str
+        Their names. They are no part of the tuple: ``color, edge = check``.
+
+    Examples
+    --------
+    >>> CausalCheck(torch.ones(1, 1), torch.ones(1, 2), ("gray",), ("sobel_x", "sobel_y"))
+    CausalCheck(1 image, 1 color, 2 filters)
     """
 
-    color: Tensor
-    edge: Tensor
+    colors: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    filter_labels: tuple[str, ...] = ()
+
+    def __new__(
+        cls,
+        color: Tensor,
+        edge: Tensor,
+        colors: Sequence[str] = (),
+        filters: Sequence[str] = (),
+        filter_labels: Sequence[str] = (),
+    ) -> CausalCheck:
+        """Return a pair that knows its names, if they are given; without labels, names are labels."""
+        drops = super().__new__(cls, color, edge)
+        drops.colors, drops.filters = tuple(colors), tuple(filters)
+        drops.filter_labels = tuple(filter_labels) or drops.filters
+        return drops
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return what copies and pickles are made from."""
+        return self.color, self.edge, self.colors, self.filters, self.filter_labels
+
+    def __repr__(self) -> str:
+        parts = ((len(self.color), "image"), (self.color.shape[1], "color"), (self.edge.shape[1], "filter"))
+        return f"CausalCheck({', '.join(counted(*part) for part in parts)})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_check
+
+        return html_of_check(self)
 
 
 def causal_check(
@@ -110,7 +153,9 @@ def causal_check(
             _check_close(
                 drops[:, : runs.colors], explanation.effects, drops.abs().amax(), "effects of the colors"
             )
-    return CausalCheck(drops[:, : runs.colors], drops[:, runs.colors :])
+    bank = forward.reads[0].bank
+    named = forward.colors, bank.names, bank.labels
+    return CausalCheck(drops[:, : runs.colors], drops[:, runs.colors :], *named)
 
 
 def _as_given(against: tuple[Any, ...]) -> Any:

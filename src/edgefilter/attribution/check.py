@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor, nn
 from zennit.core import Composite
 
+from edgefilter._checks import counted
 from edgefilter.errors import UnsupportedModelError
 
 from .arguments import Target
@@ -44,7 +45,7 @@ class Operation(NamedTuple):
     handed_on: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report:
     """What a dry run found.
 
@@ -116,6 +117,16 @@ class Report:
 
         table: pd.DataFrame = pd.DataFrame(self.operations, columns=list(Operation._fields))
         return table
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_report
+
+        return html_of_report(self)
+
+    def __repr__(self) -> str:
+        if not self.supported:
+            return f"Report({self.model!r}, not supported)"
+        return f"Report({self.model!r}, {counted(len(self.operations), 'operation')}, {self.conserved_share:.4%} conserved)"
 
     def __str__(self) -> str:
         if not self.supported:

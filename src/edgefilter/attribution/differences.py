@@ -51,6 +51,7 @@ def difference(one: Views, other: Views) -> Views:
         filter_effects=_minus(one.filter_effects, other.filter_effects),
         errors=None if one.errors is None or other.errors is None else one.errors.hypot(other.errors),
         against=other.target,
+        readings=None,
     )
 
 

@@ -18,6 +18,7 @@ from edgefilter.stems.responses import bank_of, by_color
 from edgefilter.stems.windows import window_of_layer
 
 from .differences import difference
+from .levels import Levels, levels_of
 from .listing import as_dataframe, as_dict
 from .scores import per_image
 from .spatial import SpatialViews
@@ -27,6 +28,7 @@ from .views import PARTS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from edgefilter.banks.bank import FilterBank
@@ -86,6 +88,8 @@ class Explanation(SpatialViews):
         The channels of each color, where colors are groups of them. Default: each color is a channel.
     inputs : Tensor, shape (N, channels of the image, H, W), optional
         The images as the model saw them, so that figures show them. Default: unknown.
+    readings : Tensor, shape (N, C, 5), optional
+        What :meth:`levels` reads: whether high or low values of the colors speak. Default: not measured.
 
     Notes
     -----
@@ -198,6 +202,9 @@ class Explanation(SpatialViews):
     def summary(self, image: int = 0, class_names: Sequence[str] | None = None) -> str:
         """Say in plain words what one image's output came from, and which scores to be careful with.
 
+        The first sentence names the color and the filters that speak most for it; then come the output, whether bright or dark in a color
+        speaks (:meth:`levels`), the scores, and the doubts.
+
         Parameters
         ----------
         image : int, default: 0
@@ -209,11 +216,17 @@ class Explanation(SpatialViews):
         >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
         >>> print(Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"),
         ...                   base=torch.tensor([0.5])).summary())
+        The filter sobel y speaks most for output 0.
         Output 0 is 4.50; 0.50 of it is there without the image.
         Colors: gray +4.00.
         Filters: sobel_y +3.00, sobel_x +1.00.
         """
         return summarized(self[image], class_names)
+
+    def _repr_html_(self) -> str:
+        from .notebook_explanation import html_of_explanation
+
+        return html_of_explanation(self)
 
     def doubts(self) -> list[dict[str, str]]:
         """Return for each image the colors and filters whose score should not be believed, and why.
@@ -221,6 +234,28 @@ class Explanation(SpatialViews):
         Those whose silencing has an effect of the other sign, or of less than a tenth of the score, as far as effects were measured.
         """
         return [doubtful(self[image]) for image in range(len(self))]
+
+    def levels(self) -> Levels:
+        """Return whether high or low values of each color speak for the output, as it was measured.
+
+        A score says that a color speaks for the output, not whether its bright or its dark places do: a dark green channel can speak for a
+        cherry. :meth:`EdgeFilterAttribution.explain` makes the colors that matter a little brighter and a little darker where they
+        speak, and notes what the output does. Without it (relevance alone, or attributions of other methods), the mean values are all that is known.
+
+        Returns
+        -------
+        levels : Levels
+            ``.there`` and ``.everywhere`` (N, C): mean values of the colors, in units of the model's input. ``.step`` (N,), ``.higher`` and
+            ``.lower`` (N, C): the steps, and what the output gained by them. ``.reading``: ``"high"``, ``"low"``, ``"unclear"`` or ``""``.
+
+        Examples
+        --------
+        >>> explanation = Explanation(torch.ones(1, 1, 1, 2, 2), None, torch.tensor([4.0]), (0,), ("gray",), ("sobel_x",),
+        ...                           readings=torch.tensor([[[-1.0, 0.2, 0.1, -0.3, 0.2]]]))
+        >>> explanation.levels().reading
+        (('low',),)
+        """
+        return levels_of(self)
 
     def __sub__(self, other: Explanation) -> Explanation:
         """Return what speaks for this output rather than for another of the same images, score by score."""
@@ -242,6 +277,9 @@ class Explanation(SpatialViews):
         }
         if self.errors is not None:
             parts["errors"] = parts["errors"].abs()
+        if self.readings is not None:
+            levels, changes = self.readings[:, :, :3], self.readings[:, :, 3:]
+            parts["readings"] = torch.cat([levels, changes / scale[:, None, None]], 2)
         return dataclasses.replace(self, **parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -300,33 +338,128 @@ class Explanation(SpatialViews):
         self,
         image: Any = None,
         *,
+        ax: Axes | None = None,
         top: int = 3,
         title: str | None = None,
         bank: FilterBank | None = None,
+        classes: Sequence[str] | None = None,
+        smooth: float | bool | None = None,
+        dpi: float = 150,
+        width: str | float | None = None,
+        caption: bool | str = True,
     ) -> Figure:
-        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters.
+        """Draw the first image's explanation: pixel map, bars by color and filter, maps of the top filters, and :meth:`summary` below.
 
         Parameters
         ----------
         image : PIL image or array-like, shape (H, W, 3), (H, W) or (C, H, W), optional
             The picture to show, as a viewer would see it and as large as the model's input: uint8, or floats from 0 to 1. A normalised tensor
-            is refused.
+            is refused. Default: :meth:`picture`.
+        ax : matplotlib.axes.Axes, optional
+            Draw the pixel map there, and nothing else.
         top : int, default: 3
             Number of filters whose maps are drawn, those with the scores largest in size.
         title : str, optional
             Default: the explained output, what it is against and how much of it is conserved; the total where the output is unknown.
         bank : FilterBank, optional
             The bank behind the scores: with it, the kernels are drawn beside their names.
+        classes : sequence of str, optional
+            The names of the classes, for title and caption.
+        smooth : float or bool, optional
+            Pixels, the standard deviation of a Gaussian for the maps; 0: as sharp as they are. Default: the stride of the network's stem, if
+            that is above 1, so that no grid of dots hides the object. Sums are kept.
+        dpi : float, default: 150
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: 12.4.
+        caption : bool or str, default: True
+            Whether the summary stands below, without its lines on filters; or another text.
 
         Returns
         -------
         figure : matplotlib.figure.Figure
+            Apart from pyplot; a notebook shows it. That of ``ax``, if it is given.
+
+        Examples
+        --------
+        >>> explanation = Explanation(torch.ones(1, 1, 2, 4, 4), torch.ones(1, 1, 4, 4), torch.tensor([32.0]), (1,), ("gray",),
+        ...                           ("sobel_x", "sobel_y"))
+        >>> explanation.plot(classes=["cat", "dog"]).get_suptitle()
+        'dog: 32.00, 100.0 % conserved'
         """
         from edgefilter.plots.explanation import plot_explanation
 
-        if title is None and len(self) and self.output[0].isnan():
-            title = f"attributions add up to {float(self.total[0]):.2f}"
-        return plot_explanation(self, image, top=top, title=title, bank=bank)
+        return plot_explanation(
+            self,
+            image,
+            ax=ax,
+            top=top,
+            title=title,
+            bank=bank,
+            classes=classes,
+            smooth=smooth,
+            dpi=dpi,
+            width=width,
+            caption=caption,
+        )
+
+    def to_html(
+        self,
+        path: str | Path,
+        image: Any = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        bank: FilterBank | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a report: one HTML file with everything in it, to look at, to hand round and to print.
+
+        A click on a color, a filter, a group or a pair shows where it mattered. Explanations of the same image with several targets, or with
+        ``against``, are one photo with a choice of outputs; other images of the batch are further photos.
+        :func:`edgefilter.report.write_report` puts several explanations into one file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        image : PIL image or array-like, or a list of them, optional
+            The picture to show, as in :meth:`plot`; of several photos one for each. Default: ``inputs``.
+        class_names : sequence of str, optional
+            To name the targets by.
+        bank : FilterBank, optional
+            The bank behind the scores, whose kernels are drawn. Default: known for presets and complete banks.
+        title : str, optional
+            Default: what was explained.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending, or an argument does not fit.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> response = torch.tensor([1.0, 3.0]).reshape(1, 1, 2, 1, 1)
+        >>> explanation = Explanation(response, None, torch.tensor([4.5]), (0,), ("gray",), ("sobel_x", "sobel_y"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     explanation.to_html(f"{folder}/cat.html", class_names=["cat", "dog"]).name
+        'cat.html'
+        """
+        from edgefilter.report.explanations import write_report
+
+        return write_report(
+            path, self, image, class_names=class_names, bank=bank, title=title, overwrite=overwrite
+        )
 
     def _seems_absolute(self) -> bool:
         """Say whether no value has a sign and the values of every image are together more than its output."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.banks.groups import Groups, partition
 from edgefilter.errors import UnknownNameError
 
@@ -31,6 +31,14 @@ class GroupScores(NamedTuple):
     """Score by color and group, shape (N, C, G)."""
     notes: dict[str, str]
     """What to know about the score of a group, by its name; most have no note."""
+
+    def __repr__(self) -> str:
+        return f"GroupScores({counted(len(self.edge), 'image')}, {counted(len(self.names), 'group')}: {', '.join(self.names[:6])}{', ...' * (len(self.names) > 6)})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_groups
+
+        return html_of_groups(self)
 
 
 def chosen_groups(

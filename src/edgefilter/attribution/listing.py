@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from .levels import levels_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,6 +39,7 @@ def as_dict(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, 
         "errors": _known(explanation.errors),
         "interactions": _known(explanation.interactions),
         "filter_effects": _known(explanation.filter_effects),
+        "levels": _levels(explanation),
         "doubts": doubts,
         "about": dict(explanation.about),
     }
@@ -67,6 +70,13 @@ def by_name(explanation: ScoreViews, doubts: list[dict[str, str]]) -> dict[str, 
         },
         "doubts": doubts[0],
     }
+
+
+def _levels(explanation: ScoreViews) -> dict[str, Any]:
+    """Return what is known of the levels of the colors, None where nothing is."""
+    levels = levels_of(explanation)._asdict()
+    reading = [list(row) for row in levels.pop("reading")]
+    return {name: _numbers(values) for name, values in levels.items()} | {"reading": reading}
 
 
 def _orders(explanation: ScoreViews) -> dict[str, dict[str, Any]]:

@@ -176,16 +176,42 @@ class PartialRuns:
             return [None] * len(leaves)
         return torch.autograd.grad(explained, leaves, allow_unused=True)
 
+    def of_images(self, place: int, images: Sequence[Tensor]) -> Tensor:
+        """Return the explained output for other images, shape (N, len(images)), float64, on the CPU.
+
+        Parameters
+        ----------
+        place : int
+            Which of the model's inputs they take the place of.
+        images : sequence of Tensors
+            Each shaped as that input.
+        """
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(images), self.sets):
+                some = images[start : start + self.sets]
+                found.append(self._explained([], len(some), changed=(place, torch.cat(list(some)))))
+        return torch.cat(found).cpu().double().reshape(len(images), self.count).T
+
     def nothing(self) -> Tensor:
         """Return the explained output without any response, shape (N,), float64, on the CPU."""
         return self.outputs([self.sites[0].colors.new_zeros(self.colors, 1)])[:, 0]
 
-    def _explained(self, values: list[Tensor], sets: int, *, out_of_place: bool = False) -> Tensor:
-        images = tuple(image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images)
+    def _explained(
+        self,
+        values: list[Tensor],
+        sets: int,
+        *,
+        out_of_place: bool = False,
+        changed: tuple[int, Tensor] | None = None,
+    ) -> Tensor:
+        images = [image.repeat(sets, *[1] * (image.dim() - 1)) for image in self.images]
+        if changed is not None:
+            images[changed[0]] = changed[1]
         output = rerun(
             self.model,
             (*images, *self.extra),
-            list(zip(self.sites, values, strict=True)),
+            list(zip(self.sites, values, strict=changed is None)),
             self.left_out,
             out_of_place=out_of_place,
         )

@@ -29,7 +29,9 @@ from .calibration import ColorGame, Games, calibrated
 from .forward import Forward, sum_per_image, warn_of_numbers
 from .places import by_color
 from .scores import per_image
+from .scores import scores as summed
 from .starting import Start, plain, started
+from .stepping import readings
 
 __all__ = ["Propagation", "Propagator", "joined", "own_modes"]
 
@@ -61,6 +63,8 @@ class Propagation(NamedTuple):
         What the game of the colors gave, if it was played.
     window : Window or None
         What of the image the responses see; of several banks, those of the first.
+    readings : Tensor, shape (N, C, 5), or None
+        What levels are made of, if that was asked for and the game was played.
     """
 
     explained: Tensor
@@ -76,6 +80,7 @@ class Propagation(NamedTuple):
     steps: tuple[Step, ...]
     colors: ColorGame | None
     window: Window | None
+    readings: Tensor | None = None
 
 
 @contextlib.contextmanager
@@ -124,6 +129,7 @@ class Propagator:
         size: int = 1,
         watched: bool = False,
         label: str | None = None,
+        levels: bool = False,
     ) -> Propagation:
         """Propagate the relevance of a batch down to the ``"responses"``, the ``"bank input"`` or the ``"inputs"``.
 
@@ -139,9 +145,21 @@ class Propagator:
             Whether to note what each step receives and hands on.
         label : str, optional
             Of the progress bar of the games. Default: none is shown.
+        levels : bool
+            Whether to measure what brighter and darker colors do, beside the games.
         """
         with self.run(question, watched=watched) as forward:
-            return _back(forward, down_to, games, size, label)
+            found = _back(forward, down_to, games, size, label)
+            if not levels or found.colors is None:
+                return found
+            measured = readings(
+                forward,
+                self.colors,
+                found.pixels[found.place],
+                summed(found.response, "color"),
+                forward.partial_runs(size),
+            )
+            return found._replace(readings=measured)
 
     @contextlib.contextmanager
     def run(self, question: Question, *, watched: bool = False) -> Iterator[Forward]:
@@ -283,6 +301,9 @@ def joined(parts: list[Propagation]) -> Propagation:
         colors=None
         if first.colors is None
         else ColorGame.joined([one.colors for one in parts if one.colors]),
+        readings=None
+        if first.readings is None
+        else torch.cat([one.readings for one in parts if one.readings is not None]),
     )
 
 

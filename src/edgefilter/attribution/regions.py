@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgefilter._checks import counted
 from edgefilter.stems.windows import Window, nearest_places
 
 if TYPE_CHECKING:
@@ -71,10 +72,15 @@ class RegionScores:
     def __len__(self) -> int:
         return len(self.color_edge)
 
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_regions
+
+        return html_of_regions(self)
+
     def __repr__(self) -> str:
         return (
-            f"RegionScores({len(self)} images, {len(self.labels)} regions, {len(self.colors)} colors, "
-            f"{len(self.filters)} filters)"
+            f"RegionScores({counted(len(self), 'image')}, {counted(len(self.labels), 'region')}, "
+            f"{counted(len(self.colors), 'color')}, {counted(len(self.filters), 'filter')})"
         )
 
     def to_dataframe(self) -> pd.DataFrame:

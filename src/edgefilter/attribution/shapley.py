@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.colors import Basis, ColorGroups
 from edgefilter.banks.groups import KINDS, as_groups
@@ -71,8 +71,14 @@ class ShapleyValues:
 
     def __repr__(self) -> str:
         return (
-            f"ShapleyValues({len(self)} images, {len(self.players)} players, {self.evaluations} evaluations)"
+            f"ShapleyValues({counted(len(self), 'image')}, {counted(len(self.players), 'player')}, "
+            f"{counted(self.evaluations, 'evaluation')})"
         )
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_values
+
+        return html_of_values(self)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per image and player: ``image``, ``target``, ``player``, ``label``, ``value``, ``error``."""
@@ -92,7 +98,7 @@ class ShapleyValues:
 
 
 class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
-    """Shapley values of colors, filters or groups of them: the reference that quick scores are compared with.
+    r"""Shapley values of colors, filters or groups of them: the reference that quick scores are compared with.
 
     A player who is silenced has all its responses set to zero where the stem reads the image. What it is worth is what the
     explained output gains when it comes in, averaged over all orders in which the players can come.
@@ -117,6 +123,12 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
 
     Notes
     -----
+    With :math:`v(T)`, the explained output when only the players in :math:`T` are present, player :math:`i` of :math:`n` is worth
+
+    .. math::
+
+        \phi_i = \sum_{T \not\ni i} \frac{|T|! \, (n - |T| - 1)!}{n!} \bigl( v(T \cup \{i\}) - v(T) \bigr) .
+
     With up to 1024 sets of players (10 players) all are played, and the values are exact. Else orders are drawn, each with its
     reverse; the standard errors come from the spread between those pairs and say nothing if there are few.
 

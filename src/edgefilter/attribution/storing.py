@@ -26,6 +26,7 @@ TENSORS = (
     "interactions",
     "filter_effects",
     "inputs",
+    "readings",
 )
 WINDOW = ("shares", "pixels")
 NAMES = ("target", "colors", "filters", "filter_labels", "against", "channels")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from torch import Tensor
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.banks.groups import Groups
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.windows import Window
@@ -60,6 +60,7 @@ class ScoreViews:
     channels: tuple[str, ...] = ()
     members: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     inputs: Tensor | None = None
+    readings: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.filter_labels:
@@ -83,11 +84,7 @@ class ScoreViews:
         pixels_fit = self.pixel is None or (
             self.pixel.dim() == 4 and self.pixel.shape[:2] == (images, len(self.channels))
         )
-        if self.inputs is not None and (self.inputs.dim() != 4 or len(self.inputs) != images):
-            raise ValueError(
-                f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
-                f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
-            )
+        self._check_beside(images)
         if self.output.shape != (images,) or not pixels_fit or len(self.filter_labels) != names[1]:
             raise ValueError(
                 f"output, pixel and filter_labels must fit the {images} images, {len(self.channels)} channels and {names[1]} "
@@ -107,6 +104,19 @@ class ScoreViews:
                 f"{self.members!r}. Pass {{color: (channels)}}, or leave channels and members out."
             )
 
+    def _check_beside(self, images: int) -> None:
+        """Raise unless what is known beside the scores fits them."""
+        if self.inputs is not None and (self.inputs.dim() != 4 or len(self.inputs) != images):
+            raise ValueError(
+                f"inputs must have shape ({images}, channels, height, width), as there are {images} targets; got "
+                f"{tuple(self.inputs.shape)}. Pass the images that were explained, or None."
+            )
+        if self.readings is not None and self.readings.shape != (images, len(self.colors), 5):
+            raise ValueError(
+                f"readings must have shape ({images}, {len(self.colors)}, 5), as there are targets and colors; got {tuple(self.readings.shape)}. Leave "
+                "them out: explain() measures them."
+            )
+
     def __len__(self) -> int:
         return len(self.response)
 
@@ -120,7 +130,7 @@ class ScoreViews:
                 )
             index = slice(index, index + 1 or None)
         chosen = list(range(len(self)))[index]
-        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "inputs")}
+        parts: dict[str, Any] = {name: getattr(self, name) for name in (*PARTS, "inputs", "readings")}
         parts = {name: None if part is None else part[chosen] for name, part in parts.items()}
         for name in ("target", "against"):
             parts[name] = tuple(getattr(self, name)[place] for place in chosen)
@@ -131,7 +141,8 @@ class ScoreViews:
         return f"{tuple(self.output.shape)}, {pixel} and {len(self.filter_labels)} labels"
 
     def __repr__(self) -> str:
-        return f"Explanation({len(self)} images, {len(self.colors)} colors, {len(self.filters)} filters)"
+        parts = ((len(self), "image"), (len(self.colors), "color"), (len(self.filters), "filter"))
+        return f"Explanation({', '.join(counted(*part) for part in parts)})"
 
     @property
     def color(self) -> Tensor:

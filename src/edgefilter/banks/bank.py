@@ -271,6 +271,11 @@ class FilterBank:
     def __getstate__(self) -> dict[str, Any]:  # without the cached arrays, which a copy would make writable
         return {key: self.__dict__[key] for key in ("name", "shape", "normalize", "kernels")}
 
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_bank
+
+        return html_of_bank(self)
+
     def __repr__(self) -> str:
         shown = ", ".join(self.names if len(self) <= 6 else [*self.names[:5], "..."])
         return f"FilterBank({self.name!r}, {len(self)} kernels of {self.shape[0]}x{self.shape[1]}: {shown})"

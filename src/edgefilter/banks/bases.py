@@ -48,7 +48,8 @@ class ColorBasis:
 
     Notes
     -----
-    A color whose row sums to 0 is a *chroma*: it is exactly 0 where all channels are equal.
+    With the matrix :math:`B`, the network with the stem :math:`W B^{-1}` reads :math:`y = B x` as the network with the stem :math:`W` reads the
+    image :math:`x`: the logits are the same. A color whose row sums to 0 is a *chroma*: it is exactly 0 where all channels are equal.
 
     Examples
     --------

@@ -104,6 +104,11 @@ class Kernel:
         height, width = self.weight.shape
         return f"Kernel({self.name!r}, {height}x{width}, family={self.family!r})"
 
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_kernel
+
+        return html_of_kernel(self)
+
     def _key(self) -> tuple[object, ...]:
         w, about = self.weight, (self.family, self.source, self.aliases, self.notes, self.order)
         return (self.name, w.shape, w.tobytes(), *about)

@@ -137,6 +137,11 @@ class Classifier:
             f"Classifier({self.name!r}, {len(self.class_names)} classes, channels {', '.join(self.channels)})"
         )
 
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_classifier
+
+        return html_of_classifier(self)
+
     def read(self, path: str | Path, *, bits: int | None = None) -> Photo:
         """Read a photo from a file as ``preprocess`` takes it: with as many bands as the network has channels.
 

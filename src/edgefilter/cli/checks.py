@@ -161,9 +161,9 @@ def check_composite(name: str) -> None:
         )
 
 
-def check_smooth(pixels: float) -> None:
+def check_smooth(pixels: float | None) -> None:
     """Raise if maps cannot be blurred by so much."""
-    if not 0 <= pixels < math.inf:
+    if pixels is not None and not 0 <= pixels < math.inf:
         raise ValueError(f"smooth must be a number of pixels, 0 or more; got {pixels}. Pass for example 16.")
 
 

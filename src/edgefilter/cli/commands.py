@@ -14,6 +14,7 @@ from .explain import explain
 from .kernels import kernels
 from .models import models
 from .profile import profile
+from .report import report
 from .stopping import guarded
 
 __all__ = ["app"]
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (explain, compare, profile, kernels, check, models):  # as --help lists them
+for command in (explain, report, compare, profile, kernels, check, models):  # as --help lists them
     app.command()(guarded(command))
 
 

@@ -90,8 +90,9 @@ def compare(
         )
         found = dataclasses.replace(found, settings={**found.settings, "about": classifier.about})
         paths = found.save(out, overwrite=force)
+        pictures = [classifier.to_picture(image[None]) for image in inputs]
+        found.to_html(paths[-1], pictures, class_names=classifier.class_names, overwrite=True)
         if found.maps:
-            pictures = [classifier.to_picture(image[None]) for image in inputs]
             paths.append(out / COMPARISON_FILES[-1])
             figure = found.plot(pictures, images=len(pictures))
             with replacing(paths[-1]) as file:

@@ -81,11 +81,11 @@ Out = Annotated[
     ),
 ]
 Smooth = Annotated[
-    float,
+    float | None,
     typer.Option(
         metavar="PIXELS",
-        help="Blur the maps in the picture by a Gaussian with this standard deviation; 16 makes those of most networks as coarse as class activation "
-        "maps. The scores stay. Default: 0, as sharp as they are.",
+        help="Blur the maps in the picture by a Gaussian with this standard deviation; 0 leaves them sharp, 16 makes those of most networks as coarse "
+        "as class activation maps. The scores stay. Default: the stride of the network's stem, if that is above 1.",
         show_default=False,
     ),
 ]
@@ -131,7 +131,7 @@ def explain(
     colors: Groups = None,
     basis: Basis = None,
     out: Out = None,
-    smooth: Smooth = 0.0,
+    smooth: Smooth = None,
     json_out: Numbers = None,
     csv_out: Rows = None,
     resume: Resume = False,

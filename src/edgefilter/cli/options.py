@@ -73,10 +73,10 @@ METRICS = (
     "parts",
 )
 CALIBRATIONS = {"none": False, "color": "color", "color+order": ("color", "order")}
-COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.png")
+COMPARISON_FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.html", "comparison.png")
 PROFILE_FILES = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
-    "profile.json",
+    *("profile.json", "profile.html"),
 )
 
 

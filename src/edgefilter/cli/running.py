@@ -17,7 +17,6 @@ from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
 
 from edgefilter._files import replacing
 from edgefilter.attribution.attribution import EdgeFilterAttribution
-from edgefilter.attribution.smoothing import smoothed
 from edgefilter.classifiers.classifier import Classifier, Photo
 from edgefilter.classifiers.fingerprint import fingerprint_of
 
@@ -48,7 +47,7 @@ class Asked(NamedTuple):
     tables: Sequence[ScoreTable] | None
     summary: bool
     bits: int | None
-    smooth: float
+    smooth: float | None
     batch_size: int
     quiet: bool
 
@@ -263,11 +262,15 @@ def against_name(against: Against, names: Sequence[str]) -> str | None:
     return class_file_name(against, names) if isinstance(against, int) else against
 
 
-def _draw(answer: Answer, path: Path, top: int, smooth: float) -> None:
-    picture = answer.classifier.to_picture(answer.inputs)
-    explanation, title = answer.explanation, title_of(answer)
-    if smooth:
-        explanation, title = smoothed(explanation, smooth), f"{title}, maps blurred by {smooth:g} pixels"
-    figure = explanation.plot(picture, top=top, title=title, bank=answer.bank)
+def _draw(answer: Answer, path: Path, top: int, smooth: float | None) -> None:
+    classifier = answer.classifier
+    figure = answer.explanation.plot(
+        classifier.to_picture(answer.inputs),
+        top=top,
+        title=title_of(answer),
+        bank=answer.bank,
+        classes=classifier.class_names,
+        smooth=smooth,
+    )
     with replacing(path) as place:
         figure.savefig(place)

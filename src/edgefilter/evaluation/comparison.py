@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from edgefilter._checks import counted
 from edgefilter._files import replacing
 
 from .metrics import METRICS
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FILES", "PART_COLUMNS", "Comparison", "Failure"]
 
 LINE = 120  # letters, in print
-FILES = ("pixel.csv", "parts.csv", "comparison.json")
+FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.html")
 
 PART_COLUMNS = {"color": "high", "edge": "high", "color_top": "high", "edge_top": "high", "time": "low"}
 
@@ -72,8 +73,14 @@ class Comparison:
 
     def __repr__(self) -> str:
         return (
-            f"Comparison({len(self.pixel)} methods, {len(self.images)} images, {len(self.failures)} failures)"
+            f"Comparison({counted(len(self.pixel), 'method')}, {counted(len(self.images), 'image')}, "
+            f"{counted(len(self.failures), 'failure')})"
         )
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_comparison
+
+        return html_of_comparison(self, PART_COLUMNS)
 
     def __str__(self) -> str:
         """Lay out both tables, and say below what is missing and why."""
@@ -90,7 +97,15 @@ class Comparison:
         parts += [f"Not measured ({', '.join(where)}): {reason}" for reason, where in reasons.items()]
         return "\n\n".join(filter(None, parts))
 
-    def plot(self, pictures: Sequence[Any] | None = None, *, images: int = 4) -> Figure:
+    def plot(
+        self,
+        pictures: Sequence[Any] | None = None,
+        *,
+        images: int = 4,
+        title: str | None = None,
+        width: str | float | None = None,
+        dpi: float = 150,
+    ) -> Figure:
         """Draw the maps of all methods side by side, one row per image.
 
         Parameters
@@ -100,17 +115,80 @@ class Comparison:
             the range from black to white.
         images : int, default: 4
             How many to draw at most.
+        title : str, optional
+            Default: none.
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: all methods in one row.
+        dpi : float, default: 150
 
         Returns
         -------
         figure : matplotlib.figure.Figure
+            Apart from pyplot; a notebook shows it.
+
+        Raises
+        ------
+        ValueError
+            If ``images`` is below 1, or an argument does not fit.
         """
         from edgefilter.plots.arrays import visible
         from edgefilter.plots.comparison import plot_comparison
 
+        if isinstance(images, bool) or not isinstance(images, int) or images < 1:
+            raise ValueError(f"images must be an integer >= 1; got {images!r}. Pass for example images=4.")
         shown = [visible(image) for image in self.images[:images]] if pictures is None else pictures
         maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
-        return plot_comparison(maps, list(shown)[:images])
+        return plot_comparison(maps, list(shown)[:images], title=title, width=width, dpi=dpi)
+
+    def to_html(
+        self,
+        path: str | Path,
+        pictures: Sequence[Any] | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        title: str | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a report: one HTML file with the maps side by side, both tables, what failed and how it was made.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        pictures : sequence of array-like, optional
+            The images as a viewer would see them. Default: the inputs, stretched to the range from black to white.
+        class_names : sequence of str, optional
+            To name the explained classes by.
+        title : str, optional
+            Default: the number of methods and images.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending, or there are not as many pictures as images.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+        """
+        from edgefilter.report.comparisons import write_comparison
+
+        better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
+        return write_comparison(
+            path,
+            self,
+            {"pixel": better, "parts": PART_COLUMNS},
+            pictures=pictures,
+            class_names=class_names,
+            title=title,
+            overwrite=overwrite,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return tables, single numbers, failures and settings as plain values, ready for JSON; maps stay out."""
@@ -124,7 +202,7 @@ class Comparison:
         }
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-        """Write ``pixel.csv``, ``parts.csv`` and ``comparison.json``.
+        """Write ``pixel.csv``, ``parts.csv``, ``comparison.json`` and the report ``comparison.html``.
 
         Parameters
         ----------
@@ -155,6 +233,7 @@ class Comparison:
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         with replacing(paths[2]) as place:
             place.write_text(text + "\n", encoding="utf-8")
+        self.to_html(paths[3], overwrite=True)
         return paths
 
 

@@ -117,7 +117,7 @@ def composite_names() -> list[str]:
 def get_composite(
     name: str, *, attention: Literal["constant", "attnlrp"] = "constant", **options: Any
 ) -> Composite:
-    """Return a new Zennit composite by its name.
+    r"""Return a new Zennit composite by its name.
 
     Parameters
     ----------
@@ -149,6 +149,19 @@ def get_composite(
         If the composite has no such option.
     ValueError
         If ``attention`` is unknown.
+
+    Notes
+    -----
+    With the contributions :math:`z_{ij} = a_i w_{ij}` of inputs :math:`i` to a unit :math:`j`, each rule hands down
+
+    .. math::
+
+        R_i = \sum_j \frac{s_{ij}}{\sum_{i'} s_{i'j}} R_j
+
+    with the shares :math:`s_{ij} = z_{ij}` (epsilon), :math:`z_{ij}^+` (z+), :math:`z_{ij} + \gamma z_{ij}^{\pm}` by the sign of the unit
+    (gamma), :math:`w_{ij}^2` (w-square), :math:`1` (flat), and :math:`z_{ij} - l_i w_{ij}^+ - h_i w_{ij}^-` for pixels between
+    :math:`l_i` and :math:`h_i` (z-box). Alpha-beta takes :math:`\alpha` times the shares :math:`z_{ij}^+` minus :math:`\beta` times the shares
+    :math:`z_{ij}^-`.
 
     References
     ----------

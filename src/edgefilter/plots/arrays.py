@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "as_array", "as_picture", "visible"]
+__all__ = ["Array", "as_array", "as_picture", "finite", "visible"]
 
 Array = npt.NDArray[np.float64]
 
@@ -26,6 +26,11 @@ def as_array(values: Any) -> Array:
     """Return a tensor, wherever it lies, as an array of float64."""
     result: Array = values.detach().to("cpu").double().numpy()
     return result
+
+
+def finite(values: Array) -> Array:
+    """Return values with 0 in place of those that are not finite."""
+    return np.where(np.isfinite(values), values, 0.0)
 
 
 def as_picture(image: Any, size: Sequence[int] | None = None) -> Array:

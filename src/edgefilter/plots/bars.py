@@ -1,246 +1,282 @@
-"""The bars of an explanation: scores by color, by group and by filter, with what is known against them."""
+"""Horizontal bars: scores with their numbers, their errors, and beside each its effect."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edgefilter.banks.bank import FilterBank
-from edgefilter.banks.groups import MANY
-
-from .arrays import Array, as_array
-from .protocols import Explained
+from .arrays import Array, finite
+from .layout import Box, Panel
+from .scores import Bars
 from .style import (
-    AGAINST,
-    FOR,
-    INK,
-    OTHERS,
-    OWN,
-    SMALL,
-    TEXT,
+    LEADING,
+    Look,
     heading,
+    heading_height,
+    inches_of_axes,
     note_nothing,
-    signed_colormap,
+    plain_text,
     symmetric_norm,
 )
-from .words import format_numbers, spaced
+from .words import format_numbers, shortened, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
-    from matplotlib.gridspec import SubplotSpec
+    from matplotlib.figure import Figure
 
-__all__ = ["draw_colors", "draw_filters", "least_height"]
+__all__ = ["bar_panel", "draw_bars"]
 
-# Rows of 0.24 inches, in which kernels of 16 points stand apart: so many fit beside two rows of square pictures.
-ALL_BARS, LARGEST_BARS, BARS_BELOW_GROUPS = 16, 12, 8
-ROW = 0.24
-NAME = 0.16  # inches: of 9 points, with a gap
-AROUND = 1.15  # inches for the heading, the numbers below and three lines of text
-
-REST = "#999999"
 UNITS = "relevance (units of the output)"
-DOUBTED = (
-    "hatched: a score not to believe; \N{BLACK DIAMOND} is what\nthe output loses when it is silenced alone"
-)
+EFFECT = "narrow bar: effect, what the output loses when it is silenced alone"
+DOUBTED = "hatched, with !: a score not to believe, its effect contradicts it"
+
+ICON, APART = 1.75, 0.3  # letters: the side of a kernel, and from one to the next
+NARROWEST = 0.3  # inches: axes are taken for as wide at least
+FAR_OUT = 0.5  # times the width of the scores
+STRETCH = 1.5  # times their height that rows take, where panels beside them are taller
+NAMES = 0.55  # of the width of a panel that names may take
 
 
-class Bars(NamedTuple):
-    """Scores to draw, from top to bottom, with what is known of them; NaN where nothing is."""
+class Heights(NamedTuple):
+    """Where the bars of a row lie, in rows: middle and height of the score and of its effect."""
 
-    labels: list[str]
-    values: Array
-    errors: Array
-    contrary: Array  # effects that contradict their scores
-
-
-def draw_colors(part: SubFigure, place: SubplotSpec, explanation: Explained) -> None:
-    """Draw a bar for each color, in the order of the channels; of many colors the largest, and one bar for the rest."""
-    names, bars = _colors(explanation)
-    # an empty strip below keeps few bars from growing as tall as the pictures beside them
-    share = min(0.92, 0.22 + 0.2 * len(names))
-    grid = place.subgridspec(2, 1, height_ratios=(share, 1 - share))
-    axes = part.add_subplot(grid[0])
-    paint = [OWN.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(names)]
-    if len(names) < len(explanation.colors):
-        paint[-1] = REST
-    _draw_bars(axes, bars, paint, height=0.62)
-    heading(axes, "Relevance by color")
+    row: float  # inches
+    score: tuple[float, float]
+    effect: tuple[float, float]
 
 
-def draw_filters(part: SubFigure, explanation: Explained, bank: FilterBank | None) -> None:
-    """Draw the bars by filter, largest in size on top, and above those of many filters the groups by order."""
-    order, bars = _largest(explanation)
-    height = float(part.figure.get_size_inches()[1])
-    groups = _groups(explanation)
-    above = 0.0 if groups is None else 0.3 * len(groups.values) + 0.8
-    below = min(0.97 * height - above, 0.55 * len(bars.values) + 1)
-    grid = part.add_gridspec(3, 1, height_ratios=(above or 1e-6, below, max(height - above - below, 1e-6)))
-    if groups is not None:
-        axes = part.add_subplot(grid[0])
-        _draw_bars(axes, groups, _signs(groups.values), height=0.6)
-        heading(axes, "Relevance by order of the filters")
-    axes = part.add_subplot(grid[1])
-    _draw_bars(axes, bars, _signs(bars.values), height=0.6, pad=4.0 if bank is None else 24.0)
-    heading(axes, "Relevance by edge filter")
-    if bank is not None:
-        for row, index in enumerate(order):
-            _thumbnail(axes, row, bank.weight[index])
+def bar_panel(bars: Bars, title: str, look: Look, beside: Sequence[Bars] = ()) -> Panel:
+    """Return a panel of bars below their heading, on one scale with those of other panels of its width."""
+    rows, head = _heights(bars, look).row * len(bars.values), heading_height(look)
+
+    def paint(figure: Figure, box: Box) -> None:
+        left = _margin(bars, look, box.width)
+        below = max(_below((bars, *beside), look, box.width), box.height - head - STRETCH * rows)
+        axes = box.inset(left, head, 0.02, below).axes(figure)
+        draw_bars(axes, bars, title, look, box.width, beside, left)
+
+    return Panel(lambda width: head + rows + _below((bars, *beside), look, width), paint)
 
 
-def least_height(explanation: Explained, bands: int) -> float:
-    """Return the inches of a figure in which all bars stand apart; those by color have one band of so many."""
-    rows = len(_largest(explanation)[1].values)
-    groups = _groups(explanation)
-    above = 0.0 if groups is None else 0.8 + ROW * len(groups.values)
-    return max(AROUND + ROW * rows + above, bands * (AROUND + NAME * len(_colors(explanation)[0])))
+def draw_bars(
+    axes: Axes,
+    bars: Bars,
+    title: str,
+    look: Look,
+    room: float,
+    beside: Sequence[Bars] = (),
+    left: float = 0.0,
+) -> None:
+    """Draw bars on axes, the first on top.
 
-
-def _colors(explanation: Explained) -> tuple[list[str], Bars]:
-    """Return the names and the bars of the colors that are drawn."""
-    names, values = list(explanation.colors), as_array(explanation.color[0])
-    errors = _unknown(values) if explanation.errors is None else as_array(explanation.errors[0])
-    contrary = _contrary(explanation, names, explanation.effects)
-    if len(names) <= ALL_BARS:
-        return names, Bars([spaced(name) for name in names], values, errors, contrary)
-    largest = np.argsort(-np.abs(values), kind="stable")[:LARGEST_BARS]
-    rest = f"{len(names) - len(largest)} others"
-    names = [*(names[place] for place in largest), rest]
-    shown = np.append(values[largest], values.sum() - values[largest].sum())
-    known = (np.append(part[largest], np.nan) for part in (errors, contrary))
-    return names, Bars([spaced(name) for name in names], shown, *known)
-
-
-def _groups(explanation: Explained) -> Bars | None:
-    """Return the bars of the groups by order, of more filters than one reads one by one."""
-    if len(explanation.filters) <= MANY or "order" not in explanation.groups:
-        return None
-    groups = explanation.group("order")
-    values = as_array(groups.edge[0])
-    order = np.argsort(-np.abs(values), kind="stable")
-    labels = [f"{groups.names[index]} ({len(groups.filters[index])})" for index in order]
-    return Bars(labels, values[order], _unknown(values), _unknown(values))
-
-
-def _largest(explanation: Explained) -> tuple[list[int], Bars]:
-    """Return the places and the bars of the filters largest in size; of many filters the rest is one bar."""
-    values = as_array(explanation.edge[0])
-    contrary = _contrary(explanation, explanation.filters, explanation.filter_effects)
-    order = np.argsort(-np.abs(values), kind="stable")
-    if _groups(explanation) is not None:
-        order = order[:BARS_BELOW_GROUPS]
-    elif len(order) > ALL_BARS:
-        order = order[:LARGEST_BARS]
-    labels = [spaced(explanation.filter_labels[index]) for index in order]
-    shown, contrary = values[order], contrary[order]
-    if rest := len(values) - len(order):
-        labels.append("1 other" if rest == 1 else f"{rest} others")
-        shown, contrary = np.append(shown, values.sum() - shown.sum()), np.append(contrary, np.nan)
-    return order.tolist(), Bars(labels, shown, _unknown(shown), contrary)
-
-
-def _contrary(explanation: Explained, names: Sequence[str], effects: Any) -> Array:
-    """Return the effects that contradict their scores, and NaN for all others."""
-    doubts = explanation.doubts()[0]
-    measured = np.full(len(names), np.nan) if effects is None else as_array(effects[0])
-    return np.where([name in doubts for name in names], measured, np.nan)
-
-
-def _unknown(values: Array) -> Array:
-    return np.full(len(values), np.nan)
-
-
-def _signs(values: Array) -> list[str]:
-    return [FOR if value >= 0 else AGAINST for value in values]
-
-
-def _draw_bars(axes: Axes, bars: Bars, paint: Sequence[str], *, height: float, pad: float = 4.0) -> None:
-    """Draw horizontal bars, the first on top, each with its number, its error and the effect that contradicts it."""
-    rows = np.arange(len(bars.values))
-    errors = np.nan_to_num(bars.errors)
-    drawn = axes.barh(rows, bars.values, height=height, color=list(paint))
-    for row in np.flatnonzero(errors):
-        axes.errorbar(bars.values[row], row, xerr=errors[row], color=INK, elinewidth=0.9, capsize=2.5)
-    for row in np.flatnonzero(~np.isnan(bars.contrary)).tolist():
-        drawn[row].set(facecolor="white", edgecolor=paint[row], hatch="/////", linewidth=0.9)
-    axes.set_yticks(rows, bars.labels)
-    axes.set_ylim(len(bars.values) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK, pad=pad)
-    axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
-    axes.locator_params(axis="x", nbins=4)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    doubted = bool((~np.isnan(bars.contrary)).any())
-    axes.set_xlabel(
-        f"{UNITS}\n{DOUBTED}" if doubted else UNITS,
-        fontsize=SMALL,
-        color=INK,
-        loc="right" if doubted else "center",  # the longer one has room on the left alone
-        multialignment="left",
+    Parameters
+    ----------
+    axes : Axes
+    bars : Bars
+    title : str
+    look : Look
+    room : float
+        Inches for names, bars and numbers together.
+    beside : sequence of Bars
+        Those of other panels, which have the same scale.
+    left : float
+        How many inches of them lie on the left of the axes; the heading starts there.
+    """
+    rows, heights = np.arange(len(bars.values)), _heights(bars, look)
+    paint = bars.paint or [look.signs[0] if value >= 0 else look.signs[1] for value in bars.values]
+    drawn = axes.barh(rows + heights.score[0], finite(bars.values), height=heights.score[1], color=paint)
+    for row in np.flatnonzero(bars.doubted).tolist():
+        drawn[row].set(facecolor=look.ground, edgecolor=paint[row], hatch="/////", linewidth=0.9)
+    for row in np.flatnonzero(finite(bars.errors)):
+        axes.errorbar(
+            finite(bars.values)[row],
+            row + heights.score[0],
+            xerr=bars.errors[row],
+            color=look.ink,
+            elinewidth=0.9,
+            capsize=2.5,
+        )
+    names = room * NAMES - _icons_width(bars, look)
+    axes.set_yticks(rows, [shortened(label, look.text, names) for label in bars.labels])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _draw_effects(axes, bars, look)
+    _write_numbers(axes, bars, look, beside)
+    _style(axes, (bars, *beside), look, room)
+    heading(
+        axes, shortened(title, look.text + 0.5, room), look, -left / max(inches_of_axes(axes)[0], NARROWEST)
     )
-    _write_numbers(axes, bars, errors)
-    for edge in ("top", "right", "left"):
-        axes.spines[edge].set_visible(False)
-    axes.spines["bottom"].set_color("#999999")
+    for row, kernels in enumerate(bars.icons):
+        for place, weight in enumerate(reversed(kernels)):
+            _thumbnail(axes, row, weight, place, look)
     if not bars.values.any():
         axes.set_xticks([0])
-        note_nothing(axes)
+        note_nothing(axes, look)
+    elif not np.isfinite(bars.values).any():
+        note_nothing(axes, look, "no finite score")
 
 
-def _write_numbers(axes: Axes, bars: Bars, errors: Array) -> None:
-    """Write each score on the right of its bar, error and effect, and mark the effects."""
-    numbers = format_numbers(bars.values)
-    low = min(0.0, float((bars.values - errors).min()))
-    high = max(0.0, float((bars.values + errors).max()))
-    # an effect far beyond the bars is marked by an arrow at half their width from them, so that they stay readable
-    reach = 0.5 * ((high - low) or 1.0)
-    marks = np.clip(bars.contrary, low - reach, high + reach)
-    known = marks[~np.isnan(marks)]
-    low, high = min([low, *known]), max([high, *known])
-    span = (high - low) or 1.0
-    room = 0.06 + 0.04 * max(map(len, numbers))  # for the numbers, which stand on the right of all else
-    axes.set_xlim(low - (0.03 * span if low < 0 else 0), high + room * span)
-    for row, (value, number, mark) in enumerate(zip(bars.values, numbers, marks, strict=True)):
-        if not np.isnan(mark):
-            shape = "D" if mark == bars.contrary[row] else "<" if mark > bars.contrary[row] else ">"
-            size = 4 if shape == "D" else 6
-            axes.plot(
-                mark, row, shape, color=INK, markersize=size, markeredgecolor="white", zorder=3, clip_on=False
-            )
+def _style(axes: Axes, bars: Sequence[Bars], look: Look, room: float) -> None:
+    axes.tick_params(
+        axis="y", length=0, labelsize=look.text, labelcolor=look.ink, pad=4 + _icons_width(bars[0], look) * 72
+    )
+    axes.tick_params(axis="x", labelsize=look.small, labelcolor=look.ink, color=look.faint, length=2.5, pad=2)
+    axes.set_xticks(_ticks(axes, look))
+    for label in (*axes.get_yticklabels(), *axes.get_xticklabels()):
+        label.set_parse_math(False)
+    axes.axvline(0, color=look.ink, linewidth=0.8)
+    axes.set_facecolor("none")
+    for edge, spine in axes.spines.items():
+        spine.set(color=look.faint, visible=edge == "bottom")
+    words = _words(bars, look, room)
+    axes.set_xlabel(
+        words,
+        loc="center" if words == UNITS and width_of(words, look.small) < 0.5 * room else "right",
+        multialignment="left",
+        linespacing=LEADING,
+        labelpad=2,
+        **plain_text(look, small=True),
+    )
+
+
+def _draw_effects(axes: Axes, bars: Bars, look: Look) -> None:
+    """Draw a narrow bar for each effect; one far out ends in an arrow."""
+    middle, height = _heights(bars, look).effect
+    ends = _ends(bars)
+    rows = np.flatnonzero(~np.isnan(ends))
+    if not len(rows):
+        return
+    axes.barh(rows + middle, ends[rows], height=height, color=look.ground, edgecolor=look.ink, linewidth=0.7)
+    for row in rows[ends[rows] != bars.effects[rows]].tolist():
+        shape = "<" if bars.effects[row] < ends[row] else ">"
+        axes.plot(ends[row], row + middle, shape, color=look.ink, markersize=3, clip_on=False)
+
+
+def _write_numbers(axes: Axes, bars: Bars, look: Look, beside: Sequence[Bars]) -> None:
+    """Write each number on the right of its bar, on an axis that has room for all."""
+    every = [text for one in (bars, *beside) for text in _numbers(one, look)]
+    extent = [value for one in (bars, *beside) for value in _extent(one)]
+    axes.set_xlim(*_limits(axes, every, min(extent), max(extent), look))
+    for x, y, text in _numbers(bars, look):
         axes.annotate(
-            number,
-            (max(float(value) + errors[row], 0.0, -np.inf if np.isnan(mark) else mark), row),
-            xytext=(3 if np.isnan(mark) else 5, 0),
+            text,
+            (x, y),
+            xytext=(3.5, 0),
             textcoords="offset points",
-            va="center",
-            fontsize=SMALL,
-            color=INK,
+            va="center_baseline",
+            **plain_text(look, small=True),
         )
 
 
-def _thumbnail(axes: Axes, row: int, weight: Array) -> None:
-    """Draw a kernel of 16 points a side between the name and the bar."""
+def _numbers(bars: Bars, look: Look) -> list[tuple[float, float, str]]:
+    """Return where on the axes each number starts, and the number."""
+    heights, ends = _heights(bars, look), _ends(bars)
+    right = np.maximum(finite(bars.values) + np.abs(finite(bars.errors)), 0.0)
+    found = [
+        (float(right[row]), row + heights.score[0], f"{number} !" if bars.doubted[row] else number)
+        for row, number in enumerate(format_numbers(bars.values, plus=True))
+    ]
+    numbers = format_numbers(bars.effects, plus=True)
+    known = np.flatnonzero(~np.isnan(ends)).tolist()
+    return found + [(max(float(ends[row]), 0.0), row + heights.effect[0], numbers[row]) for row in known]
+
+
+def _ends(bars: Bars) -> Array:
+    """Return where the effects end: far beyond the scores at half their width from them, so that they stay readable."""
+    low, high = _reach(bars)
+    spare = FAR_OUT * ((high - low) or 1.0)
+    found: Array = np.clip(bars.effects, low - spare, high + spare)
+    return found
+
+
+def _reach(bars: Bars) -> tuple[float, float]:
+    values, errors = finite(bars.values), np.abs(finite(bars.errors))
+    return min(0.0, float((values - errors).min())), max(0.0, float((values + errors).max()))
+
+
+def _extent(bars: Bars) -> list[float]:
+    return [*_reach(bars), *finite(_ends(bars)).tolist()]
+
+
+def _limits(
+    axes: Axes, texts: list[tuple[float, float, str]], low: float, high: float, look: Look
+) -> tuple[float, float]:
+    """Return the ends of an axis on which each text on the right of a place ends within the axes."""
+    inches = max(inches_of_axes(axes)[0], NARROWEST)
+    low -= 0.03 * ((high - low) or 1.0) if low < 0 else 0
+    span = high - low
+    for x, _, text in texts:
+        taken = min(width_of(text, look.small) + 0.09, 0.8 * inches)
+        span = max(span, (x - low) * inches / (inches - taken))
+    return low, low + (span or 1.0)
+
+
+def _ticks(axes: Axes, look: Look) -> list[float]:
+    """Return up to four places for numbers below the bars, none so near the end of the axis that its number is cut off."""
+    from matplotlib.ticker import MaxNLocator
+
+    inches, (low, high) = max(inches_of_axes(axes)[0], NARROWEST), axes.get_xlim()
+    most = max(1, min(4, int(inches / (9 * look.small / 72))))
+    spare = 2.2 * look.small / 72 * (high - low) / inches  # half of a number
+    ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(tick) for tick in ticks if low <= tick <= high - spare] or [0.0]
+
+
+def _heights(bars: Bars, look: Look) -> Heights:
+    line = look.small * 1.2 / 72
+    icon = (ICON + APART) * look.text / 72 if bars.icons else 0.0
+    if not np.isfinite(bars.effects).any():
+        return Heights(max(line + 0.07, icon), (0.0, 0.62), (0.0, 0.0))
+    return Heights(max(2 * line + 0.05, icon), (-0.2, 0.42), (0.24, 0.22))
+
+
+def _margin(bars: Bars, look: Look, width: float) -> float:
+    """Return the inches on the left that names and kernels take."""
+    longest = max(width_of(label, look.text) for label in bars.labels)
+    return min(longest, NAMES * width - _icons_width(bars, look)) + _icons_width(bars, look) + 0.08
+
+
+def _icons_width(bars: Bars, look: Look) -> float:
+    """Return the inches that the kernels of a row take."""
+    return max(map(len, bars.icons), default=0) * (ICON + APART) * look.text / 72
+
+
+def _words(bars: Sequence[Bars], look: Look, width: float) -> str:
+    """Return what stands below bars: their unit, and what the marks in them, or in those beside them, mean."""
+    known = any(np.isfinite(one.effects).any() for one in bars)
+    doubted = any(any(one.doubted) for one in bars)
+    lines = [UNITS, *([EFFECT] if known else []), *([DOUBTED] if doubted else [])]
+    return wrapped("\n".join(lines), look.small, width - 0.05)
+
+
+def _below(bars: Sequence[Bars], look: Look, width: float) -> float:
+    lines = _words(bars, look, width).count("\n") + 2
+    return lines * look.small * LEADING / 72 + 0.12
+
+
+def _thumbnail(axes: Axes, row: int, weight: Array, place: int, look: Look) -> None:
+    """Draw a kernel between the name and the bar, so many places from the bar."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     limit = float(np.abs(weight).max()) or 1.0
     icon = OffsetImage(
         weight,
-        zoom=16 / max(weight.shape),
-        cmap=signed_colormap(),
+        zoom=ICON * look.text / max(weight.shape),
+        cmap=look.colormap,
         norm=symmetric_norm(limit),
         interpolation="nearest",
     )
     box = AnnotationBbox(
         icon,
         (0, row),
-        xybox=(-13, 0),
+        xybox=(-((ICON + APART) * place + ICON / 2) * look.text - 4, 0),
         xycoords=axes.get_yaxis_transform(),
         boxcoords="offset points",
         frameon=True,
         pad=0.04,
         annotation_clip=False,
-        bboxprops={"edgecolor": "#999999", "linewidth": 0.5},
+        bboxprops={"edgecolor": look.faint, "linewidth": 0.5},
     )
     box.set_in_layout(False)
     axes.add_artist(box)

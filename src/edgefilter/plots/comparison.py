@@ -8,21 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import Array, as_array, as_picture
-from .style import INK, PERCENTILE, TEXT, color_bar, frame, note_nothing, signed_colormap, symmetric_norm
-from .words import halves, spaced
+from .layout import EDGE, Block, Stack, in_rows, inches_of, sheet
+from .pictures import SignedMap, map_panel, picture_panel
+from .style import PERCENTILE, Look
+from .words import halves, spaced, width_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_comparison"]
 
+PICTURE, LEAST = 1.45, 0.95  # inches that a picture has, and that it needs for its name
+LABEL = "share of the largest value of each map"
 
-def plot_comparison(maps: Mapping[str, Any], pictures: Sequence[Any]) -> Figure:
+
+def plot_comparison(
+    maps: Mapping[str, Any],
+    pictures: Sequence[Any],
+    *,
+    title: str | None = None,
+    width: str | float | None = None,
+    dpi: float = 150,
+) -> Figure:
     """Draw the maps of several methods side by side: one row per image, the image itself first.
 
     Methods have units of their own. Each map is divided by its own largest value (the 99.5th percentile of its absolute
-    values), so that all share one color scale: red from zero to 1, blue from zero to -1.
+    values), so that all share one color scale: red from zero to 1, blue and hatched from zero to -1.
 
     Parameters
     ----------
@@ -30,6 +41,11 @@ def plot_comparison(maps: Mapping[str, Any], pictures: Sequence[Any]) -> Figure:
         By name of the method, a Tensor of shape (N, H, W).
     pictures : sequence of array-like
         The images as a viewer would see them, as in :func:`plot_explanation`.
+    title : str, optional
+        Default: none.
+    width : {"column", "page"} or float, optional
+        3.5 or 7.2 inches, or so many: methods that find no room stand in further rows. Default: all in one row.
+    dpi : float, default: 150
 
     Returns
     -------
@@ -44,49 +60,44 @@ def plot_comparison(maps: Mapping[str, Any], pictures: Sequence[Any]) -> Figure:
     --------
     >>> import torch
     >>> figure = plot_comparison({"saliency": torch.rand(2, 8, 8)}, [torch.rand(3, 8, 8), torch.rand(3, 8, 8)])
-    >>> len(figure.axes)
-    4
+    >>> [axes.get_title(loc="left") for axes in figure.axes][:2]
+    ['image', 'saliency']
     """
-    from matplotlib.cm import ScalarMappable
+    _check(maps, pictures)
+    inches = inches_of(width, max(PICTURE * (len(maps) + 1), 3.5) + 2 * EDGE)
+    look = Look.of(inches)
+    columns = max(2, min(len(maps) + 1, int((inches - 2 * EDGE) / LEAST)))
+    names = _names(["image", *maps], look, (inches - 2 * EDGE) / columns - 0.08)
+    rows: list[Block] = []
+    for place, picture in enumerate(pictures):
+        shown = names if not place or len(maps) >= columns else [""] * len(names)
+        panels: list[Block] = [picture_panel(as_picture(picture), look, shown[0])]
+        for name, values in zip(shown[1:], maps.values(), strict=True):
+            label = LABEL if place == len(pictures) - 1 and len(panels) == 1 else ""  # one scale for all
+            panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, label, 1.0), look))
+        rows += in_rows(panels, columns, 0.08)
+    alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
+    return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi)
 
-    from .figures import new_figure
 
+def _check(maps: Mapping[str, Any], pictures: Sequence[Any]) -> None:
     wrong = [name for name, values in maps.items() if len(values) != len(pictures)]
-    if not maps or not pictures or wrong:
+    if not maps or not len(pictures) or wrong:
         raise ValueError(
             f"maps must hold methods, each with one map per picture; got {len(maps)} methods and {len(pictures)} "
             f"pictures{f', and other numbers of maps for {wrong}' if wrong else ''}. Pass as many pictures as images."
         )
-    columns = len(maps) + 1
-    shown = [as_picture(picture) for picture in pictures]
-    ratio = min(max(shown[0].shape[0] / shown[0].shape[1], 0.5), 2.0)
-    width, height = 0.9 + 1.4 * columns, 0.45 + 1.4 * ratio * len(pictures)
-    figure = new_figure(width, height)
-    figure.subplots_adjust(
-        0.1 / width, 0.1 / height, 1 - 0.8 / width, 1 - 0.35 / height, wspace=0.05, hspace=0.05
-    )
-    grid = figure.subplots(len(pictures), columns, squeeze=False)
-    for row, (axes, picture) in enumerate(zip(grid, shown, strict=True)):
-        axes[0].imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto")
-        for place, values in zip(axes[1:], maps.values(), strict=True):
-            _draw_share(place, as_array(values[row]))
-        for place in axes:
-            frame(place)
-    for place, name in zip(grid[0], ("image", *maps), strict=True):
-        label = spaced(name)
-        place.set_title(
-            label if len(label) <= 16 else "\n".join(halves(label)), fontsize=TEXT, color=INK, pad=4
-        )
-    scale = ScalarMappable(symmetric_norm(1.0), signed_colormap())
-    color_bar(grid[0, -1], scale, 1.0, "share of the largest", False)
-    return figure
 
 
-def _draw_share(axes: Axes, values: Array) -> None:
-    """Draw a map in shares of its own largest value."""
+def _names(labels: Sequence[str], look: Look, inches: float) -> list[str]:
+    """Return names that fit above pictures, all in one line or all in two."""
+    words = [spaced(label) for label in labels]
+    long = [width_of(word, look.text + 0.5) > inches for word in words]
+    broken = ["\n".join(halves(word)) if cut else word for word, cut in zip(words, long, strict=True)]
+    return [word if "\n" in word or not any(long) else f"\n{word}" for word in broken]
+
+
+def _share(values: Array) -> Array:
+    """Return a map in shares of its own largest value."""
     limit = float(np.percentile(np.abs(values), PERCENTILE)) or float(np.abs(values).max())
-    axes.imshow(
-        values, cmap=signed_colormap(), norm=symmetric_norm(limit), interpolation="nearest", aspect="auto"
-    )
-    if not values.any():
-        note_nothing(axes)
+    return values / (limit or 1.0)

@@ -1,4 +1,4 @@
-"""One explanation: pixel map, bars by color and by filter, maps of the top filters."""
+"""One explanation: pixel map, bars by color and by filter, maps of the top filters, and what they say in words."""
 
 from __future__ import annotations
 
@@ -6,190 +6,166 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgefilter.banks.bank import FilterBank
 
-from .arrays import Array, as_array, as_picture
-from .bars import draw_colors, draw_filters, least_height
+from .arrays import Array
+from .bars import bar_panel
+from .layout import Block, Row, Stack, in_rows, inches_of, sheet
+from .maps import check_bank, filter_map, first_image, pixel_map, shown_picture
+from .pictures import map_panel, picture_panel
 from .protocols import Explained
-from .style import (
-    INK,
-    TEXT,
-    color_bar,
-    color_limit,
-    frame,
-    heading,
-    note_nothing,
-    signed_colormap,
-    symmetric_norm,
-)
-from .words import spaced
+from .scores import color_bars, filter_bars, group_bars, has_groups
+from .singles import plot_pixels
+from .style import Look
+from .words import class_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
-__all__ = ["plot_explanation"]
+__all__ = ["plot_explanation", "short", "title_of"]
 
-MAPS_A_ROW = 3
+WIDTH = 12.4  # inches, for a screen
+WIDE, NARROW = (
+    9.0,
+    5.0,
+)  # from so many inches the filters stand beside all else; below so many there are two pictures in a row
 
 
 def plot_explanation(
     explanation: Explained,
     image: Any = None,
     *,
+    ax: Axes | None = None,
     top: int = 3,
     title: str | None = None,
     bank: FilterBank | None = None,
+    classes: Sequence[str] | None = None,
+    smooth: float | bool | None = None,
+    dpi: float = 150,
+    width: str | float | None = None,
+    caption: bool | str = True,
 ) -> Figure:
-    """Draw one explanation: pixel map, scores by color and by filter, maps of the top filters.
+    """Draw one explanation: pixel map, scores by color and by filter, maps of the top filters, and a caption.
 
     Parameters
     ----------
     explanation : Explanation
         Of a batch, the first image is drawn.
     image : array-like or PIL image, optional
-        The input as a viewer would see it, of its size: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1.
+        The input as a viewer would see it, of its size: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1. Default:
+        what the explanation knows of its input.
+    ax : matplotlib.axes.Axes, optional
+        Draw the pixel map there, and nothing else. Default: a new figure.
     top : int, default: 3
-        Number of filters whose maps are drawn, those with the scores largest in size.
+        Number of filters whose maps are drawn, those with the scores largest in size, each on a scale of its own.
     title : str, optional
         By default what was explained, against what, and which share is conserved.
     bank : FilterBank, optional
         The bank behind the scores: with it, the kernels are drawn beside their names.
+    classes : sequence of str, optional
+        The names of the classes, for title and caption.
+    smooth : float or bool, optional
+        Pixels, the standard deviation of a Gaussian for the maps; 0 or False: as sharp as they are. Default: the stride of the network's
+        stem, if that is above 1, so that no grid of dots hides the object. Sums are kept, and the labels say so.
+    dpi : float, default: 150
+    width : {"column", "page"} or float, optional
+        3.5 or 7.2 inches, for print, or so many. Default: 12.4, for a screen.
+    caption : bool or str, default: True
+        Whether :meth:`edgefilter.Explanation.summary` stands below, without its lines on filters; or another text.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
-        Apart from pyplot; ``figure.savefig(path)`` writes it.
+        Apart from pyplot; ``figure.savefig(path)`` writes it, with the summary as the description of the file. That of ``ax``, if it is given.
 
     Notes
     -----
-    Bars are sorted by size; of more than 12 filters, their groups by order come first. A hatched bar is a score that should not be
-    believed (:meth:`edgefilter.Explanation.doubts`), and a diamond is what silencing its color or filter takes from the output (an
-    arrow, where that is far out); whiskers are standard errors.
+    Ink and ground are those of matplotlib's settings: a dark style gives a dark figure, in which black is zero. Where a map speaks against the
+    output it is hatched. Beside each score stands its effect, as far as it was measured; a hatched bar with ``!`` is a score that should not be
+    believed (:meth:`edgefilter.Explanation.doubts`). Of more than 12 filters, their groups by order come first.
 
     Raises
     ------
     ValueError
-        If ``top`` is below 1, ``image`` is no picture of the size of the relevance by pixel (normalised tensors are refused), or ``bank`` has
-        other filters.
+        If ``top`` is below 1, ``image`` is no picture of the size of the relevance by pixel (normalised tensors are refused), ``bank`` has
+        other filters, or another argument does not fit.
 
     Examples
     --------
     >>> import torch
     >>> from edgefilter import Explanation
-    >>> explanation = Explanation(torch.ones(1, 3, 2, 4, 4), None, torch.tensor([96.0]), (7,),
+    >>> explanation = Explanation(torch.ones(1, 3, 2, 4, 4), None, torch.tensor([96.0]), (1,),
     ...                           ("red", "green", "blue"), ("sobel_x", "sobel_y"))
-    >>> len(plot_explanation(explanation).axes)
-    5
+    >>> figure = plot_explanation(explanation, classes=["cat", "dog"])
+    >>> len(figure.axes), figure.get_suptitle()
+    (4, 'dog: 96.00, 100.0 % conserved')
     """
-    from .figures import new_figure
-
-    if not isinstance(top, int) or top < 1:
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise ValueError(f"top must be an integer >= 1; got {top!r}. Pass for example top=3.")
-    if bank is not None and tuple(bank.names) != explanation.filters:
-        raise ValueError(
-            f"bank must hold the explanation's {len(explanation.filters)} filters; got {bank!r}. "
-            "Pass the bank that was explained, or none."
-        )
-    first = explanation[0]
-    pixel = first.pixel
-    picture = None if image is None else as_picture(image, None if pixel is None else pixel.shape[2:])
-    names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
-    rows = math.ceil(len(names) / MAPS_A_ROW)
-    height = max(0.45 + (1 + rows) * _row_height(first, picture), least_height(first, 1 + rows))
-    figure = new_figure(12.4, height)
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.05)
-    figure.suptitle(_title(first) if title is None else title, fontsize=TEXT + 3, color=INK)
-    columns = figure.add_gridspec(1, 2, width_ratios=(2.75, 1.25), wspace=0.02)
-    left, right = figure.add_subfigure(columns[0]), figure.add_subfigure(columns[1])
-    bands = left.add_gridspec(2, 1, height_ratios=(1, rows))
-    upper, lower = left.add_subfigure(bands[0]), left.add_subfigure(bands[1])
-    _draw_top_row(upper, first, picture)
-    _draw_maps(lower, first, names, picture, rows)
-    draw_filters(right, first, bank)
-    return figure
-
-
-def _row_height(explanation: Explained, picture: Array | None) -> float:
-    """Return the inches that a row of pictures takes with its headings."""
-    height, width = explanation.response.shape[3:] if picture is None else picture.shape[:2]
-    return 0.55 + 2.0 * min(max(height / width, 0.8), 1.8)
-
-
-def _draw_top_row(part: SubFigure, explanation: Explained, picture: Array | None) -> None:
-    """Draw input and pixel map, where there are any, and the bars by color."""
-    panels = [
-        name
-        for name, there in (("input", picture is not None), ("pixel", explanation.pixel is not None))
-        if there
-    ]
-    grid = part.add_gridspec(
-        1, len(panels) + 1, width_ratios=[1.0] * len(panels) + [3.0 - 0.97 * len(panels)]
+    first = first_image(explanation)
+    check_bank(bank, first)
+    if ax is not None:
+        return plot_pixels(first, image, ax=ax, title=title, smooth=smooth)
+    inches = inches_of(width, WIDTH)
+    words = first.summary(0, classes)
+    return sheet(
+        _blocks(first, shown_picture(first, image), top, smooth, bank, inches),
+        inches,
+        Look.of(inches),
+        title=title_of(first, classes) if title is None else title,
+        caption=caption if isinstance(caption, str) else short(words) if caption else "",
+        alt=words,
+        dpi=dpi,
     )
-    for place, panel in enumerate(panels):
-        axes = part.add_subplot(grid[place])
-        if panel == "input" and picture is not None:
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
-            heading(axes, "Input")
-        else:
-            _draw_pixels(axes, explanation)
-        frame(axes)
-    draw_colors(part, grid[len(panels)], explanation)
 
 
-def _draw_pixels(axes: Axes, explanation: Explained) -> None:
-    assert explanation.pixel is not None
-    values = as_array(explanation.pixel[0].sum(0))
-    limit, clipped = color_limit(values)
-    shown = axes.imshow(values, cmap=signed_colormap(), norm=symmetric_norm(limit), interpolation="nearest")
-    heading(axes, "Relevance by pixel")
-    if not values.any():
-        note_nothing(axes)
-    color_bar(axes, shown, limit, "relevance of a pixel, colors summed", clipped)
+def title_of(explanation: Explained, classes: Sequence[str] | None = None) -> str:
+    """Return what one image's explanation is of: the output, what it is against, its value, and which share is conserved.
 
-
-def _draw_maps(
-    part: SubFigure, explanation: Explained, names: Sequence[str], picture: Array | None, rows: int
-) -> None:
-    """Draw where the top filters' relevance lies, all on one scale."""
-    maps = [as_array(explanation.edge_map(name)[0]) for name in names]
-    limit, clipped = color_limit(np.stack(maps))
-    all_axes = part.subplots(rows, MAPS_A_ROW, squeeze=False)
-    for axes in all_axes.flat[len(maps) :]:
-        axes.set_axis_off()
-    for axes, name, values in zip(all_axes.flat, names, maps, strict=False):
-        axes.imshow(_over(picture, values, limit), interpolation="nearest")
-        heading(axes, spaced(explanation.filter_labels[explanation.filters.index(name)]))
-        frame(axes)
-        if not values.any():
-            note_nothing(axes)
-    from matplotlib.cm import ScalarMappable
-
-    scale = ScalarMappable(symmetric_norm(limit), signed_colormap())
-    last = all_axes[0, min(len(maps), MAPS_A_ROW) - 1]
-    color_bar(last, scale, limit, "relevance of a place in the filter's map", clipped)
-
-
-def _over(picture: Array | None, values: Array, limit: float) -> Array:
-    """Color a map and multiply it with the lightened gray picture, so that zero stays gray and sign stays clear."""
-    paint = signed_colormap()
-    if picture is None:
-        return np.asarray(paint(symmetric_norm(limit)(values)))[..., :3]
-    gray = picture if picture.ndim == 2 else picture[..., :3] @ np.array([0.299, 0.587, 0.114])
-    rows = np.arange(gray.shape[0]) * values.shape[0] // gray.shape[0]
-    columns = np.arange(gray.shape[1]) * values.shape[1] // gray.shape[1]
-    color = np.asarray(paint(symmetric_norm(limit)(values[np.ix_(rows, columns)])))[..., :3]
-    return color * (0.5 + 0.5 * gray[..., None])
-
-
-def _title(explanation: Explained) -> str:
-    target, output = explanation.target[0], float(explanation.output[0])
-    what = "output" if target is None else f"output {target}"
+    Examples
+    --------
+    >>> import torch
+    >>> from edgefilter import Explanation
+    >>> title_of(Explanation(torch.ones(1, 1, 1, 1, 1), None, torch.tensor([2.0]), (7,), ("gray",), ("sobel_x",)))
+    'output 7: 2.00, 50.0 % conserved'
+    """
+    what = class_name(explanation.target[0], classes)
     if (other := explanation.against[0]) is not None:
-        what += " minus the mean of the others" if other == "rest" else f" minus output {other}"
-    share = float(explanation.conserved_share[0])
+        what += f" minus {class_name(other, classes)}"
+    output, share = float(explanation.output[0]), float(explanation.conserved_share[0])
+    if math.isnan(output):
+        added = f"attributions add up to {float(explanation.total[0]):.2f}"
+        return added if explanation.target[0] is None else f"{what}: {added}"
     kept = f", {100 * share:.1f} % conserved" if math.isfinite(share) else ""
     before = f", before the final {left}" if (left := explanation.left_out) else ""
     return f"{what}: {output:.2f}{before}{kept}"
+
+
+def _blocks(
+    first: Explained, picture: Array | None, top: int, smooth: Any, bank: FilterBank | None, inches: float
+) -> Block:
+    """Return all panels, placed for a width."""
+    look = Look.of(inches)
+    pictures: list[Block] = [] if picture is None else [picture_panel(picture, look)]
+    if first.pixel is not None:
+        pictures.append(map_panel(pixel_map(first, smooth), look))
+    colors = bar_panel(color_bars(first), "Relevance by color", look)
+    filters: list[Block] = [bar_panel(filter_bars(first, bank), "Relevance by edge filter", look)]
+    if has_groups(first):
+        filters.insert(
+            0, bar_panel(group_bars(first, "order", bank), "Relevance by order of the filters", look)
+        )
+    names = [name for name, _ in first.top(min(top, len(first.filters)), by="size")[0]]
+    maps = [map_panel(filter_map(first, name, smooth, picture, bank), look) for name in names]
+    if inches < NARROW:
+        return Stack([*in_rows(pictures, 2), colors, *filters, *in_rows(maps, 2)])
+    upper = Row([*pictures, colors], [1.0] * len(pictures) + [3.0 - len(pictures)])
+    if inches < WIDE:
+        return Stack([upper, Row(filters, [1.0] * len(filters)), *in_rows(maps, 3)])
+    return Row([Stack([upper, *in_rows(maps, 3)]), Stack(filters)], (2.75, 1.25), gap=0.25)
+
+
+def short(words: str) -> str:
+    """Return a summary without what the bars of the filters show."""
+    return "\n".join(line for line in words.split("\n") if not line.startswith("Filters"))

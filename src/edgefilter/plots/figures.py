@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import io
+from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 __all__ = ["Drawing", "new_figure"]
@@ -19,10 +21,25 @@ FONTS: dict[Any, Any] = {
 }  # TrueType, and text as text
 
 
+DESCRIPTION = {
+    "png": "Description",
+    "svg": "Description",
+    "pdf": "Subject",
+}  # what each format calls what the alt text is
+
+
 class Drawing(Figure):
     """A matplotlib figure apart from pyplot: nothing is left open, and no backend is chosen.
 
-    A notebook shows it without magic commands. ``savefig`` writes TrueType fonts into PDF and text as text into SVG.
+    A notebook shows it without magic commands. ``savefig`` writes TrueType fonts into PDF and text as text into SVG, and into PNG, SVG and PDF the
+    title and, as their description, what a screen reader says.
+
+    Attributes
+    ----------
+    title : str
+        What the figure is of.
+    alt : str
+        What a screen reader says.
 
     Examples
     --------
@@ -31,10 +48,18 @@ class Drawing(Figure):
     b'PNG'
     """
 
-    alt = ""  # what a screen reader says
+    title = ""
+    alt = ""
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, as matplotlib does."""
+        kind = str(
+            options.get("format") or Path(str(fname)).suffix.removeprefix(".") or rcParams["savefig.format"]
+        ).lower()
+        if kind in DESCRIPTION:
+            known = {"Title": self.title, DESCRIPTION[kind]: self.alt}
+            given = options.get("metadata") or {}
+            options["metadata"] = {name: text for name, text in known.items() if text} | given
         with rc_context(FONTS):
             super().savefig(fname, **options)
 
@@ -51,4 +76,6 @@ class Drawing(Figure):
 
 def new_figure(width: float, height: float, dpi: float = 150) -> Drawing:
     """Make an empty figure of a size in inches."""
-    return Drawing(figsize=(width, height), dpi=dpi)
+    figure = Drawing(figsize=(width, height), dpi=dpi)
+    FigureCanvasAgg(figure)  # what measures its letters, whatever backend pyplot has
+    return figure

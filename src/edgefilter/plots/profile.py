@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import as_array
+from .arrays import Array, as_array
+from .layout import EDGE, Block, Box, Panel, Row, Stack, in_rows, inches_of, sheet
+from .pictures import SignedMap, map_panel
 from .protocols import Profiled
 from .style import (
-    INK,
+    LEADING,
     OTHERS,
     OWN,
-    SMALL,
-    TEXT,
-    color_bar,
+    Look,
     color_limit,
-    frame,
     heading,
-    signed_colormap,
+    heading_height,
+    inches_of_axes,
+    ink_on,
+    plain_text,
     symmetric_norm,
 )
-from .words import spaced
+from .words import shortened, spaced, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +36,21 @@ __all__ = ["plot_class_maps", "plot_profile"]
 
 CLASSES = 24  # that a figure shows unless others are asked for
 COLORS = 16  # bars that stand apart beside the name of a class
-LEGEND = 6  # names of colors in a row
+NARROW = 6.0  # inches, below which the filters stand below the colors
+NAMES = 0.4  # of the width that names of classes take at most
+MAP = 1.4  # inches
+SLANT = 30  # degrees, of the names of filters above their columns
+LONGEST = 1.1  # inches of such a name
+HATCHES = (
+    "",
+    "///",
+    "...",
+    "xxx",
+    "\\\\\\",
+    "++",
+    "ooo",
+    "--",
+)  # of colors that a print in gray does not tell apart
 
 
 def plot_profile(
@@ -44,6 +60,9 @@ def plot_profile(
     *,
     classes: Sequence[int | str] | None = None,
     filters: int = 8,
+    title: str | None = None,
+    width: str | float | None = None,
+    dpi: float = 150,
 ) -> tuple[Figure, Any]:
     """Draw classes one below the other: shares by color with their spread, and shares of the top filters.
 
@@ -58,7 +77,12 @@ def plot_profile(
     classes : sequence of int or str, optional
         The classes to draw, by index or name. Default: the 24 with the most images, in order.
     filters : int, default: 8
-        The number of filters, those with the largest mean shares for or against any class shown.
+        The number of filters, those with the largest mean shares for or against any class shown; fewer where the figure is too narrow.
+    title : str, optional
+        Default: "Class profile", and which classes are drawn.
+    width : {"column", "page"} or float, optional
+        3.5 or 7.2 inches, or so many. Default: as wide as the filters need.
+    dpi : float, default: 150
 
     Returns
     -------
@@ -83,33 +107,31 @@ def plot_profile(
     >>> len(axes)
     2
     """
-    from .figures import new_figure
-
-    if not isinstance(filters, int) or filters < 1:
+    if isinstance(filters, bool) or not isinstance(filters, int) or filters < 1:
         raise ValueError(f"filters must be an integer >= 1; got {filters!r}. Pass for example filters=8.")
     values = profile.values() if values is None else values
-    rows, title = _class_rows(profile, values, classes)
+    rows, which = _class_rows(profile, values, classes)
     labels = [_class_label(profile, values, row) for row in rows]
     if ax is not None:
-        _draw_class_colors(ax, profile, values, rows, labels)
+        _draw_class_colors(
+            ax, profile, values, rows, labels, Look.on(ax), inches_of_axes(ax)[0] / (1 - NAMES)
+        )
         return ax.figure, ax  # type: ignore[return-value]
     columns = min(filters, len(profile.filters))
-    tall = max(0.3, 0.085 * min(len(profile.colors), COLORS) + 0.1)
     several = len(profile.colors) > 1  # of one color the share says nothing
-    width, height = (5.2 if several else 2.0) + 0.72 * columns, 1.75 + tall * len(rows)
-    figure = new_figure(width, height)
-    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.05)
-    figure.suptitle(title, fontsize=TEXT + 2, color=INK)
-    if not several:
-        axes = figure.add_subplot()
-        _draw_class_filters(axes, profile, values, rows, columns)
-        axes.set_yticks(range(len(rows)), labels, fontsize=TEXT, color=INK)
-        return figure, [axes]
-    left, right = figure.subplots(1, 2, width_ratios=(3.0, 0.72 * columns), sharey=True)
-    _draw_class_colors(left, profile, values, rows, labels)
-    _draw_class_filters(right, profile, values, rows, columns)
-    right.tick_params(labelleft=False)
-    return figure, [left, right]
+    inches = inches_of(width, (5.2 if several else 2.4) + 0.76 * columns)
+    look = Look.of(inches if width is not None else max(inches, 5.0))
+    beside = several and inches >= NARROW
+    panels = [_filter_panel(profile, values, rows, labels, columns, look, beside)]
+    if several:
+        head = max(heading_height(look), _slanted(profile, look)[1] if beside else 0.0)
+        panels.insert(0, _color_panel(profile, values, rows, labels, look, head))
+    side = Row(panels, [3.8, max(0.74 * columns, 1.0)], 0.1) if beside else Stack(panels)
+    title = which if title is None else title
+    drawn = ", ".join(spaced(profile.class_names[row]) for row in rows[:8])
+    alt = f"{title}: shares of the relevance by color and by filter, mean and spread over images, of {drawn}{', ...' if len(rows) > 8 else ''}"
+    figure = sheet(side, inches, look, title=title, alt=alt, dpi=dpi)
+    return figure, list(figure.axes)
 
 
 def _class_rows(
@@ -132,8 +154,75 @@ def _class_rows(
 
 
 def _class_label(profile: Profiled, values: Mapping[str, Tensor], row: int) -> str:
-    name = spaced(profile.class_names[row])
-    return f"{name if len(name) <= 26 else name[:25] + '…'} ({int(values['count'].reshape(-1)[row])})"
+    return f"{spaced(profile.class_names[row])} ({int(values['count'].reshape(-1)[row])})"
+
+
+def _fitting(label: str, points: float, inches: float) -> str:
+    """Cut the name of a class, and keep its number of images."""
+    name, count = label.rsplit(" ", 1)
+    return f"{shortened(name, points, inches - width_of(f' {count}', points))} {count}"
+
+
+def _names_width(labels: Sequence[str], look: Look, width: float) -> float:
+    return min(max(width_of(label, look.text) for label in labels), NAMES * max(width, 2.5)) + 0.1
+
+
+def _row_height(profile: Profiled, look: Look) -> float:
+    """Return the inches of a class: its bars stand apart, and so do the numbers of its filters."""
+    return max(2.6 * look.small * LEADING / 72, 0.085 * min(len(profile.colors), COLORS) + 0.1)
+
+
+def _slanted(profile: Profiled, look: Look) -> tuple[float, float]:
+    """Return the inches that the longest name of a filter takes to the right, and in height."""
+    longest = min(max(width_of(spaced(label), look.small) for label in profile.filter_labels), LONGEST)
+    angle = math.radians(SLANT)
+    return longest * math.cos(angle), longest * math.sin(angle) + look.small * LEADING / 72 + 0.05
+
+
+def _color_panel(
+    profile: Profiled,
+    values: Mapping[str, Tensor],
+    rows: Sequence[int],
+    labels: Sequence[str],
+    look: Look,
+    head: float,
+) -> Panel:
+    """Return the panel of the shares by color, its bars so many inches below its upper edge."""
+    drawn = _largest_colors(profile, values, rows)
+    height = _row_height(profile, look) * len(rows)
+
+    def below(width: float) -> float:
+        per_line = _legend_columns(profile, drawn, look, width)
+        return (math.ceil(len(drawn) / per_line) * 1.35 + 1.5) * look.small * LEADING / 72 + 0.12
+
+    def paint(figure: Figure, box: Box) -> None:
+        names = _names_width(labels, look, box.width)
+        place = box.inset(names, head, 0.05, max(below(box.width), box.height - head - height))
+        axes = place.axes(figure)
+        _draw_class_colors(
+            axes,
+            profile,
+            values,
+            rows,
+            [_fitting(label, look.text, names) for label in labels],
+            look,
+            box.width,
+            names,
+        )
+
+    return Panel(lambda width: head + height + below(width), paint)
+
+
+def _largest_colors(profile: Profiled, values: Mapping[str, Tensor], rows: Sequence[int]) -> list[int]:
+    means = as_array(values["color_mean"].reshape(profile.num_classes, len(profile.colors)))[rows]
+    largest = np.nan_to_num(np.abs(means)).max(0)
+    found: list[int] = np.sort(np.argsort(-largest, kind="stable")[:COLORS]).tolist()
+    return found
+
+
+def _legend_columns(profile: Profiled, drawn: Sequence[int], look: Look, width: float) -> int:
+    longest = max(width_of(spaced(profile.colors[place]), look.small) for place in drawn)
+    return max(1, min(len(drawn), int(width / (longest + 0.4))))
 
 
 def _draw_class_colors(
@@ -142,13 +231,14 @@ def _draw_class_colors(
     values: Mapping[str, Tensor],
     rows: Sequence[int],
     labels: Sequence[str],
+    look: Look,
+    room: float,
+    left: float = 0.0,
 ) -> None:
     """Draw a group of bars for each class, one bar for each color, with whiskers of one standard deviation."""
-    colors = profile.colors
+    colors, drawn = profile.colors, _largest_colors(profile, values, rows)
     shape = (profile.num_classes, len(colors))
     means, spreads = (as_array(values[f"color_{what}"].reshape(shape)) for what in ("mean", "std"))
-    largest = np.nan_to_num(np.abs(means[rows])).max(0)
-    drawn = np.sort(np.argsort(-largest, kind="stable")[:COLORS]).tolist()
     height = 0.8 / len(drawn)
     for line, place in enumerate(drawn):
         name = colors[place]
@@ -158,29 +248,76 @@ def _draw_class_colors(
             height=0.92 * height,
             xerr=np.nan_to_num(spreads[rows, place]),
             color=OWN.get(name, OTHERS[place % len(OTHERS)]),
+            edgecolor=look.ground,
+            linewidth=0.3,
+            hatch=HATCHES[line % len(HATCHES)],
             label=spaced(name),
-            error_kw={"elinewidth": 0.7, "ecolor": INK},
+            error_kw={"elinewidth": 0.7, "ecolor": look.ink},
         )
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.tick_params(axis="y", length=0, labelsize=TEXT, labelcolor=INK)
-    axes.tick_params(axis="x", labelsize=SMALL, labelcolor=INK, color="#999999")
+    _style_colors(axes, look)
+    which = f"Share by color, {len(drawn)} of {len(colors)}" if len(drawn) < len(colors) else "Share by color"
+    words = f"{which}: mean ± std over images"
+    wide, _ = inches_of_axes(axes)
+    heading(axes, shortened(words, look.text + 0.5, room), look, -left / wide)
+    axes.legend(
+        fontsize=look.small, frameon=False, ncols=_legend_columns(profile, drawn, look, room), loc="upper left",
+        bbox_to_anchor=(-left / wide, 0), borderaxespad=1.9, handlelength=1, columnspacing=1, labelcolor=look.ink,
+    )  # fmt: skip
+
+
+def _style_colors(axes: Axes, look: Look) -> None:
+    axes.tick_params(axis="y", length=0, labelsize=look.text, labelcolor=look.ink)
+    axes.tick_params(axis="x", labelsize=look.small, labelcolor=look.ink, color=look.faint)
     axes.locator_params(axis="x", nbins=5)
-    axes.axvline(0, color=INK, linewidth=0.8)
-    axes.grid(axis="x", color="#dddddd", linewidth=0.5)
+    axes.axvline(0, color=look.ink, linewidth=0.8)
+    axes.grid(axis="x", color=look.faint, alpha=0.4, linewidth=0.5)
     axes.set_axisbelow(True)
-    for edge in ("top", "right", "left"):
-        axes.spines[edge].set_visible(False)
-    if len(drawn) < len(colors):
-        heading(axes, f"Share by color, {len(drawn)} of {len(colors)}: mean ± std")
-    else:
-        heading(axes, "Share by color: mean ± std over images")
-    axes.legend(fontsize=SMALL, frameon=False, ncols=min(len(drawn), LEGEND), loc="upper left", bbox_to_anchor=(0, 0),
-                borderaxespad=1.8, handlelength=1, columnspacing=1)  # fmt: skip
+    axes.set_facecolor("none")
+    for edge, spine in axes.spines.items():
+        spine.set(color=look.faint, visible=edge == "bottom")
+
+
+def _filter_panel(
+    profile: Profiled,
+    values: Mapping[str, Tensor],
+    rows: Sequence[int],
+    labels: Sequence[str],
+    columns: int,
+    look: Look,
+    beside: bool,
+) -> Panel:
+    """Return the panel of the shares by filter; beside the colors, its rows have no names."""
+    height, (right, head) = _row_height(profile, look) * len(rows), _slanted(profile, look)
+    head = max(head, heading_height(look)) if beside else head
+
+    def paint(figure: Figure, box: Box) -> None:
+        names = 0.0 if beside else _names_width(labels, look, box.width)
+        cell = width_of("\N{MINUS SIGN}0.00 ±.00", _cell_points(look)) + 0.06
+        most = max(1, int((box.width - names - right + cell / 2) / cell))
+        axes = box.inset(names, head, max(right - cell / 2, 0.0), max(0.3, box.height - head - height)).axes(
+            figure
+        )
+        _draw_class_filters(axes, profile, values, rows, min(columns, most), look, box.width)
+        axes.set_yticks(
+            range(len(rows)),
+            [""] * len(rows) if beside else [_fitting(label, look.text, names) for label in labels],
+        )
+        axes.tick_params(axis="y", length=0, labelsize=look.text, labelcolor=look.ink)
+
+    tall = head + height + 3.5 * look.small * LEADING / 72 + 0.1
+    return Panel(lambda _: tall, paint)
 
 
 def _draw_class_filters(
-    axes: Axes, profile: Profiled, values: Mapping[str, Tensor], rows: Sequence[int], columns: int
+    axes: Axes,
+    profile: Profiled,
+    values: Mapping[str, Tensor],
+    rows: Sequence[int],
+    columns: int,
+    look: Look,
+    room: float,
 ) -> None:
     """Draw a table of the top filters' shares, colored by the mean."""
     shape = (profile.num_classes, len(profile.filters))
@@ -188,32 +325,45 @@ def _draw_class_filters(
     largest = np.nan_to_num(np.abs(means)).max(0)
     chosen = np.sort(np.argsort(-largest, kind="stable")[:columns])
     means, spreads = means[:, chosen], spreads[:, chosen]
-    limit = float(np.nan_to_num(np.abs(means)).max()) or 1.0
-    axes.imshow(
-        means, cmap=signed_colormap(), norm=symmetric_norm(limit), aspect="auto", interpolation="nearest"
-    )
+    norm = symmetric_norm(float(np.nan_to_num(np.abs(means)).max()))
+    axes.imshow(means, cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest")
     for (row, column), mean in np.ndenumerate(means):
-        shade = "white" if abs(mean) > 0.7 * limit else INK
-        spread = spreads[row, column]
-        text = "" if math.isnan(mean) else f"{round(mean, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
-        text += "" if math.isnan(spread) else f" ±{spread:.2f}".replace("0.", ".")
-        axes.text(column, row, text, ha="center", va="center", fontsize=SMALL - 1, color=shade)
-    names = [spaced(profile.filter_labels[place]) for place in chosen]
-    axes.set_xticks(
-        range(len(names)), names, rotation=30, ha="left", rotation_mode="anchor", fontsize=SMALL, color=INK
-    )
+        shade = ink_on(look.colormap(norm(mean))) if np.isfinite(mean) else look.ink
+        style: dict[str, Any] = {"fontsize": _cell_points(look), "color": shade}
+        axes.text(column, row, _cell(mean, spreads[row, column]), ha="center", va="center", **style)
+    names = [shortened(spaced(profile.filter_labels[place]), look.small, LONGEST) for place in chosen]
+    axes.set_xticks(range(len(names)), names, rotation=SLANT, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.tick_params(length=0)
+    axes.tick_params(axis="x", length=0, labelsize=look.small, labelcolor=look.ink)
     for spine in axes.spines.values():
         spine.set_visible(False)
     rest = len(profile.filters) - columns
     which = (
         f"Share of the {columns} largest of {rest + columns} edge filters" if rest else "Share by edge filter"
     )
-    axes.set_xlabel(f"{which}: mean ± std over images", fontsize=SMALL + 1, color=INK)
+    words = wrapped(f"{which}: mean ± std over images", look.small, room)
+    axes.set_xlabel(
+        words, loc="right", multialignment="left", linespacing=LEADING, **plain_text(look, small=True)
+    )
 
 
-def plot_class_maps(profile: Profiled, *, classes: Sequence[int | str] | None = None) -> Figure:
+def _cell_points(look: Look) -> float:
+    return max(look.small - 0.8, 6.0)
+
+
+def _cell(mean: float, spread: float) -> str:
+    text = "" if math.isnan(mean) else f"{round(mean, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+    return text + ("" if math.isnan(spread) else f" ±{spread:.2f}".replace("0.", "."))
+
+
+def plot_class_maps(
+    profile: Profiled,
+    *,
+    classes: Sequence[int | str] | None = None,
+    title: str | None = None,
+    width: str | float | None = None,
+    dpi: float = 150,
+) -> Figure:
     """Draw the mean pixel map of classes whose images are aligned, colors summed, all on one scale.
 
     Parameters
@@ -222,6 +372,11 @@ def plot_class_maps(profile: Profiled, *, classes: Sequence[int | str] | None = 
         Made with ``pixel_size``.
     classes : sequence of int or str, optional
         The classes to draw, by index or name. Default: the 24 with the most images, in order.
+    title : str, optional
+        Default: none.
+    width : {"column", "page"} or float, optional
+        3.5 or 7.2 inches, or so many. Default: up to six maps in a row.
+    dpi : float, default: 150
 
     Returns
     -------
@@ -240,41 +395,35 @@ def plot_class_maps(profile: Profiled, *, classes: Sequence[int | str] | None = 
     ...                           ("sobel_x", "sobel_y"))
     >>> profile = ClassProfile(2, explanation.colors, explanation.filters, pixel_size=4)
     >>> profile.update(explanation, torch.tensor([0, 1]))
-    >>> len(plot_class_maps(profile).axes)
-    2
+    >>> [axes.get_title(loc="left") for axes in plot_class_maps(profile).axes][:2]
+    ['0 (1)', '1 (1)']
     """
-    from matplotlib.cm import ScalarMappable
-
-    from .figures import new_figure
-
     if profile.pixel_size is None:
         raise ValueError(
             "profile must have pixel maps; got one without. Make it with pixel_size=(height, width)."
         )
     values = profile.values()
     rows, _ = _class_rows(profile, values, classes)
-    maps = np.nan_to_num(as_array(values["pixel_mean"][rows].sum(1)))
+    maps: Array = np.nan_to_num(as_array(values["pixel_mean"][rows].sum(1)))
     limit, clipped = color_limit(maps)
-    columns = min(len(rows), 6)
-    lines = math.ceil(len(rows) / columns)
-    ratio = min(max(maps.shape[1] / maps.shape[2], 0.5), 2.0)
-    figure = new_figure(1.1 + 1.4 * columns, 0.2 + (0.3 + 1.4 * ratio) * lines)
-    figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.04)
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for axes, row, values_of_row in zip(grid.flat, rows, maps, strict=False):
-        axes.imshow(
-            values_of_row, cmap=signed_colormap(), norm=symmetric_norm(limit), interpolation="nearest"
+    inches = inches_of(width, max(MAP * min(len(rows), 6), 2.4) + 2 * EDGE)
+    columns = max(1, min(len(rows), int((inches - 2 * EDGE) / (0.75 * MAP)), 12))
+    columns = min(columns, 6) if width is None else columns
+    look, room = Look.of(inches), (inches - 2 * EDGE) / columns - 0.1
+    labels = [_fitting(_class_label(profile, values, row), look.text + 0.5, room) for row in rows]
+    first = (len(rows) - 1) // columns * columns  # of the last row: the scale of all stands below it
+    panels: list[Block] = [
+        map_panel(
+            SignedMap(one, label, "mean share of a pixel" if place == first else "", limit, clipped), look
         )
-        axes.set_title(_class_label(profile, values, row), fontsize=SMALL, color=INK, pad=3)
-        frame(axes)
-    for axes in grid.flat[len(rows) :]:
-        axes.set_axis_off()
-    last = grid[0, columns - 1]
-    color_bar(
-        last,
-        ScalarMappable(symmetric_norm(limit), signed_colormap()),
-        limit,
-        "mean share of a pixel",
-        clipped,
+        for place, (one, label) in enumerate(zip(maps, labels, strict=True))
+    ]
+    alt = f"Mean pixel maps of {len(rows)} classes: {', '.join(labels[:8])}"
+    return sheet(
+        Stack(in_rows(panels, columns, 0.1), 0.08),
+        inches,
+        look,
+        title=title or "",
+        alt=alt,
+        dpi=dpi,
     )
-    return figure

@@ -94,8 +94,25 @@ class Explained(Protocol):
     def left_out(self) -> str:
         """Name of the function at the model's end that was left out, or nothing."""
 
+    @property
+    def total(self) -> Tensor:
+        """Sum of the relevance, shape (N,)."""
+
+    @property
+    def window(self) -> Any:
+        """What of the image the responses see: ``shares`` (K, h, w), ``stride`` and ``size``; or None."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
     def __getitem__(self, index: int, /) -> Explained:
         """Return the explanation of one image."""
+
+    def picture(self, image: int = ..., /) -> Any:
+        """Return what the model saw as an array from 0 to 1, shape (H, W, 3), or None if it is not known."""
+
+    def summary(self, image: int = ..., class_names: Any = ...) -> str:
+        """Say in plain words what the output of an image came from."""
 
     def top(self, k: int = ..., *, by: str = ...) -> Sequence[Sequence[tuple[str, float]]]:
         """Return the filters with the largest scores, for each image; ``by="size"`` whatever their sign."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from edgefilter._checks import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,6 +46,14 @@ class Confusion(NamedTuple):
 
     counts: Tensor
     names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Confusion({counted(len(self.names), 'class', 'classes')}, {counted(self.photos, 'photo')}, accuracy {self.accuracy:.3f})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_confusion
+
+        return html_of_confusion(self)
 
     @property
     def photos(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.errors import UnknownNameError
 
 from .checks import check_labels, shortened
@@ -122,6 +122,15 @@ class PairedProfile(Metric):
         for name, size in (("moments", width), ("right", 1 + 2 * 2)):
             zeros = torch.zeros(num_classes, size, dtype=torch.float64)
             self.add_state(name, zeros, dist_reduce_fx=merge_moments, persistent=True)
+
+    def __repr__(self) -> str:
+        classes = counted(len(self.class_names), "class", "classes")
+        return f"PairedProfile({classes}, {counted(int(self.moments[:, 0].sum()), 'photo')})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_paired
+
+        return html_of_paired(self)
 
     def update(
         self,

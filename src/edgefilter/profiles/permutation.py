@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from edgefilter._checks import counted
 from edgefilter.attribution.arguments import check_mode
 from edgefilter.attribution.attribution import EdgeFilterAttribution
 from edgefilter.attribution.shuffling import shuffled_outputs
@@ -69,6 +70,14 @@ class PermutationCheck(NamedTuple):
     permutations: int
     accuracy: float
     output: float
+
+    def __repr__(self) -> str:
+        return f"PermutationCheck({counted(len(self.parts), 'part')}, {counted(self.photos, 'photo')})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_permutation
+
+        return html_of_permutation(self)
 
     def of(self, score: str) -> list[Permuted]:
         """Return the parts of one kind, the largest loss of the output first."""

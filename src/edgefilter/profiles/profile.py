@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from edgefilter._checks import pair
+from edgefilter._checks import counted, pair
 from edgefilter._files import read_tagged, write_tagged
 
 from .checks import check_explanation, check_labels, clean_names, shortened
@@ -129,7 +129,14 @@ class ClassProfile(ProfileViews, Metric):
             self.add_state("pixel_sum", pixels, dist_reduce_fx="sum", persistent=True)
 
     def __repr__(self) -> str:
-        return f"ClassProfile({self.num_classes} classes, {len(self.colors)} colors, {len(self.filters)} filters)"
+        parts = ((len(self.colors), "color"), (len(self.filters), "filter"))
+        named = ", ".join(counted(*part) for part in parts)
+        return f"ClassProfile({counted(self.num_classes, 'class', 'classes')}, {named})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_profile
+
+        return html_of_profile(self)
 
     @property
     def update_called(self) -> bool:
@@ -189,7 +196,7 @@ class ClassProfile(ProfileViews, Metric):
         --------
         >>> profile = ClassProfile(2, ["gray"], ["sobel_x"])
         >>> profile.merge(ClassProfile(2, ["gray"], ["sobel_x"]))
-        ClassProfile(2 classes, 1 colors, 1 filters)
+        ClassProfile(2 classes, 1 color, 1 filter)
         """
         if not isinstance(other, ClassProfile):
             raise TypeError(

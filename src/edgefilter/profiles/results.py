@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from edgefilter import __version__
+from edgefilter._checks import counted
 from edgefilter._files import replacing
 
 from .confusion import Confusion
@@ -21,9 +22,9 @@ from .profile import ClassProfile
 
 __all__ = ["DIFFERENCES", "RESULTS", "FolderProfile", "write_results"]
 
-TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT = RESULTS = (
+TABLE, PROFILE, PICTURE, SKIPPED, CONFUSION, PERMUTATION, ABOUT, PAGE = RESULTS = (
     *("profile.csv", "profile.safetensors", "profile.png", "skipped.csv", "confusion.csv", "permutation.csv"),
-    "profile.json",
+    *("profile.json", "profile.html"),
 )
 DIFFERENCES = "differences.csv"  # of a comparison only
 
@@ -56,10 +57,76 @@ class FolderProfile(NamedTuple):
     permutation: PermutationCheck | None = None
     paired: PairedProfile | None = None
 
+    def __repr__(self) -> str:
+        right = "" if math.isnan(self.accuracy) else f", accuracy {self.accuracy:.3f}"
+        counts = f"{counted(self.settings.get('counted', 0), 'photo')}, {len(self.skipped)} skipped{right}"
+        return f"FolderProfile({counts}: {self.profile!r})"
+
+    def _repr_html_(self) -> str:
+        from .notebook import html_of_folder
+
+        return html_of_folder(self)
+
+    def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write a report: that of the profile, with which classes are predicted for which and how it was made.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        title : str, optional
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError, FileExistsError, FileNotFoundError
+            As :meth:`edgefilter.ClassProfile.to_html` does.
+        """
+        from edgefilter.report.classes import write_profile
+
+        return write_profile(
+            path,
+            self.profile,
+            confusion=self.confusion,
+            shuffled=self.permutation,
+            about=_made(self.settings),
+            title=title,
+            overwrite=overwrite,
+        )
+
     @property
     def accuracy(self) -> float:
         """The share of photos whose class the network predicts; NaN if folders are not classes."""
         return math.nan if self.confusion is None else self.confusion.accuracy
+
+
+MADE = (
+    *(
+        "folder",
+        "counted",
+        "unusable",
+        "skipped",
+        "negative",
+        "composite",
+        "calibrate",
+        "colors",
+        "by",
+        "target",
+        "limit",
+    ),
+    *("bits", "compared"),
+)
+
+
+def _made(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a profile was made, for its page."""
+    digests = {"photos digest": settings["photos"], "weights digest": settings["weights"]}
+    return {**settings["about"], **digests, **{name: settings.get(name) for name in MADE}}
 
 
 def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
@@ -89,12 +156,13 @@ def write_results(found: FolderProfile, out: Path) -> Iterator[Path]:
     if found.settings["counted"]:
         figure, _ = found.profile.plot()
         if found.settings["about"]["preprocessing_assumed"] == "yes":
-            figure.suptitle(f"{figure.get_suptitle()}; preprocessing assumed")
+            figure, _ = found.profile.plot(title=f"{figure.get_suptitle()}; preprocessing assumed")
         with replacing(out / PICTURE) as path:
             figure.savefig(path, format="png")
         yield out / PICTURE
     else:
         (out / PICTURE).unlink(missing_ok=True)
+    yield found.to_html(out / PAGE, overwrite=True)
 
 
 def _about(found: FolderProfile) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -193,6 +194,9 @@ class ProfileViews:
         *,
         classes: Sequence[int | str] | None = None,
         filters: int = 8,
+        title: str | None = None,
+        width: str | float | None = None,
+        dpi: float = 150,
     ) -> tuple[Figure, Any]:
         """Draw the classes one below the other: shares by color with their spread, and shares of the top filters.
 
@@ -206,6 +210,11 @@ class ProfileViews:
             The classes to draw, by index or name. Default: the 24 with the most images.
         filters : int, default: 8
             The number of filters, those with the largest mean shares for or against any class shown.
+        title : str, optional
+            Default: "Class profile", and which classes are drawn.
+        width : {"column", "page"} or float, optional
+            3.5 or 7.2 inches, for print, or so many. Default: as wide as the filters need.
+        dpi : float, default: 150
 
         Returns
         -------
@@ -215,7 +224,38 @@ class ProfileViews:
         """
         from edgefilter.plots.profile import plot_profile
 
-        return plot_profile(self, val, ax, classes=classes, filters=filters)
+        return plot_profile(
+            self, val, ax, classes=classes, filters=filters, title=title, width=width, dpi=dpi
+        )
+
+    def to_html(self, path: str | Path, *, title: str | None = None, overwrite: bool = False) -> Path:
+        """Write a report: one HTML file with the classes side by side, and one by one after a click.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ends in ``.html`` or ``.htm``.
+        title : str, optional
+            Default: the number of classes and images.
+        overwrite : bool, default: False
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        path : Path
+
+        Raises
+        ------
+        ValueError
+            If the file has another ending.
+        FileExistsError
+            If the file is there and ``overwrite`` is False.
+        FileNotFoundError
+            If its folder is not there.
+        """
+        from edgefilter.report.classes import write_profile
+
+        return write_profile(path, self, title=title, overwrite=overwrite)
 
     # --- names -----------------------------------------------------------------------------------
 

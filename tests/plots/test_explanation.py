@@ -12,39 +12,31 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 import edgefilter as ef
+from drawings import bars, explanation, faults, measured, titled, titles
 from edgefilter.attribution.scores import color_names
 from edgefilter.plots.explanation import plot_explanation
-from edgefilter.plots.kernels import plot_kernels
 from edgefilter.plots.style import OWN, SIGNED
-from edgefilter.plots.words import format_numbers
-
-
-def explanation(colors=3, filters=9, size=(24, 24), *, scale=1.0, pixel=True, images=1, bank=None):
-    generator = torch.Generator().manual_seed(0)
-    names = tuple(bank.names) if bank else tuple(f"kernel_{i}" for i in range(filters))
-    height, width = size
-    response = scale * torch.randn(images, colors, len(names), height // 2, width // 2, generator=generator)
-    pixels = scale * torch.randn(images, colors, height, width, generator=generator) if pixel else None
-    output = response.sum((1, 2, 3, 4))
-    labels = tuple(bank.labels) if bank else ()
-    return ef.Explanation(response, pixels, output, (3,) * images, color_names(colors), names, labels)
-
-
-def titled(figure, title):
-    return next(axes for axes in figure.axes if axes.get_title(loc="left") == title)
 
 
 def drawn(figure):
-    """Render the figure, so that errors of the layout show, and return its pixels."""
-    figure.set_dpi(40)
-    figure.canvas.draw()
-    figure.savefig("/dev/null", format="png", dpi=40)
+    """Render the figure, so that errors of the layout show, and find nothing wrong with it."""
+    assert faults(figure) == []
     return figure
 
 
-def bars(axes):
+def hatched(axes):
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    return dict(zip(labels, [bar.get_width() for bar in axes.patches], strict=True))
+    return [label for label, bar in zip(labels, axes.containers[0], strict=True) if bar.get_hatch()]
+
+
+def effects(axes):
+    """Return the ends of the narrow bars, with their rows."""
+    found = [part for part in axes.containers[1:] if hasattr(part, "patches")]
+    return [(bar.get_width(), round(bar.get_y() + bar.get_height() / 2)) for part in found for bar in part]
+
+
+def written(axes):
+    return [text.get_text() for text in axes.texts]
 
 
 def test_bars_are_the_scores():
@@ -71,7 +63,7 @@ def test_many_filters_are_the_largest_and_others():
 
 def test_pixel_map_is_signed_and_symmetric():
     e = explanation()
-    (shown,) = titled(plot_explanation(e), "Relevance by pixel").images
+    (shown,) = titled(plot_explanation(e, smooth=0), "Relevance by pixel").images
     np.testing.assert_allclose(shown.get_array(), e.pixel[0].sum(0), rtol=1e-6)
     assert shown.norm.vmin == -shown.norm.vmax
     assert to_hex(shown.cmap(shown.norm(0.0))) == "#ffffff"
@@ -82,24 +74,33 @@ def test_color_bar_says_where_the_colors_end():
     """Without outliers they end at the largest value; with one, at a percentile that is written there."""
     e = explanation()
     e.pixel.clamp_(-0.5, 0.5)
-    plain = titled(plot_explanation(e), "Relevance by pixel")
+    plain = titled(plot_explanation(e, smooth=0), "Relevance by pixel")
     assert plain.images[0].norm.vmax == pytest.approx(float(e.pixel.sum(1).abs().max()), rel=1e-6)
-    assert "percentile" not in plain.child_axes[0].get_ylabel()
+    assert "percentile" not in plain.child_axes[0].get_xlabel().replace("\n", " ")
     e.pixel[0, 0, 0, 0] = 1000
-    clipped = titled(plot_explanation(e), "Relevance by pixel")
+    clipped = titled(plot_explanation(e, smooth=0), "Relevance by pixel")
     assert clipped.images[0].norm.vmax < 100
-    assert "99.5th percentile" in clipped.child_axes[0].get_ylabel()
+    assert "99.5th percentile" in clipped.child_axes[0].get_xlabel().replace("\n", " ")
 
 
-def test_maps_are_of_the_top_filters_on_one_scale():
-    e = explanation(bank=ef.complete_bank(3))
+def test_maps_are_of_the_top_filters_each_on_its_own_scale():
+    """The scale stands below each; a filter with a hundredth of the relevance is as visible as the first."""
+    bank = ef.complete_bank(3)
+    e = explanation(bank=bank)
+    e.response[:, :, 4] *= 100
     figure = drawn(plot_explanation(e, top=4))
     labels = dict(zip(e.filters, e.filter_labels, strict=True))
-    titles = {axes.get_title(loc="left") for axes in figure.axes}
     largest = sorted(zip(e.edge[0].abs().tolist(), e.filters, strict=True))[-4:]
-    assert {labels[name].replace("_", " ") for _, name in largest} <= titles
-    bars_of_color = [axes for axes in figure.axes for axes in axes.child_axes]
-    assert len(bars_of_color) == 2  # of the pixels, and one for all maps
+    assert {labels[name].replace("_", " ") for _, name in largest} <= set(titles(figure))
+    for _, name in largest:
+        axes = titled(figure, labels[name].replace("_", " "))
+        shown = axes.images[0]
+        assert np.abs(shown.get_array()).max() >= 0.75 * shown.norm.vmax
+        (scale,) = axes.child_axes
+        low, zero, high = (label.get_text() for label in scale.get_xticklabels())
+        assert zero == "0"
+        assert float(high.split("+")[1]) == pytest.approx(shown.norm.vmax, rel=0.01, abs=0.005)
+        assert low.startswith("\N{MINUS SIGN}")
 
 
 def test_zero_keeps_the_gray_of_the_picture():
@@ -107,7 +108,7 @@ def test_zero_keeps_the_gray_of_the_picture():
     e = explanation(1, 1)
     e.response[...] = 0
     e.response[..., 0, 0] = 2.0
-    shown = titled(plot_explanation(e, np.full((24, 24), 0.5)), "kernel 0").images[0].get_array()
+    shown = titled(plot_explanation(e, np.full((24, 24), 0.5), smooth=0), "kernel 0").images[0].get_array()
     np.testing.assert_allclose(shown[10, 10], [0.75] * 3)
     np.testing.assert_allclose(shown[0, 0], 0.75 * np.array(mpl.colors.to_rgb(SIGNED[-1])))
 
@@ -162,7 +163,7 @@ def test_pictures_of_all_kinds_look_the_same():
         np.testing.assert_allclose(other, floats)
 
 
-def test_kernels_are_drawn_beside_their_names():
+def test_kernels_stand_between_names_and_bars():
     from matplotlib.offsetbox import AnnotationBbox
 
     bank = ef.complete_bank(3)
@@ -181,68 +182,63 @@ def test_explanation_plot_passes_its_arguments_on():
 # --- what is known against the scores -------------------------------------------------------------------------
 
 
-def measured(**fields):
-    """An explanation of two colors and two filters by hand: scores 4 and -2, effects that contradict them or do not."""
-    response = torch.tensor([[5.0, -1.0], [-1.0, -1.0]])[None, :, :, None, None] * torch.ones(2, 2) / 4
-    known = {"effects": torch.tensor([[3.0, 1.0]]), "filter_effects": torch.tensor([[0.1, -2.0]])}
-    return ef.Explanation(response, None, torch.tensor([2.0]), (3,), ("red", "green"), ("sobel_x", "sobel_y"),
-                          **(known | fields))  # fmt: skip
-
-
-def hatched(axes):
-    return [label for label, bar in zip(bars(axes), axes.patches, strict=True) if bar.get_hatch()]
-
-
-def marks(axes):
-    """Return the marked effects: the place, the row and the shape of each."""
-    lines = [line for line in axes.lines if line.get_marker() in ("D", "<", ">")]
-    return [(line.get_xdata()[0], line.get_ydata()[0], line.get_marker()) for line in lines]
-
-
-def test_scores_that_an_effect_contradicts_are_hatched():
-    """With a diamond where the effect is, and a line that says what it means; the bars are as long as ever."""
+def test_each_score_has_its_effect_beside_it():
+    """As a narrow bar with its number; those that contradict the score are hatched, with a mark and a line that says what it means."""
     figure = drawn(plot_explanation(measured()))
     color, edge = (titled(figure, f"Relevance by {what}") for what in ("color", "edge filter"))
     assert bars(color) == {"red": 4.0, "green": -2.0}
+    assert effects(color) == [(3.0, 0), (1.0, 1)]
+    assert effects(edge) == [(pytest.approx(0.1), 0), (-2.0, 1)]
+    assert written(color) == ["+4.00", "\N{MINUS SIGN}2.00 !", "+3.00", "+1.00"]
     assert (hatched(color), hatched(edge)) == (["green"], ["sobel x"])
-    assert marks(color) == [(1.0, 1, "D")]
-    assert marks(edge) == [(pytest.approx(0.1), 0, "D")]
-    assert all("a score not to believe" in axes.get_xlabel() for axes in (color, edge))
     for axes in (color, edge):
-        label = axes.xaxis.label.get_window_extent()
-        assert label.x1 <= figure.bbox.x1
+        words = axes.get_xlabel().replace("\n", " ")
+        assert "effect, what the output loses" in words
+        assert "a score not to believe" in words
 
 
 def test_without_a_contradiction_nothing_is_marked():
-    """Nor where effects were not measured, or only some."""
-    for effects, filter_effects in (
-        (torch.tensor([[4.0, -2.0]]), torch.tensor([[4.0, -2.0]])),
-        (None, None),
-        (None, torch.tensor([[float("nan"), -2.0]])),
-    ):
-        figure = drawn(plot_explanation(measured(effects=effects, filter_effects=filter_effects)))
+    """Where effects were not measured there are none."""
+    nothing = torch.full((1, 2), torch.nan)
+    for known, many in ((torch.tensor([[4.0, -2.0]]), 2), (None, 0), (nothing, 0)):
+        figure = drawn(plot_explanation(measured(effects=known, filter_effects=known)))
         for what in ("color", "edge filter"):
             axes = titled(figure, f"Relevance by {what}")
-            assert (hatched(axes), marks(axes)) == ([], [])
-            assert axes.get_xlabel() == "relevance (units of the output)"
+            assert hatched(axes) == []
+            assert len(effects(axes)) == many
+            assert "not to believe" not in axes.get_xlabel()
+            assert not any("!" in text for text in written(axes))
 
 
-def test_an_effect_far_beyond_the_bars_is_an_arrow():
-    """The bars stay readable: the axis grows by half their width at most on either side."""
+def test_an_effect_that_was_measured_for_some_alone_is_drawn_for_these():
+    e = measured(effects=None, filter_effects=torch.tensor([[torch.nan, -2.0]]))
+    assert effects(titled(drawn(plot_explanation(e)), "Relevance by edge filter")) == [(-2.0, 1)]
+
+
+def test_an_effect_far_beyond_the_bars_ends_in_an_arrow():
+    """With its true number: the bars stay readable, as the axis grows by half their width on either side."""
     e = measured(effects=torch.tensor([[-400.0, 200.0]]), filter_effects=None)
     axes = titled(drawn(plot_explanation(e)), "Relevance by color")
-    assert marks(axes) == [(-5.0, 0, "<"), (7.0, 1, ">")]
+    assert effects(axes) == [(-5.0, 0), (7.0, 1)]
+    arrows = [
+        (line.get_xdata()[0], line.get_marker()) for line in axes.lines if line.get_marker() in ("<", ">")
+    ]
+    assert arrows == [(-5.0, "<"), (7.0, ">")]
+    assert written(axes)[2:] == ["\N{MINUS SIGN}400", "+200"]
     low, high = axes.get_xlim()
-    assert -6 < low < -5 < 7 < high < 12
+    assert -6 < low < -5 < 7 < high < 15
 
 
 def test_whiskers_are_the_errors():
     """None where a score is exact."""
-    axes = titled(drawn(plot_explanation(measured(errors=torch.tensor([[0.5, 0.0]])))), "Relevance by color")
-    (whisker,) = [part for part in axes.collections if hasattr(part, "get_segments")]
-    np.testing.assert_allclose(whisker.get_segments(), [[[3.5, 0], [4.5, 0]]])
-    exact = titled(drawn(plot_explanation(measured(errors=torch.zeros(1, 2)))), "Relevance by color")
-    assert list(exact.collections) == []
+    whiskers = []
+    for errors in (torch.tensor([[0.5, 0.0]]), torch.zeros(1, 2)):
+        e = measured(errors=errors, effects=None, filter_effects=None)
+        axes = titled(drawn(plot_explanation(e)), "Relevance by color")
+        whiskers.append([part.get_segments() for part in axes.collections if hasattr(part, "get_segments")])
+    ((found,), nothing) = whiskers
+    np.testing.assert_allclose(found, [[[3.5, 0], [4.5, 0]]])
+    assert nothing == []
 
 
 @pytest.mark.parametrize("size", [4, 7])
@@ -338,14 +334,9 @@ def test_without_pixels_a_picture_may_have_any_size():
     assert titled(plot_explanation(explanation(pixel=False), np.zeros((30, 40))), "Input").images
 
 
-def test_numbers_have_no_negative_zero():
-    assert format_numbers(np.array([5.0, -0.001, -2.0])) == ["5.00", "0.00", "\N{MINUS SIGN}2.00"]
-
-
 def test_matplotlib_is_left_as_it_was():
     before = dict(mpl.rcParams)
     drawn(plot_explanation(explanation()))
-    drawn(plot_kernels(["sobel_x", "sobel_y"]))
     assert dict(mpl.rcParams) == before
     assert Gcf.get_all_fig_managers() == []
 
@@ -375,19 +366,3 @@ def test_matplotlib_is_left_as_it_was():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         plot_explanation(explanation(), **options)
-
-
-def test_kernels_are_drawn_with_their_numbers():
-    axes = drawn(plot_kernels(ef.get_bank("sobel"))).axes
-    assert [a.get_title() for a in axes] == ["sobel x", "sobel y"]
-    assert [t.get_text() for t in axes[0].texts] == ["-1", "0", "1", "-2", "0", "2", "-1", "0", "1"]
-
-
-def test_kernels_with_the_same_words_show_their_names():
-    axes = plot_kernels(["gram3_dx1_dy0", "gram5_dx1_dy0"]).axes
-    assert [a.get_title() for a in axes] == ["gram3 dx1 dy0", "gram5 dx1 dy0"]
-
-
-def test_no_kernels_is_refused():
-    with pytest.raises(ValueError, match="kernels must not be empty"):
-        plot_kernels([])

@@ -1,0 +1,58 @@
+"""How kernels and banks show themselves in a notebook: their weights, colored by sign and size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgefilter._notebook import ROWS, Tiles, Words, shown
+
+__all__ = ["html_of_bank", "html_of_kernel"]
+
+ANSWERS = ("brightness", "edges", "lines and corners", "texture")  # by order
+
+Tile = tuple[str, str, tuple[tuple[tuple[str, str, float], ...], ...]]
+
+
+def html_of_kernel(kernel: Any) -> str:
+    """Return a kernel as HTML: its weights with their numbers, and what is known of it."""
+    order = f"It answers to {ANSWERS[min(kernel.order, 3)]}."
+    about = (order, kernel.notes, f"Source: {kernel.source}" * bool(kernel.source))
+    return shown(
+        kernel,
+        lambda: Tiles((_tile(kernel, kernel.label),), "Red weighs positively, blue negatively."),
+        lambda: Words(tuple(filter(None, about))),
+    )
+
+
+def html_of_bank(bank: Any) -> str:
+    """Return a bank as HTML: its kernels side by side with their names, the first 25 of many."""
+    return shown(bank, lambda: Words(_facts(bank)), lambda: _tiles(bank))
+
+
+def _facts(bank: Any) -> tuple[str, ...]:
+    height, width = bank.shape
+    spans = "every kernel" if bank.is_complete else f"{bank.rank} of {height * width} dimensions"
+    return (f"{len(bank)} kernels of {height} x {width} that span {spans} of this size.",)
+
+
+def _tiles(bank: Any) -> Tiles:
+    labels = bank.labels
+    tiles = tuple(
+        _tile(kernel, kernel.label if labels.count(kernel.label) < 2 else kernel.name)
+        for kernel in bank.kernels[:ROWS]
+    )
+    rest = len(bank) - len(tiles)
+    more = f" {rest} more kernel{'s' * (rest > 1)}: bank.names lists all." * (rest > 0)
+    return Tiles(tiles, f"Red weighs positively, blue negatively; each kernel has its own scale.{more}")
+
+
+def _tile(kernel: Any, label: str) -> Tile:
+    largest = float(np.abs(kernel.weight).max()) or 1.0
+    rows = tuple(
+        tuple((f"{value:.4g}", repr(value), value / largest) for value in line)
+        for line in kernel.weight.tolist()
+    )
+    about = f"{kernel.name}, family {kernel.family}, order {kernel.order}"
+    return label.replace("_", " "), about, rows

@@ -1,0 +1,45 @@
+"""How coarse a kernel is: the wavelength of what it answers to."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .groups import DENSITY
+from .kernel import Array
+
+__all__ = ["wavelength"]
+
+
+def wavelength(weight: Array) -> float | None:
+    """Return the wavelength, in pixels, of the waves that a kernel answers to.
+
+    The geometric mean of all wavelengths, weighted by the response energy on natural images, as for the direction of
+    :meth:`FilterBank.groups`: ``|F(u)|^2 / |u|^2``.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (height, width)
+        Of a kernel that answers to brightness, the part without it counts.
+
+    Returns
+    -------
+    wavelength : float or None
+        None for a kernel of zeros, or of one weight: it answers to all waves alike.
+
+    Examples
+    --------
+    >>> from edgefilter import get_kernel
+    >>> [round(wavelength(get_kernel(name).weight), 1) for name in ("sobel_x", "farid_x", "laplacian_4")]
+    [5.6, 7.5, 2.4]
+    """
+    weight = np.asarray(weight, np.float64)
+    largest = float(np.abs(weight).max())
+    if np.count_nonzero(weight) < 2:
+        return None
+    side = DENSITY * max(weight.shape) + 1
+    axis = np.fft.fftfreq(side)
+    square = axis[:, None] ** 2 + axis[None, :] ** 2
+    square[0, 0] = 1.0  # a flat image has no wavelength
+    energy = np.abs(np.fft.fft2(weight / largest, s=(side, side))) ** 2 / square
+    energy[0, 0] = 0.0
+    return float(np.exp(-0.5 * (energy * np.log(square)).sum() / energy.sum()))
