@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import as_array
+from .bars import ticks_within
 from .layout import Box, Panel
 from .protocols import Profiled
 from .style import (
@@ -166,7 +167,8 @@ def draw_class_colors(
 def _style_colors(axes: Axes, look: Look) -> None:
     axes.tick_params(axis="y", length=0, labelsize=look.text, labelcolor=look.ink)
     axes.tick_params(axis="x", labelsize=look.small, labelcolor=look.ink, color=look.faint)
-    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlim(axes.get_xlim())
+    axes.set_xticks(ticks_within(axes, look))
     axes.axvline(0, color=look.ink, linewidth=0.8)
     axes.grid(axis="x", color=look.faint, alpha=0.4, linewidth=0.5)
     axes.set_axisbelow(True)
