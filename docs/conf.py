@@ -68,6 +68,7 @@ html_show_sourcelink = False
 html_math_renderer = "mathml"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_copy_empty_lines = False
 viewcode_line_numbers = True
 html_theme_options = {"navigation_with_keys": True}
 
@@ -77,6 +78,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "within_subsection_order": "gallery.TutorialOrder",
     "image_scrapers": ("gallery.scrape",),
+    "reset_modules": ("matplotlib", "gallery.both_grounds"),
     "ignore_repr_types": r"figures\.Drawing",  # the scraper shows drawings
     "abort_on_example_error": True,
     "download_all_examples": False,

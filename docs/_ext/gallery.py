@@ -6,7 +6,9 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
+from pictures import style
 from sphinx_gallery.scrapers import figure_rst
 
 ORDER = (
@@ -21,7 +23,16 @@ ORDER = (
     "plot_exact_stem.py",
 )
 
+BOTH = style(
+    "#757a84", "#ffffff", "#757a84"
+)  # ink that is read on a light and on a dark ground: 4.3 and 4.3 to 1
+
 _SHOWN: weakref.WeakSet[Figure] = weakref.WeakSet()
+
+
+def both_grounds(_gallery_conf: dict[str, Any], _name: str) -> None:
+    """Let the figures of the next tutorial be read on a light and on a dark ground: a tutorial runs once."""
+    mpl.rcParams.update(BOTH)
 
 
 def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
@@ -33,7 +44,7 @@ def scrape(_block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
             _SHOWN.add(value)
             written.append(next(paths))
             alts.append(_alt(value))
-            value.savefig(written[-1], bbox_inches="tight")
+            value.savefig(written[-1], bbox_inches="tight", transparent=True)
     return figure_rst(written, gallery_conf["src_dir"], " ".join(filter(None, alts)))
 
 

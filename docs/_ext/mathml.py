@@ -6,9 +6,11 @@ from html import escape
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import MathError, latex2mathml
+from docutils.utils import math
+from docutils.utils.math import latex2mathml
 from sphinx.util import logging
 
+ERRORS = (SyntaxError, getattr(math, "MathError", SyntaxError))  # of docutils before and since 0.21
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -17,7 +19,7 @@ def _mathml(node: nodes.Element, *, block: bool) -> str:
     formula = node.astext()
     try:
         drawn = latex2mathml.tex2mathml(formula)
-    except MathError as error:
+    except ERRORS as error:
         _LOGGER.warning(
             "formula must be LaTeX that docutils knows; got %r: %s", formula, error, location=node
         )

@@ -31,7 +31,7 @@ DOTS = 144  # per inch: sharp on screens of double density at the width of a pag
 QUALITY = {"quality": 88}  # of WebP: a fifth of the bytes of PNG, and no difference to see
 
 
-def _style(ink: str, ground: str, quiet: str) -> dict[str, Any]:
+def style(ink: str, ground: str, quiet: str) -> dict[str, Any]:
     """Return what matplotlib draws with; the ground is left transparent when the picture is saved."""
     names = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
     lines = ("axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
@@ -40,8 +40,8 @@ def _style(ink: str, ground: str, quiet: str) -> dict[str, Any]:
 
 
 STYLES = {  # the inks and grounds of the theme
-    "light": _style("#1c1e21", "#ffffff", "#8a8f98"),
-    "dark": _style("#e3e5e8", "#131416", "#7d828b"),
+    "light": style("#1c1e21", "#ffffff", "#8a8f98"),
+    "dark": style("#e3e5e8", "#131416", "#7d828b"),
 }
 
 
@@ -73,9 +73,9 @@ def draw(name: str, folder: Path) -> dict[str, str]:
     return files
 
 
-def draw_one(name: str, path: Path, style: dict[str, Any]) -> None:
+def draw_one(name: str, path: Path, settings: dict[str, Any]) -> None:
     """Write a picture in one style; a warning of the library fails the build."""
-    with mpl.rc_context(style), warnings.catch_warnings():
+    with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", "color scores should come from|relevance should stay of the size")
         figure = PICTURES[name]()
