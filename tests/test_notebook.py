@@ -209,6 +209,17 @@ def test_there_is_a_figure_for_a_dark_page(things):
         assert marker in html
 
 
+def test_the_figures_do_not_depend_on_the_style_in_use(things):
+    """Someone draws on a dark ground, and reads a light page."""
+    from matplotlib import style
+
+    plain = things["explanation"]._repr_html_()
+    with style.context("dark_background"):
+        assert (
+            Page(things["explanation"]._repr_html_()).all("img")[0]["src"] == Page(plain).all("img")[0]["src"]
+        )
+
+
 def test_an_explanation_shows_its_summary_and_its_numbers(things):
     explanation = things["explanation"]
     text = Page(explanation._repr_html_()).text
@@ -231,7 +242,7 @@ def test_a_kernel_shows_its_exact_weights():
     page = Page(kernel._repr_html_())
     cells = page.all("td")
     assert [float(cell["title"]) for cell in cells] == kernel.weight.ravel().tolist()
-    assert all(text in page.text for text in ("0.3333", "-2", "0.125", "thirds & <b>", "a <note>"))
+    assert all(text in page.text for text in ("0.3333", "-2", "0.125", "thirds & <b>", "A <note>."))
     styles = [cell.get("style", "") for cell in cells]
     assert "178, 24, 43" in styles[0]
     assert "33, 102, 172, 0.65" in styles[1]
@@ -242,6 +253,10 @@ def test_a_large_bank_shows_the_first_kernels_and_counts_the_others():
     page = Page(ef.complete_bank(7)._repr_html_())
     assert len(page.all("table")) == 25
     assert "24 more kernels: bank.names lists all." in page.text
+    assert "bank['dx0_dy0'] shows the numbers." in page.text  # which are heard and not seen here
+    assert [float(cell["title"]) for cell in page.all("td")][:49] == ef.complete_bank(7).weight[
+        0
+    ].ravel().tolist()
     assert "more kernel" not in Page(ef.get_bank("sobel")._repr_html_()).text
 
 

@@ -130,7 +130,6 @@ print(ef.check(classifier.model, inputs))
 
 attr = ef.EdgeFilterAttribution(classifier.model)
 explanation = attr.explain(inputs)
-print(explanation.summary(class_names=classifier.class_names))
 picture = classifier.to_picture(inputs)
 explanation.plot(picture, classes=classifier.class_names)
 

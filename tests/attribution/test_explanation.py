@@ -469,11 +469,6 @@ def test_small_numbers_are_not_printed_as_nothing():
     ]
 
 
-def test_an_output_of_another_sign_than_its_base_is_set_beside_it():
-    found = measured(base=torch.tensor([-1.0]))
-    assert "Output 2 is 9.00; without the image it is -1.00." in found.summary()
-
-
 def test_summary_names_filters_in_words_and_counts_the_other_doubts():
     """Of many filters, only what is said of those that are named is doubted by name."""
     bank = ef.complete_bank(3)

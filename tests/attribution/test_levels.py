@@ -229,6 +229,20 @@ def test_what_is_compared_turns_the_reading_round():
     assert (attribution.explain(image, 0) - attribution.explain(image, 1)).readings is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_types_read_the_same(dtype):
+    """Sums over a photo are taken in a wider type."""
+    network, images = (
+        ef.models.load("fruits"),
+        torch.rand(1, 3, 100, 100, generator=torch.Generator().manual_seed(2)),
+    )
+    images[:, 0] /= 3
+    wide = ef.EdgeFilterAttribution(network.double()).explain(images.double(), 5).levels()
+    narrow = ef.EdgeFilterAttribution(network.to(dtype)).explain(images.to(dtype), 5).levels()
+    assert_close(narrow.everywhere.double(), wide.everywhere, rtol=2e-2, atol=0)
+    assert_close(narrow.there.double(), wide.there, rtol=0.1, atol=0)
+
+
 def test_the_model_and_the_image_are_as_they_were():
     net, image = ef.models.load("digits"), torch.rand(1, 1, 28, 28)
     before, state = image.clone(), {name: value.clone() for name, value in net.state_dict().items()}
@@ -297,6 +311,30 @@ def test_relevance_alone_only_describes_the_image():
     assert levels.there[0, 0] > levels.everywhere[0, 0]
     assert "Where red speaks most, the image is bright in red: " in found.summary()
     assert "raises" not in found.summary()
+
+
+@pytest.mark.parametrize(("value", "words"), [
+    (-1.2, "Where green speaks most, the image is dark in green: -1.20 there, 0 stands for no color."),
+    (1.2, "Where green speaks most, the image is bright in green: 1.20 there, 0 stands for no color."),
+    (0.01, ""),
+])  # fmt: skip
+def test_a_constant_normalised_image_is_described_beside_absence(value, words):
+    found = explain(Readout([[0.0, 50.0, 0.0]]), constant(-0.7, value, 0.7), calibrate=False)
+    assert (words in found.summary()) if words else ("Where green" not in found.summary())
+
+
+def test_the_runs_can_be_left_out():
+    """They cost two runs of the model; the scores are the same."""
+    attribution = ef.EdgeFilterAttribution(Readout([[1.0, 0.5, 0.0]]))
+    image = torch.rand(1, 3, 6, 6, dtype=torch.float64)
+    runs = []
+    attribution.model.register_forward_hook(lambda *_: runs.append(1))
+    found = attribution.explain(image)
+    with_levels, attribution.with_levels = len(runs), False
+    again = attribution.explain(image)
+    assert len(runs) == 2 * with_levels - 2
+    assert again.readings is None
+    assert_close(again.response, found.response, rtol=0, atol=0)
 
 
 def test_without_images_nothing_is_said():

@@ -158,3 +158,24 @@ def test_a_score_that_is_doubted_has_a_mark_in_its_own_panel():
     assert [text.get_text() for text in plots.plot_colors(measured()).axes[0].texts][
         1
     ] == "\N{MINUS SIGN}2.00 !"
+
+
+@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize("axes", [3, "left", np.zeros(2)])
+def test_what_is_no_axes_is_refused(e, panel, axes):
+    with pytest.raises(
+        TypeError, match=r"ax must be axes of matplotlib; got .*\. Pass for example figure\.add_subplot\(\)\."
+    ):
+        PANELS[panel](e, ax=axes)
+
+
+def test_a_single_name_is_no_list_of_classes(e):
+    with pytest.raises(
+        ValueError,
+        match=r"classes must be a sequence of names; got 'cat'\. Pass one name for each output, in a list\.",
+    ):
+        e.plot(classes="cat")
+    with pytest.raises(
+        ValueError, match=r"classes must have a name for each output; got 2, but output 3 is drawn"
+    ):
+        e.plot(classes=["cat", "dog"], title="mine")

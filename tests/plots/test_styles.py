@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
@@ -53,6 +54,35 @@ def every_figure(e):
         "profile": plots.plot_profile(profile)[0],
         "maps": plots.plot_class_maps(profile),
     }
+
+
+@pytest.mark.parametrize("name", ["batch", "contrast", "kernels", "responses", "comparison", "maps"])
+def test_figures_of_many_panels_fit_the_place_of_given_axes(e, name):
+    """The axes stay, empty; their panels lie where they were."""
+    profile = ef.ClassProfile(2, e.colors, e.filters, pixel_size=24)
+    profile.update(e, torch.tensor([1]))
+    draw = {
+        "batch": lambda ax: plots.plot_batch([e, e], ax=ax),
+        "contrast": lambda ax: plots.plot_contrast(e, e, ax=ax),
+        "kernels": lambda ax: plots.plot_kernels(BANK, ax=ax),
+        "responses": lambda ax: plots.plot_responses(BANK, torch.rand(24, 24), ax=ax),
+        "comparison": lambda ax: plots.plot_comparison({"mine": e.pixel.sum(1)}, [torch.rand(24, 24)], ax=ax),
+        "maps": lambda ax: plots.plot_class_maps(profile, ax=ax),
+    }[name]
+    figure = Figure(figsize=(14, 12))
+    _, right = figure.subplots(1, 2)
+    assert draw(right) is figure
+    figure.canvas.draw()
+    place = right.get_position()
+    assert len(figure.axes) > 2
+    for axes in figure.axes[2:]:
+        inner = axes.get_position()
+        assert inner.x0 >= place.x0 - 1e-6
+        assert inner.x1 <= place.x1 + 1e-6
+        assert inner.y0 >= place.y0 - 1e-6
+        assert inner.y1 <= place.y1 + 1e-6
+    with pytest.raises(TypeError, match="ax must be axes of matplotlib; got 3"):
+        draw(3)
 
 
 def contrast(one, other):

@@ -264,9 +264,13 @@ def test_without_javascript_all_can_be_read(open_page, path):
 def test_in_print_all_outputs_are_there(open_page, path):
     """Whichever was chosen; controls are not, and paper is white."""
     page = open_page(path, color_scheme="dark")
+    section(page).locator("button[data-part='color 1']").click()
     page.emulate_media(media="print", color_scheme="dark")
     assert section(page).count() == 4
-    assert page.locator(".controls:visible, nav:visible").count() == 0
+    assert page.locator("nav:visible, input:visible, .whole:visible, .readout:visible").count() == 0
+    assert (
+        "color green" in page.get_by_role("status").first.inner_text()
+    )  # what the map shows is said on paper as well
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert len(page.pdf()) > 10_000
 

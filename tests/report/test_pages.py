@@ -18,6 +18,7 @@ from edgefilter.report.words import class_name, doubts_in_words, signed, whereab
 from reports import HOSTILE, decoded, drawn
 
 NAMES = ["cat", "dog", "owl"]
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 # --- numbers --------------------------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ def test_effects_that_disagree_are_marked(explanation, tmp_path, read):
     page = read(explanation.to_html(tmp_path / "a.html"))
     assert any(explanation.doubts())
     for doubts, section in zip(explanation.doubts(), page.sections(), strict=True):
-        marked = [mark.find_parent("tr").th.get_text() for mark in section.find_all(class_="mark")]
+        marked = [mark.find_parent("tr").th.get_text() for mark in section.select("td .mark")]
         assert marked == list(doubts)
         said = section.find(class_="doubts").get_text()
         assert all(f"{name} {why}" in said for name, why in doubts.items())
@@ -138,6 +139,16 @@ def test_what_to_doubt_is_said():
     assert "of what they should" in " ".join(doubts_in_words(off, {}))
     assert "first layer" in " ".join(doubts_in_words(off, {}))
     assert "normalized" in " ".join(doubts_in_words(off.normalized(), {}))
+
+
+def test_the_resolution_of_the_maps_is_said(tmp_path, read):
+    """That of the explanation where there is room, else a coarser one."""
+    said = read(drawn((0,)).to_html(tmp_path / "a.html")).words().replace(TIMES, "x")
+    assert "Maps of colors have 12 x 16 places; maps of filters, groups and pairs 6 x 8 places." in said
+    large = drawn((0,) * 4, size=(224, 224), stem=(112, 112))
+    said = read(large.to_html(tmp_path / "b.html")).words().replace(TIMES, "x")
+    assert "Maps of colors have 112 x 112 places for 224 x 224 pixels of the image" in said
+    assert "38 x 38 places for 112 x 112 places of the first layer" in said
 
 
 def test_how_it_was_made_is_said(explanation, tmp_path, read):

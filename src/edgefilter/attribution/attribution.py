@@ -80,6 +80,11 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     channels : sequence of str, optional
         Names of the channels of the model's input, where ``colors`` are groups of them or ``basis`` needs to know which is red.
 
+    Attributes
+    ----------
+    with_levels : bool
+        Whether :meth:`explain` measures :meth:`Explanation.levels`, which costs two runs of the model. Set it to False to leave them out.
+
     Raises
     ------
     TypeError, ValueError, KeyError
@@ -138,6 +143,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         self.calibrate = calibrate
         self.bank = None if bank is None else as_bank(bank)
         self.layer = layer
+        self.with_levels = True
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -322,7 +328,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             internal_batch_size=internal_batch_size,
             down_to="inputs",
             show_progress=show_progress,
-            levels=True,
+            levels=self.with_levels,
         )
         members = self.colors.members(result.channels)
         channels = self.colors.channels(result.channels)

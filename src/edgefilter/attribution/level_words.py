@@ -152,11 +152,17 @@ def _described(explanation: ScoreViews, words: Ends, levels: Levels, place: int)
     there, everywhere = (float(values[0, place]) for values in (levels.there, levels.everywhere))
     if explanation.inputs is None or there != there:
         return []
-    span = float(explanation.inputs.max() - explanation.inputs.min())
-    if not abs(there - everywhere) > APART * span:
+    lowest, highest = float(explanation.inputs.min()), float(explanation.inputs.max())
+    color = explanation.colors[place]
+    if abs(there - everywhere) > APART * (highest - lowest):
+        end, beside = words.high if there > everywhere else words.low, f"{everywhere:.2f} on average"
+    elif lowest < 0 and abs(there) > APART * max(
+        -lowest, highest
+    ):  # of normalised images, 0 is no color and not black
+        end, beside = words.high if there > 0 else words.low, "0 stands for no color"
+    else:
         return []
-    color, end = explanation.colors[place], words.high if there > everywhere else words.low
-    return [f"Where {color} speaks most, the image is {end}: {there:.2f} there, {everywhere:.2f} on average."]
+    return [f"Where {color} speaks most, the image is {end}: {there:.2f} there, {beside}."]
 
 
 def _side(positive: bool) -> str:

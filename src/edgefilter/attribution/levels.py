@@ -102,17 +102,20 @@ def level_of(values: Tensor, pixel: Tensor, scores: Tensor, places: list[list[in
     found = []
     for color, some in enumerate(places):
         weight = relevant_places(pixel[:, some], scores[:, color]).flatten(1)
-        value = values[:, some].flatten(1)
+        value = values[:, some].flatten(1).to(weight)
         found.append(torch.stack([(weight * value).sum(1) / weight.sum(1), value.mean(1)], 1))
     return torch.stack(found, 1).to(scores)
 
 
 def relevant_places(pixel: Tensor, score: Tensor) -> Tensor:
-    """Return the relevance of a color that has the sign of its score, as sizes.
+    """Return the relevance of a color that has the sign of its score, as sizes, in float32 or wider.
 
     Parameters
     ----------
     pixel : Tensor, shape (N, channels of the color, H, W)
     score : Tensor, shape (N,)
     """
-    return (pixel * score.sign()[:, None, None, None]).clamp(min=0)
+    wide = torch.promote_types(
+        pixel.dtype, torch.float32
+    )  # sums of many places do not fit into half precision
+    return (pixel.to(wide) * score.sign()[:, None, None, None].to(wide)).clamp(min=0)

@@ -30,8 +30,10 @@ def html_of_explanation(explanation: Any) -> str:
 def _figure(explanation: Any) -> Picture:
     from edgefilter.plots.themes import themed
 
-    picture = explanation.picture() if len(explanation) else None
-    return themed(lambda: explanation.plot(picture), f"Explanation. {explanation.summary().splitlines()[0]}")
+    words = explanation.summary().splitlines()[0]
+    return themed(
+        lambda: explanation.plot(caption=False), f"Explanation. {words}"
+    )  # the summary stands above it
 
 
 def _colors(explanation: Any) -> Table:

@@ -101,7 +101,7 @@ def _direction(pixel: Tensor, scores: Tensor, places: Sequence[Sequence[int]], c
         those = (chosen == color).nonzero()[:, 0]
         if len(those):
             weight = relevant_places(pixel[those][:, list(some)], scores[those, color])
-            found[those[:, None], torch.tensor(some, device=those.device)] = _strongest(weight)
+            found[those[:, None], torch.tensor(some, device=those.device)] = _strongest(weight).to(found)
     return found
 
 

@@ -98,8 +98,6 @@ def _output(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     output, base = float(explanation.output[0]), float(explanation.base[0])
     if math.isnan(output):
         return f"{what}: the scores add up to {number(float(explanation.total[0]))}."
-    if output * base < 0:
-        return f"{what} is {number(output)}; without the image it is {number(base)}."
     return f"{what} is {number(output)}; {number(base)} of it is there without the image."
 
 

@@ -12,13 +12,16 @@ __all__ = ["html_of_bank", "html_of_kernel"]
 
 ANSWERS = ("brightness", "edges", "lines and corners", "texture")  # by order
 
+WRITTEN = 9  # weights of a kernel that are written out where it stands beside others
+
 Tile = tuple[str, str, tuple[tuple[tuple[str, str, float], ...], ...]]
 
 
 def html_of_kernel(kernel: Any) -> str:
     """Return a kernel as HTML: its weights with their numbers, and what is known of it."""
     order = f"It answers to {ANSWERS[min(kernel.order, 3)]}."
-    about = (order, kernel.notes, f"Source: {kernel.source}" * bool(kernel.source))
+    notes = kernel.notes and f"{kernel.notes[:1].upper()}{kernel.notes[1:].rstrip('.')}."
+    about = (order, notes, f"Source: {kernel.source}" * bool(kernel.source))
     return shown(
         kernel,
         lambda: Tiles((_tile(kernel, kernel.label),), "Red weighs positively, blue negatively."),
@@ -39,19 +42,24 @@ def _facts(bank: Any) -> tuple[str, ...]:
 
 def _tiles(bank: Any) -> Tiles:
     labels = bank.labels
+    written = bank.shape[0] * bank.shape[1] <= WRITTEN
     tiles = tuple(
-        _tile(kernel, kernel.label if labels.count(kernel.label) < 2 else kernel.name)
+        _tile(kernel, kernel.label if labels.count(kernel.label) < 2 else kernel.name, written=written)
         for kernel in bank.kernels[:ROWS]
     )
     rest = len(bank) - len(tiles)
-    more = f" {rest} more kernel{'s' * (rest > 1)}: bank.names lists all." * (rest > 0)
-    return Tiles(tiles, f"Red weighs positively, blue negatively; each kernel has its own scale.{more}")
+    notes = (
+        "Red weighs positively, blue negatively; each kernel has its own scale.",
+        "" if written else f"bank[{bank.names[0]!r}] shows the numbers.",
+        f"{rest} more kernel{'s' * (rest > 1)}: bank.names lists all." if rest > 0 else "",
+    )
+    return Tiles(tiles, " ".join(filter(None, notes)))
 
 
-def _tile(kernel: Any, label: str) -> Tile:
+def _tile(kernel: Any, label: str, *, written: bool = True) -> Tile:
     largest = float(np.abs(kernel.weight).max()) or 1.0
     rows = tuple(
-        tuple((f"{value:.4g}", repr(value), value / largest) for value in line)
+        tuple((f"{value:.4g}" if written else "", repr(value), value / largest) for value in line)
         for line in kernel.weight.tolist()
     )
     about = f"{kernel.name}, family {kernel.family}, order {kernel.order}"

@@ -30,7 +30,7 @@ def wavelength(weight: Array) -> float | None:
     --------
     >>> from edgefilter import get_kernel
     >>> [round(wavelength(get_kernel(name).weight), 1) for name in ("sobel_x", "farid_x", "laplacian_4")]
-    [5.6, 7.5, 2.4]
+    [5.6, 7.6, 2.4]
     """
     weight = np.asarray(weight, np.float64)
     largest = float(np.abs(weight).max())

@@ -51,6 +51,7 @@ class EdgeFilterCAM:
         self, model: nn.Module, *, kind: str = "positive", smooth: float | bool | None = None, **options: Any
     ) -> None:
         self.attribution = EdgeFilterAttribution(model, **options)
+        self.attribution.with_levels = False
         self.model, self.kind, self.smooth = self.attribution.model, kind, smooth
 
     def __call__(
@@ -134,6 +135,7 @@ class EdgeFilterExtractor:
         self, model: nn.Module, *, kind: str = "positive", smooth: float | bool | None = None, **options: Any
     ) -> None:
         self.attribution = EdgeFilterAttribution(model, **options)
+        self.attribution.with_levels = False
         self.model, self.kind, self.smooth = model, kind, smooth
         self._images: Tensor | None = None
         self._notes = True

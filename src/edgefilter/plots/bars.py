@@ -213,14 +213,18 @@ def _limits(
 
 
 def _ticks(axes: Axes, look: Look) -> list[float]:
-    """Return up to four places for numbers below the bars, none so near the end of the axis that its number is cut off."""
+    """Return places for numbers below the bars, as many as stand apart, none so near the end of the axis that its number is cut off."""
     from matplotlib.ticker import MaxNLocator
 
     inches, (low, high) = max(inches_of_axes(axes)[0], NARROWEST), axes.get_xlim()
-    most = max(1, min(4, int(inches / (9 * look.small / 72))))
-    spare = 2.2 * look.small / 72 * (high - low) / inches  # half of a number
-    ticks = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(tick) for tick in ticks if low <= tick <= high - spare] or [0.0]
+    found = [0.0]
+    for most in range(1, 5):
+        every = MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        widest = max(width_of(f"{tick:.4g}", look.small) for tick in every) * (high - low) / inches
+        ticks = [float(tick) for tick in every if low <= tick <= high - 0.6 * widest]
+        if len(ticks) > len(found) and every[1] - every[0] > 1.4 * widest:
+            found = ticks
+    return found
 
 
 def _heights(bars: Bars, look: Look) -> Heights:

@@ -16,6 +16,7 @@ from .style import Look, color_limit
 from .words import class_name, signed, width_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from .arrays import Array
@@ -31,6 +32,7 @@ def plot_batch(
     *,
     classes: Sequence[str] | None = None,
     smooth: float | bool | None = None,
+    ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
     dpi: float = 150,
@@ -47,6 +49,8 @@ def plot_batch(
         The names of the classes.
     smooth : float or bool, optional
         As in :func:`plot_explanation`.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: none.
     width : {"column", "page"} or float, optional
@@ -82,7 +86,7 @@ def plot_batch(
     pictures = _pictures(columns[0][1], images, count)
     sigma = chosen_sigma(columns[0][1], smooth)
     across = len(columns) + any(picture is not None for picture in pictures)
-    inches = inches_of(width, max(PICTURE * across, 3.5) + 0.2)
+    inches = inches_of(width, max(PICTURE * across, 3.5) + 0.2, ax)
     look = Look.of(inches)
     rows: list[Block] = []
     maps = [[_map(one[place], name, sigma, classes) for name, one in columns] for place in range(count)]
@@ -95,7 +99,7 @@ def plot_batch(
         ", ".join(one.title.replace("\n", " ") for one in row) for row in maps
     )
     caption = f"{PIXEL}{blur_note(sigma)}; each row on its own scale.".capitalize()
-    return sheet(Stack(rows, 0.1), inches, look, title=title or "", caption=caption, alt=alt, dpi=dpi)
+    return sheet(Stack(rows, 0.1), inches, look, title=title or "", caption=caption, alt=alt, dpi=dpi, ax=ax)
 
 
 def _columns(explanation: Any) -> list[tuple[str | None, Explained]]:

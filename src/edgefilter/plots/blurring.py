@@ -74,8 +74,8 @@ def mirrored(size: int, sigma: float) -> Array:
     Examples
     --------
     >>> mirrored(2, 0.5).round(3)
-    array([[0.892, 0.108],
-           [0.108, 0.892]])
+    array([[0.893, 0.107],
+           [0.107, 0.893]])
     """
     reach = math.ceil(FAR * sigma)
     steps = np.arange(-reach, reach + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from .style import PERCENTILE, Look
 from .words import halves, spaced, width_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_comparison"]
@@ -26,6 +28,7 @@ def plot_comparison(
     maps: Mapping[str, Any],
     pictures: Sequence[Any],
     *,
+    ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
     dpi: float = 150,
@@ -41,6 +44,8 @@ def plot_comparison(
         By name of the method, a Tensor of shape (N, H, W).
     pictures : sequence of array-like
         The images as a viewer would see them, as in :func:`plot_explanation`.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: none.
     width : {"column", "page"} or float, optional
@@ -64,9 +69,10 @@ def plot_comparison(
     ['image', 'saliency']
     """
     _check(maps, pictures)
-    inches = inches_of(width, max(PICTURE * (len(maps) + 1), 3.5) + 2 * EDGE)
+    inches = inches_of(width, max(PICTURE * (len(maps) + 1), 3.5) + 2 * EDGE, ax)
     look = Look.of(inches)
     columns = max(2, min(len(maps) + 1, int((inches - 2 * EDGE) / LEAST)))
+    columns = math.ceil((len(maps) + 1) / math.ceil((len(maps) + 1) / columns))  # rows of one length
     names = _names(["image", *maps], look, (inches - 2 * EDGE) / columns - 0.08)
     rows: list[Block] = []
     for place, picture in enumerate(pictures):
@@ -77,7 +83,7 @@ def plot_comparison(
             panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, label, 1.0), look))
         rows += in_rows(panels, columns, 0.08)
     alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
-    return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi)
+    return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi, ax=ax)
 
 
 def _check(maps: Mapping[str, Any], pictures: Sequence[Any]) -> None:

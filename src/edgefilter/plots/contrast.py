@@ -22,6 +22,7 @@ from .style import Look, color_limit
 from .words import class_name, signed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_contrast"]
@@ -42,6 +43,7 @@ def plot_contrast(
     classes: Sequence[str] | None = None,
     bank: FilterBank | None = None,
     smooth: float | bool | None = None,
+    ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
     dpi: float = 150,
@@ -63,6 +65,8 @@ def plot_contrast(
         The bank behind the scores: with it, the kernels are drawn.
     smooth, dpi : optional
         As in :func:`plot_explanation`.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: the difference of the two outputs.
     width : {"column", "page"} or float, optional
@@ -99,18 +103,18 @@ def plot_contrast(
     one, other = first_image(this), first_image(that)
     check_bank(bank, one)
     rest: Explained = one - other if difference is None else first_image(difference)  # type: ignore[operator]
-    inches = inches_of(width, WIDTH)
+    inches = inches_of(width, WIDTH, ax)
     look = Look.of(inches)
-    words = rest.summary(0, classes)
     three = (one, other, rest)
     names = [class_name(part.target[0], classes) for part in (one, other)]
+    words = rest.summary(0, classes)
     names.append("difference")
     block = Stack(
         [*_maps(three, names, image, smooth, inches, look), *_scores(three, names, bank, inches, look)]
     )
     shown = caption if isinstance(caption, str) else short(words) if caption else ""
     title = title_of(rest, classes) if title is None else title
-    return sheet(block, inches, look, title=title, caption=shown, alt=words, dpi=dpi)
+    return sheet(block, inches, look, title=title, caption=shown, alt=words, dpi=dpi, ax=ax)
 
 
 def _maps(

@@ -108,12 +108,13 @@ def plot_explanation(
     if ax is not None:
         return plot_pixels(first, image, ax=ax, title=title, smooth=smooth)
     inches = inches_of(width, WIDTH)
+    named = title_of(first, classes)
     words = first.summary(0, classes)
     return sheet(
         _blocks(first, shown_picture(first, image), top, smooth, bank, inches),
         inches,
         Look.of(inches),
-        title=title_of(first, classes) if title is None else title,
+        title=named if title is None else title,
         caption=caption if isinstance(caption, str) else short(words) if caption else "",
         alt=words,
         dpi=dpi,

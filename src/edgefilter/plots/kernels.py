@@ -32,7 +32,12 @@ SIGNED_CELLS = 11  # kernels up to this size have a mark in each negative cell; 
 
 
 def plot_kernels(
-    kernels: Kernels, *, title: str | None = None, width: str | float | None = None, dpi: float = 150
+    kernels: Kernels,
+    *,
+    ax: Axes | None = None,
+    title: str | None = None,
+    width: str | float | None = None,
+    dpi: float = 150,
 ) -> Figure:
     """Draw kernels side by side, each on its own scale: red weighs positively, blue and with a minus negatively, white is 0.
 
@@ -40,6 +45,8 @@ def plot_kernels(
     ----------
     kernels : FilterBank or sequence of Kernel or str
         Kernels, or names of the catalogue.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: none.
     width : {"column", "page"} or float, optional
@@ -64,10 +71,10 @@ def plot_kernels(
     """
     found = _found(kernels)
     columns = min(len(found), max(6, math.ceil(math.sqrt(len(found) * 1.3))))
-    inches = inches_of(width, KERNEL * columns + 0.2)
-    if width is not None:
+    inches = inches_of(width, KERNEL * columns + 0.2, ax)
+    if narrow := width is not None or ax is not None:
         columns = max(2, min(columns, int(inches / (0.9 * KERNEL))))
-    look = Look.of(max(inches, 5.0) if width is None else inches)
+    look = Look.of(inches if narrow else max(inches, 5.0))
     labels, room = _labels(found), (inches - 0.2) / columns - GAP
     lines = 1 if all(width_of(label, look.small) <= room for label in labels) else 2
     panels: list[Block] = [
@@ -76,7 +83,7 @@ def plot_kernels(
     names = ", ".join(labels[:8])
     alt = f"{len(found)} kernels: {names}{', ...' if len(found) > 8 else ''}"
     return sheet(
-        Stack(in_rows(panels, columns, GAP), 0.06), inches, look, title=title or "", alt=alt, dpi=dpi
+        Stack(in_rows(panels, columns, GAP), 0.06), inches, look, title=title or "", alt=alt, dpi=dpi, ax=ax
     )
 
 
@@ -84,6 +91,7 @@ def plot_responses(
     kernels: Kernels,
     image: Any,
     *,
+    ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
     dpi: float = 150,
@@ -96,6 +104,8 @@ def plot_responses(
         Kernels, or names of the catalogue.
     image : array-like or PIL image
         The photo as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1. The kernels see its gray.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: none.
     width : {"column", "page"} or float, optional
@@ -127,10 +137,10 @@ def plot_responses(
     found, picture = _found(kernels), as_picture(image)
     gray = picture if picture.ndim == 2 else picture @ np.array([0.299, 0.587, 0.114])
     columns = min(len(found) + 1, 4 if len(found) < 24 else 6)
-    inches = inches_of(width, RESPONSE * columns + 0.2)
-    if width is not None:
+    inches = inches_of(width, RESPONSE * columns + 0.2, ax)
+    if narrow := width is not None or ax is not None:
         columns = min(columns, max(2, int(inches / (0.8 * RESPONSE))))
-    look = Look.of(inches if width is not None else max(inches, 5.0))
+    look = Look.of(inches if narrow else max(inches, 5.0))
     panels: list[Block] = [picture_panel(picture, look, "photo")]
     for kernel, label in zip(found, _labels(found), strict=True):
         response = SignedMap.fitting(
@@ -138,7 +148,7 @@ def plot_responses(
         )
         panels.append(map_panel(response, look))
     alt = f"A photo and the responses of {len(found)} kernels to it: {', '.join(_labels(found)[:8])}"
-    return sheet(Stack(in_rows(panels, columns)), inches, look, title=title or "", alt=alt, dpi=dpi)
+    return sheet(Stack(in_rows(panels, columns)), inches, look, title=title or "", alt=alt, dpi=dpi, ax=ax)
 
 
 def _found(kernels: Kernels) -> list[Kernel]:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .style import LEADING, Look, plain_text
+from .style import LEADING, Look, check_axes, inches_of_axes, plain_text
 from .words import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .figures import Drawing
 
 __all__ = ["WIDTHS", "Block", "Box", "Panel", "Row", "Stack", "in_rows", "inches_of", "sheet"]
 
@@ -32,7 +31,10 @@ class Box(NamedTuple):
 
     def axes(self, figure: Figure) -> Axes:
         """Make axes that fill it."""
-        width, height = figure.get_size_inches()
+        width, height = (
+            figure.bbox.width / figure.dpi,
+            figure.bbox.height / figure.dpi,
+        )  # of a part of a figure as well
         return figure.add_axes(
             (
                 self.left / width,
@@ -127,19 +129,22 @@ class Stack:
             top += height + self.gap
 
 
-def inches_of(width: Any, default: float) -> float:
-    """Return the width of a figure that is asked for by name or in inches.
+def inches_of(width: Any, default: float, ax: Axes | None = None) -> float:
+    """Return the width of a figure that is asked for by name or in inches, or of what is drawn in the place of axes.
 
     Raises
     ------
-    ValueError
-        If it is neither, or too narrow for letters of six points.
+    ValueError, TypeError
+        If it is neither, or too narrow for letters of six points; if ``ax`` are no axes.
 
     Examples
     --------
     >>> inches_of("column", 12.0), inches_of(5, 12.0), inches_of(None, 12.0)
     (3.5, 5.0, 12.0)
     """
+    if ax is not None:
+        check_axes(ax)
+        return inches_of_axes(ax)[0] + 2 * EDGE
     if width is None:
         return default
     if isinstance(width, str) and width in WIDTHS:
@@ -161,7 +166,8 @@ def sheet(
     caption: str = "",
     alt: str = "",
     dpi: float = 150,
-) -> Drawing:
+    ax: Axes | None = None,
+) -> Figure:
     """Draw blocks into a new figure, as tall as they need, below a title and above a caption.
 
     Parameters
@@ -175,12 +181,18 @@ def sheet(
     alt : str
         What a screen reader says, and what the files hold as their description. Default: title and caption.
     dpi : float
+    ax : Axes, optional
+        Draw in the place of these axes, which are left empty, as large as there is room.
 
     Returns
     -------
-    figure : Drawing
+    figure : Figure
+        A new one, or that of ``ax``.
     """
     from .figures import new_figure
+
+    if ax is not None:
+        return _within(ax, block, look, title)
 
     inner = width - 2 * EDGE
     points = look.text + (2 if width >= 5 else 1)
@@ -206,6 +218,24 @@ def sheet(
         )
     figure.title, figure.alt = title, alt or "\n".join(filter(None, (title, caption)))
     return figure
+
+
+def _within(axes: Axes, block: Block, look: Look, title: str) -> Figure:
+    """Draw blocks in the place of axes, narrower where they would be too tall."""
+    figure: Any = axes.figure
+    width, height = inches_of_axes(axes)
+    place = axes.get_position()
+    left, top = place.x0 * figure.bbox.width / figure.dpi, (1 - place.y1) * figure.bbox.height / figure.dpi
+    axes.set_axis_off()
+    if title:
+        axes.set_title(
+            wrapped(title, look.text + 1, width), **(plain_text(look) | {"fontsize": look.text + 1})
+        )
+    least = 0.2 * width
+    while block.height(width) > height and width > least:
+        width *= 0.95
+    block.draw(figure, Box(left, top, width, block.height(width)))
+    return figure  # type: ignore[no-any-return]
 
 
 def _tall(text: str, points: float) -> float:

@@ -360,6 +360,7 @@ def plot_class_maps(
     profile: Profiled,
     *,
     classes: Sequence[int | str] | None = None,
+    ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
     dpi: float = 150,
@@ -372,6 +373,8 @@ def plot_class_maps(
         Made with ``pixel_size``.
     classes : sequence of int or str, optional
         The classes to draw, by index or name. Default: the 24 with the most images, in order.
+    ax : matplotlib.axes.Axes, optional
+        Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
         Default: none.
     width : {"column", "page"} or float, optional
@@ -406,9 +409,9 @@ def plot_class_maps(
     rows, _ = _class_rows(profile, values, classes)
     maps: Array = np.nan_to_num(as_array(values["pixel_mean"][rows].sum(1)))
     limit, clipped = color_limit(maps)
-    inches = inches_of(width, max(MAP * min(len(rows), 6), 2.4) + 2 * EDGE)
+    inches = inches_of(width, max(MAP * min(len(rows), 6), 2.4) + 2 * EDGE, ax)
     columns = max(1, min(len(rows), int((inches - 2 * EDGE) / (0.75 * MAP)), 12))
-    columns = min(columns, 6) if width is None else columns
+    columns = min(columns, 6) if width is None and ax is None else columns
     look, room = Look.of(inches), (inches - 2 * EDGE) / columns - 0.1
     labels = [_fitting(_class_label(profile, values, row), look.text + 0.5, room) for row in rows]
     first = (len(rows) - 1) // columns * columns  # of the last row: the scale of all stands below it
@@ -426,4 +429,5 @@ def plot_class_maps(
         title=title or "",
         alt=alt,
         dpi=dpi,
+        ax=ax,
     )

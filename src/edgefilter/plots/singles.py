@@ -264,8 +264,8 @@ def _map_figure(drawn: SignedMap, ax: Axes | None, title: str | None, width: Any
     if ax is None:
         inches = inches_of(width, WIDTH)
         return _alone(map_panel(drawn, look := Look.of(inches)), drawn.title, look, inches, dpi)
-    ax.set_box_aspect(drawn.ratio)
     look = Look.on(ax)
+    ax.set_box_aspect(drawn.ratio)
     draw_map(ax, drawn, look, inches_of_axes(ax)[0])
     return ax.figure  # type: ignore[return-value]
 

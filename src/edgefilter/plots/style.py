@@ -24,6 +24,7 @@ __all__ = [
     "SIGNED_ON_BLACK",
     "SLIM",
     "Look",
+    "check_axes",
     "color_limit",
     "frame",
     "heading",
@@ -85,7 +86,17 @@ class Look(NamedTuple):
 
     @classmethod
     def on(cls, axes: Axes) -> Look:
-        """Return what suits axes that someone else made."""
+        """Return what suits axes that someone else made.
+
+        Raises
+        ------
+        TypeError
+            If they are no axes.
+        """
+        if not hasattr(axes, "get_position"):
+            raise TypeError(
+                f"ax must be axes of matplotlib; got {axes!r}. Pass for example figure.add_subplot()."
+            )
         return cls.of(inches_of_axes(axes)[0] * 2)  # beside others, as a rule
 
     @property
@@ -106,6 +117,14 @@ class Look(NamedTuple):
 
         wanted = to_rgba(rcParams["figure.facecolor"])
         return to_hex(wanted) if wanted[3] else ("#000000" if self.dark else "#ffffff")
+
+
+def check_axes(axes: Any) -> None:
+    """Raise unless something can be drawn on."""
+    if not hasattr(axes, "get_position"):
+        raise TypeError(
+            f"ax must be axes of matplotlib; got {axes!r}. Pass for example figure.add_subplot()."
+        )
 
 
 def inches_of_axes(axes: Axes) -> tuple[float, float]:

@@ -14,15 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DARK", "LIGHT", "themed"]
 
-LIGHT: dict[Any, Any] = {"figure.facecolor": "#ffffff", "savefig.facecolor": "auto"}
-DARK: dict[Any, Any] = {  # the ground of JupyterLab's dark theme
-    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "#111111"),
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), "#e0e0e0"
-    ),
-    "axes.edgecolor": "#999999",
-    "savefig.facecolor": "auto",
-}
+
+def _theme(ground: str, ink: str, line: str) -> dict[Any, Any]:
+    """Return matplotlib's settings for a ground, whatever style is in use."""
+    inked = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
+    return {
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor"), ground),
+        **dict.fromkeys(inked, ink),
+        "axes.edgecolor": line,
+        "savefig.facecolor": "auto",
+    }
+
+
+LIGHT = _theme("#ffffff", "#222222", "#444444")
+DARK = _theme("#111111", "#e0e0e0", "#999999")  # the ground of JupyterLab's dark theme
 DPI = 110  # a figure of 12 inches is as wide as a notebook's cell then, and half as many bytes as with 150
 
 

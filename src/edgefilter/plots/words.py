@@ -98,7 +98,7 @@ def wrapped(text: str, points: float, inches: float, most: int | None = None) ->
 
     Examples
     --------
-    >>> wrapped("a bill of fare", 10, 0.5)
+    >>> wrapped("a bill of fare", 10, 0.6)
     'a bill of\nfare'
     """
     lines: list[str] = []
@@ -121,8 +121,8 @@ def shortened(text: str, points: float, inches: float) -> str:
 
     Examples
     --------
-    >>> shortened("saxophone", 10, 0.4), shortened("sax", 10, 0.4)
-    ('sax…', 'sax')
+    >>> shortened("saxophone", 10, 0.5), shortened("sax", 10, 0.5)
+    ('saxo…', 'sax')
     """
     if width_of(text, points) <= inches:
         return text
@@ -140,13 +140,17 @@ def class_name(which: Any, classes: Sequence[str] | Mapping[Any, str] | None) ->
     Raises
     ------
     ValueError
-        If there are names, but none for it.
+        If there are names, but none for it, or ``classes`` is a single name.
 
     Examples
     --------
     >>> class_name(1, ["cat", "dog"]), class_name(1, None), class_name(None, None)
     ('dog', 'output 1', 'output')
     """
+    if isinstance(classes, str):
+        raise ValueError(
+            f"classes must be a sequence of names; got {classes!r}. Pass one name for each output, in a list."
+        )
     if which is None:
         return "output"
     if classes is None or not isinstance(which, int):

@@ -211,6 +211,7 @@ class _Maker(NamedTuple):
             calibrate=self.calibrate,
             **classifier.color_options(self.colors, self.basis),
         )
+        attribution.with_levels = False  # shares are all that is kept
         gray = classifier.gray_photo()
         return Network(classifier, attribution, self.photos.classes, self.target, self.device, gray)
 
