@@ -10,24 +10,15 @@ import torch
 from edgefilter._files import read_tagged, write_tagged
 from edgefilter.stems.windows import Window
 
+from .views import PARTS
+
 if TYPE_CHECKING:
     from .views import ScoreViews
 
 __all__ = ["store", "stored"]
 
 FORMAT = "edgefilter explanation 1"
-TENSORS = (
-    "response",
-    "pixel",
-    "output",
-    "base",
-    "effects",
-    "errors",
-    "interactions",
-    "filter_effects",
-    "inputs",
-    "readings",
-)
+TENSORS = (*PARTS, "inputs", "readings")
 WINDOW = ("shares", "pixels")
 NAMES = ("target", "colors", "filters", "filter_labels", "against", "channels")
 

@@ -26,9 +26,11 @@ from .options import (
     COMPOSITE,
     Against,
     Bank,
+    Calibrate,
     Calibration,
     Device,
     Force,
+    Photos,
     Quiet,
     Rules,
     ScoreTable,
@@ -39,14 +41,6 @@ from .stopping import loading
 
 __all__ = ["explain"]
 
-Images = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="[IMAGE]...",
-        help="The photos: files, folders (with the folders in them) or patterns such as 'photos/*.jpg'. "
-        "Default: scikit-image's cup of coffee.",
-    ),
-]
 Score = Annotated[
     list[ScoreTable] | None,
     typer.Option(
@@ -61,15 +55,6 @@ Summary = Annotated[
         "--summary",
         help="Say in a few sentences what the output came from and which scores to be careful with, in place of the tables; "
         "with --score, above them.",
-    ),
-]
-
-Calibrate = Annotated[
-    Calibration,
-    typer.Option(
-        metavar="NAME",
-        help="What the scores are measured by: color, the exact game of the colors; color+order, that of groups of filters as "
-        "well; none, relevance alone, which is quicker.",
     ),
 ]
 
@@ -118,7 +103,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Photos at a time; the numbe
 
 @with_network
 def explain(
-    images: Images = None,
+    images: Photos = None,
     network: NetworkOptions = NETWORK,
     target: Target = None,
     against: Against = None,

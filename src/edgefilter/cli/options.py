@@ -23,10 +23,12 @@ __all__ = [
     "PROFILE_FILES",
     "Against",
     "Bank",
+    "Calibrate",
     "Calibration",
     "Device",
     "Force",
     "Photo",
+    "Photos",
     "Quiet",
     "Rules",
     "ScoreTable",
@@ -98,6 +100,14 @@ class Calibration(str, Enum):
 
 
 Photo = Annotated[Path | None, typer.Argument(help="The photo. Default: scikit-image's cup of coffee.")]
+Photos = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="[IMAGE]...",
+        help="The photos: files, folders (with the folders in them) or patterns such as 'photos/*.jpg'. "
+        "Default: scikit-image's cup of coffee.",
+    ),
+]
 Rules = Annotated[str, typer.Option(help=f"The relevance rules: {', '.join(COMPOSITES)}.")]
 Target = Annotated[
     str | None, typer.Option(help="The class to explain, by index or name. Default: the predicted one.")
@@ -118,6 +128,15 @@ Bank = Annotated[
     typer.Option(
         help="The filters to express the stem with: complete, or the name of a bank that spans the stem "
         "(edgefilter kernels lists them)."
+    ),
+]
+
+Calibrate = Annotated[
+    Calibration,
+    typer.Option(
+        metavar="NAME",
+        help="What the scores are measured by: color, the exact game of the colors; color+order, that of groups of filters as "
+        "well; none, relevance alone, which is quicker.",
     ),
 ]
 

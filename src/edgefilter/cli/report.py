@@ -23,9 +23,11 @@ from .options import (
     CALIBRATIONS,
     COMPOSITE,
     Bank,
+    Calibrate,
     Calibration,
     Device,
     Force,
+    Photos,
     Quiet,
     Rules,
 )
@@ -33,14 +35,6 @@ from .stopping import loading
 
 __all__ = ["report"]
 
-Images = Annotated[
-    list[Path] | None,
-    typer.Argument(
-        metavar="[IMAGE]...",
-        help="The photos: files, folders (with the folders in them) or patterns such as 'photos/*.jpg'. "
-        "Default: scikit-image's cup of coffee.",
-    ),
-]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,20 +60,12 @@ Out = Annotated[
     ),
 ]
 Title = Annotated[str | None, typer.Option(help="The title of the page. Default: what was explained.")]
-Calibrate = Annotated[
-    Calibration,
-    typer.Option(
-        metavar="NAME",
-        help="What the scores are measured by: color, the exact game of the colors; color+order, that of groups of filters as "
-        "well; none, relevance alone, which is quicker.",
-    ),
-]
 
 
 @with_network
 def report(
     context: typer.Context,
-    images: Images = None,
+    images: Photos = None,
     network: NetworkOptions = NETWORK,
     target: Targets = None,
     against: Other = None,
