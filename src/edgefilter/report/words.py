@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ NINTHS = (
 )
 
 
-def class_name(which: Any, class_names: Sequence[str] | None) -> str:
+def class_name(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
     """Return what an output is called.
 
     Examples
@@ -34,8 +34,10 @@ def class_name(which: Any, class_names: Sequence[str] | None) -> str:
     >>> class_name(1, ["cat", "dog"]), class_name(1, None), class_name("rest", None), class_name(None, None)
     ('dog', 'output 1', 'the mean of the others', 'the output')
     """
-    if isinstance(which, int) and class_names is not None and -len(class_names) <= which < len(class_names):
-        return str(class_names[which])
+    if isinstance(which, int) and class_names is not None:
+        by_key = isinstance(class_names, Mapping)
+        if which in class_names if by_key else -len(class_names) <= which < len(class_names):
+            return str(class_names[which])
     return {None: "the output", "rest": "the mean of the others"}.get(which, f"output {which}")
 
 
