@@ -27,6 +27,7 @@ __all__ = ["PAIR_VALUES", "PIXEL_VALUES", "entry_content"]
 PIXEL_VALUES, PAIR_VALUES = 160_000, 250_000
 
 
+ROUNDING = 1e-5  # of a conserved share: sums in float32, in whatever order their numbers lie
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -99,7 +100,8 @@ def _facts(explanation: Reported, probability: float | None) -> list[tuple[str, 
     if probability is not None and plain:
         rows.insert(1, ("Probability", percent(probability)))
     if math.isfinite(share):
-        rows.append(("Conserved", percent(share)))
+        whole = abs(share - 1) < ROUNDING
+        rows.append(("Conserved", percent(1.0 if whole else share)))
     return rows
 
 
