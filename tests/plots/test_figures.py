@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from drawings import explanation
 from edgefilter.plots.figures import new_figure
 
 
@@ -52,3 +53,18 @@ def test_dots_per_inch(dpi):
     figure = new_figure(2, 1, dpi)
     assert figure.dpi == dpi
     assert figure.get_size_inches().tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"figure.constrained_layout.use": True}, {"figure.autolayout": True}, {"image.origin": "lower"}],
+    ids=["constrained", "tight", "lower"],
+)
+def test_settings_that_place_panels_or_turn_pictures_change_nothing(settings):
+    """Panels have their places, and the first row of a photo is above; warnings would be errors here."""
+    import matplotlib as mpl
+
+    found = explanation()
+    plain = found.plot(dpi=30)._repr_png_()
+    with mpl.rc_context(settings):
+        assert found.plot(dpi=30)._repr_png_() == plain

@@ -77,5 +77,6 @@ class Drawing(Figure):
 def new_figure(width: float, height: float, dpi: float = 150) -> Drawing:
     """Make an empty figure of a size in inches."""
     figure = Drawing(figsize=(width, height), dpi=dpi)
+    figure.set_layout_engine("none")  # panels have their places, whatever the settings say
     FigureCanvasAgg(figure)  # what measures its letters, whatever backend pyplot has
     return figure
