@@ -280,7 +280,8 @@ def _draw_kernels(
         limit = float(np.abs(weight).max()) or 1.0
         axes.imshow(
             weight, cmap=look.colormap, norm=symmetric_norm(limit), interpolation="nearest", aspect="auto",
-            extent=(middle - half, middle + half, top + side / height, top), zorder=3, origin="upper")  # fmt: skip
+            extent=(middle - half, middle + half, top + side / height, top), zorder=3, origin="upper",
+        )  # fmt: skip
         axes.plot(
             [middle - half, middle + half, middle + half, middle - half, middle - half],
             [top, top, top + side / height, top + side / height, top], color=look.faint, linewidth=0.5, zorder=4,
