@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from drawings import explanation
 from edgefilter.plots.figures import new_figure
@@ -68,3 +69,24 @@ def test_settings_that_place_panels_or_turn_pictures_change_nothing(settings):
     plain = found.plot(dpi=30)._repr_png_()
     with mpl.rc_context(settings):
         assert found.plot(dpi=30)._repr_png_() == plain
+
+
+def test_a_notebook_shows_the_figure_of_a_pair():
+    """A profile gives figure and axes, as metrics of torchmetrics do; pyplot shows its own figures."""
+    import matplotlib.pyplot as plt
+
+    import edgefilter as ef
+
+    found = explanation()
+    profile = ef.ClassProfile(4, found.colors, found.filters)
+    profile.update(found, torch.tensor([3]))
+    figure, axes = pair = profile.plot()
+    assert (figure, axes) == pair
+    assert pair._repr_html_() == figure._repr_html_()
+    assert pair._repr_png_() == figure._repr_png_()
+    mine, place = plt.subplots()
+    on_mine = profile.plot(ax=place)
+    assert on_mine == (mine, place)
+    assert on_mine._repr_html_() is None
+    assert on_mine._repr_png_() is None
+    plt.close(mine)

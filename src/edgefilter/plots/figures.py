@@ -12,7 +12,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "new_figure"]
+__all__ = ["Drawing", "WithAxes", "new_figure"]
 
 FONTS: dict[Any, Any] = {
     "pdf.fonttype": 42,
@@ -79,6 +79,23 @@ class Drawing(Figure):
         picture = base64.b64encode(self._repr_png_()).decode()
         width = round(self.get_size_inches()[0] * 100)
         return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(self.alt)}" style="max-width: min(100%, {width}px)">'
+
+
+class WithAxes(tuple[Figure, Any]):
+    """A figure and its axes, the pair that torchmetrics returns; a notebook shows the figure.
+
+    Examples
+    --------
+    >>> figure, axes = pair = WithAxes((new_figure(2, 1), []))
+    >>> pair._repr_png_()[1:4]
+    b'PNG'
+    """
+
+    def _repr_png_(self) -> bytes | None:
+        return self[0]._repr_png_() if isinstance(self[0], Drawing) else None  # pyplot shows its own figures
+
+    def _repr_html_(self) -> str | None:
+        return self[0]._repr_html_() if isinstance(self[0], Drawing) else None
 
 
 def new_figure(width: float, height: float, dpi: float = 150) -> Drawing:
