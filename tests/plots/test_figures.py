@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 
 import pytest
 import torch
 
 from drawings import explanation
-from edgefilter.plots.figures import new_figure
+from edgefilter.plots.figures import new_figure, settings
 
 
 def written(tmp_path, suffix):
@@ -90,3 +92,29 @@ def test_a_notebook_shows_the_figure_of_a_pair():
     assert on_mine._repr_html_() is None
     assert on_mine._repr_png_() is None
     plt.close(mine)
+
+
+def test_threads_leave_the_settings_of_matplotlib_as_they_were():
+    """The settings are those of the process: two threads that restore them in turn would restore what the other had changed."""
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    inside, outside = threading.Event(), threading.Event()
+
+    def first():
+        with settings({"text.color": "red"}):
+            inside.set()
+            outside.wait(0.5)
+
+    def second():
+        inside.wait()
+        with settings({"text.color": "blue"}):
+            outside.set()
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dict(mpl.rcParams) == before

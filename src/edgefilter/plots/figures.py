@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "WithAxes", "new_figure"]
+__all__ = ["Drawing", "WithAxes", "new_figure", "settings"]
 
 FONTS: dict[Any, Any] = {
     "pdf.fonttype": 42,
@@ -26,6 +29,16 @@ DESCRIPTION = {
     "svg": "Description",
     "pdf": "Subject",
 }  # what each format calls what the alt text is
+
+
+LOCK = threading.RLock()
+
+
+@contextmanager
+def settings(values: Mapping[Any, Any]) -> Iterator[None]:
+    """Change matplotlib's settings for a while: in one thread at a time, as all threads have the same ones."""
+    with LOCK, rc_context(dict(values)):
+        yield
 
 
 class Canvas(FigureCanvasAgg):
@@ -67,7 +80,7 @@ class Drawing(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, as matplotlib does."""
-        with rc_context(FONTS):
+        with settings(FONTS):
             super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
