@@ -432,3 +432,17 @@ def test_classes_may_be_named_by_number(explanation, tmp_path, read):
 def test_what_is_no_explanation_is_refused(tmp_path, things):
     with pytest.raises(TypeError, match=r"explanations must be Explanations; got (str|int)"):
         write_report(tmp_path / "a.html", things)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_maps_that_are_not_finite_are_written_without_a_warning(tmp_path, read, value):
+    """Warnings are errors here; a place without a number is 0 in the maps."""
+    explanation = drawn()
+    response, pixel = explanation.response.clone(), explanation.pixel.clone()
+    response[0, 0, 0, 0, 0] = pixel[0, 0, 0, 0] = value
+    broken = dataclasses.replace(explanation, response=response, pixel=pixel, output=torch.tensor([value]))
+    page = read(broken.to_html(tmp_path / "a.html"))
+    assert "e+308" not in page.text
+    entry = next(iter(page.data["entries"].values()))
+    assert decoded(entry["pairs"])[0, 0, 0] == 0
+    assert decoded(entry["pixels"])[0, 0, 0] == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefilter.plots.arrays import Array
+from edgefilter.plots.arrays import Array, finite
 from edgefilter.plots.words import format_numbers
 
 from .protocols import Reported
@@ -24,6 +24,9 @@ NINTHS = (
     *("on the left", "in the center", "on the right"),
     *("at the lower left", "at the bottom", "at the lower right"),
 )
+
+
+ENDLESS = {math.inf: "+\N{INFINITY}", -math.inf: "\N{MINUS SIGN}\N{INFINITY}"}
 
 
 def class_name(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
@@ -58,10 +61,14 @@ def signed(values: Array) -> list[str]:
     >>> signed(np.array([1.25, -0.5, 0.0, np.nan]))
     ['+1.25', '−0.50', '0.00', '']
     """
-    known = np.nan_to_num(values)
+    known = finite(values)
     texts = format_numbers(known) if known.size else []
     return [
-        "" if math.isnan(value) else f"+{text}" if value > 0 and text.strip("0.") else text
+        ENDLESS.get(value, "")
+        if not math.isfinite(value)
+        else f"+{text}"
+        if value > 0 and text.strip("0.")
+        else text
         for value, text in zip(values.tolist(), texts, strict=True)
     ]
 
