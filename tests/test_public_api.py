@@ -64,7 +64,7 @@ SIGNATURES = {
     "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
     "Comparison": "(pixel, parts, maps, images, targets, values, failures, settings)",
-    "Comparison.plot": "(self, pictures=None, *, images=4, title=None, width=None, dpi=150)",
+    "Comparison.plot": "(self, pictures=None, *, images=4, ax=None, title=None, width=None, dpi=150)",
     "Comparison.save": "(self, folder, *, overwrite=False)",
     "Comparison.to_dict": "(self)",
     "Comparison.to_html": "(self, path, pictures=None, *, class_names=None, title=None, overwrite=False)",

@@ -522,6 +522,29 @@ def test_the_difference_of_two_explanations():
         one - 3
 
 
+def test_classes_are_named_by_a_list_or_by_number():
+    explanation = Explanation(torch.ones(1, 1, 1, 1, 1), None, torch.ones(1), (3,), ("gray",), ("a",))
+    by_number = explanation.summary(0, {3: "owl"})
+    assert by_number == explanation.summary(0, ["cat", "dog", "cow", "owl"])
+    assert "owl" in by_number
+    assert explanation.plot(classes={3: "owl"}).get_suptitle().startswith("owl")
+    with pytest.raises(ValueError, match="class_names must be a sequence of names; got 'owls'"):
+        explanation.summary(0, "owls")
+
+
+def test_explanations_of_other_images_are_not_subtracted():
+    response, images = torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2)
+    one, same, other = (
+        Explanation(response, None, torch.ones(1), (target,), ("gray",), ("a", "b"), inputs=inputs)
+        for target, inputs in enumerate((images, images.double(), images + 1))
+    )
+    assert float((one - same).output) == 0
+    with pytest.raises(
+        ValueError, match=r"explanations must be of the same images to be subtracted; got other inputs\."
+    ):
+        one - other
+
+
 def test_against_is_the_difference_of_two(small_net, generator):
     """Colors and effects are linear in the output; filters are nearly so, for their evidence is another."""
     images = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)

@@ -444,3 +444,9 @@ def test_rank_does_not_depend_on_the_scale_of_single_kernels(scale, rng):
 def test_bank_refuses(arguments, error, message):
     with pytest.raises(error, match=re.escape(message)):
         FilterBank(*arguments)
+
+
+def test_a_bank_of_one_kernel_has_one_kernel():
+    bank = FilterBank(["sobel_x"])
+    assert repr(bank) == "FilterBank('custom', 1 kernel of 3x3: sobel_x)"
+    assert "1 kernel of 3 x 3 that spans 1 of 9 dimensions" in bank._repr_html_()

@@ -55,7 +55,6 @@ def test_the_numbers_are_those_of_the_library(run, photo, small_classifier):
         (["--target", "2", "--target", "class_0"], ["class 2", "class 0", "Why class 2, not class 0"]),
         (["--target", "1", "--against", "rest"], ["class 1", "Why class 1, not the mean of the others"]),
         (["--target", "1", "--against", "3"], ["class 1", "Why class 1, not class 3"]),
-        (["--target", "1", "--against", "1"], ["class 1"]),
     ],
 )
 def test_targets_and_what_they_are_against_can_be_named(run, photo, small_classifier, options, expected):
@@ -63,6 +62,19 @@ def test_targets_and_what_they_are_against_can_be_named(run, photo, small_classi
     small_classifier(outputs=5)
     assert run("report", photo, *options, "--out", "a.html").exit_code == 0
     assert headings("a.html") == expected
+
+
+def test_a_class_that_is_named_twice_is_shown_once(run, photo, small_classifier):
+    small_classifier(outputs=5)
+    assert run("report", photo, "--target", "2", "--target", "2").exit_code == 0
+    assert headings("report.html") == ["class 2"]
+
+
+def test_a_class_is_not_compared_with_itself(run, photo, small_classifier):
+    small_classifier()
+    result = run("report", photo, "--target", "1", "--against", "1")
+    assert result.exit_code == 2
+    assert "against must be another class than the first target; got '1'" in result.stderr
 
 
 def test_a_network_of_one_output_has_one_section(run, photo, small_classifier):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from captum.attr import DeepLift, IntegratedGradients
+from matplotlib.figure import Figure
 from torch import nn
 from torch.testing import assert_close
 
@@ -334,6 +335,13 @@ def test_figure_holds_one_row_per_image(everything):
     for axes in figure.axes[1:10]:
         (shown,) = axes.images
         assert shown.norm.vmin == -shown.norm.vmax
+
+
+def test_figure_on_given_axes(everything):
+    figure = Figure()
+    axes = figure.add_subplot()
+    assert everything.plot(images=1, ax=axes) is figure
+    assert len(figure.axes) == len(everything.maps) + 2  # the image, and the axes themselves
 
 
 def test_figure_of_nothing_is_refused():

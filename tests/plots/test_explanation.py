@@ -14,7 +14,7 @@ from PIL import Image
 import edgefilter as ef
 from drawings import bars, explanation, faults, measured, titled, titles
 from edgefilter.attribution.scores import color_names
-from edgefilter.plots.explanation import plot_explanation
+from edgefilter.plots.explanation import plot_explanation, title_of
 from edgefilter.plots.style import OWN, SIGNED
 
 
@@ -366,3 +366,12 @@ def test_matplotlib_is_left_as_it_was():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         plot_explanation(explanation(), **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(2.5e-8, "2.5e-08"), (-0.004, "-0.004"), (0.0, "0.00"), (0.25, "0.25"), (3e19, "3e+19")],
+)
+def test_a_small_or_huge_output_keeps_its_digits(value, written):
+    found = ef.Explanation(torch.ones(1, 1, 1, 1, 1), None, torch.tensor([value]), (7,), ("gray",), ("a",))
+    assert title_of(found).startswith(f"output 7: {written}")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 
 import pytest
+import torch
 
-from edgefilter.plots.figures import new_figure
+from drawings import explanation
+from edgefilter.plots.figures import new_figure, settings
 
 
 def written(tmp_path, suffix):
@@ -52,3 +56,65 @@ def test_dots_per_inch(dpi):
     figure = new_figure(2, 1, dpi)
     assert figure.dpi == dpi
     assert figure.get_size_inches().tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"figure.constrained_layout.use": True}, {"figure.autolayout": True}, {"image.origin": "lower"}],
+    ids=["constrained", "tight", "lower"],
+)
+def test_settings_that_place_panels_or_turn_pictures_change_nothing(settings):
+    """Panels have their places, and the first row of a photo is above; warnings would be errors here."""
+    import matplotlib as mpl
+
+    found = explanation()
+    plain = found.plot(dpi=30)._repr_png_()
+    with mpl.rc_context(settings):
+        assert found.plot(dpi=30)._repr_png_() == plain
+
+
+def test_a_notebook_shows_the_figure_of_a_pair():
+    """A profile gives figure and axes, as metrics of torchmetrics do; pyplot shows its own figures."""
+    import matplotlib.pyplot as plt
+
+    import edgefilter as ef
+
+    found = explanation()
+    profile = ef.ClassProfile(4, found.colors, found.filters)
+    profile.update(found, torch.tensor([3]))
+    figure, axes = pair = profile.plot()
+    assert (figure, axes) == pair
+    assert pair._repr_html_() == figure._repr_html_()
+    assert pair._repr_png_() == figure._repr_png_()
+    mine, place = plt.subplots()
+    on_mine = profile.plot(ax=place)
+    assert on_mine == (mine, place)
+    assert on_mine._repr_html_() is None
+    assert on_mine._repr_png_() is None
+    plt.close(mine)
+
+
+def test_threads_leave_the_settings_of_matplotlib_as_they_were():
+    """The settings are those of the process: two threads that restore them in turn would restore what the other had changed."""
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    inside, outside = threading.Event(), threading.Event()
+
+    def first():
+        with settings({"text.color": "red"}):
+            inside.set()
+            outside.wait(0.5)
+
+    def second():
+        inside.wait()
+        with settings({"text.color": "blue"}):
+            outside.set()
+            time.sleep(0.1)
+
+    threads = [threading.Thread(target=one) for one in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dict(mpl.rcParams) == before

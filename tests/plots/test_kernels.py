@@ -68,3 +68,12 @@ def test_no_kernels_and_no_picture_are_refused():
         plot_responses(["sobel_x"], np.full((8, 8), 3.0))
     with pytest.raises(KeyError, match="sobel_x"):
         plot_kernels(["sobell_x"])
+
+
+@pytest.mark.parametrize(
+    ("kernels", "count"),
+    [("sobel", 2), ("sobel_x", 1), (ef.get_kernel("sobel_x"), 1)],
+    ids=["bank", "name", "kernel"],
+)
+def test_one_kernel_or_the_name_of_a_bank_is_drawn(kernels, count):
+    assert len(plot_kernels(kernels).axes) == count

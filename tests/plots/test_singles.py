@@ -179,3 +179,17 @@ def test_a_single_name_is_no_list_of_classes(e):
         ValueError, match=r"classes must have a name for each output; got 2, but output 3 is drawn"
     ):
         e.plot(classes=["cat", "dog"], title="mine")
+
+
+@pytest.mark.parametrize("panel", PANELS)
+@pytest.mark.parametrize(
+    "thing", ["cat", BANK, None, torch.ones(1, 3, 4, 4)], ids=["text", "bank", "none", "tensor"]
+)
+def test_what_is_no_explanation_is_refused(panel, thing):
+    with pytest.raises(TypeError, match=r"explanation must be an Explanation; got \w+\. Pass what explain"):
+        PANELS[panel](thing)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_title_may_be_a_number(e, panel):
+    assert titles(PANELS[panel](e, title=7)) == ["7"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 
@@ -366,3 +367,13 @@ def test_a_comparison_can_be_read_by_all(open_page, tmp_path):
         assert page.locator("img:visible").count() == 6
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert violations(page) == []
+
+
+def test_an_unknown_score_is_called_so(open_page, tmp_path):
+    """And not 0."""
+    explanation = drawn(**SIZES)
+    explanation = dataclasses.replace(explanation, response=explanation.response * np.nan)
+    page = open_page(explanation.to_html(tmp_path / "a.html"))
+    section(page).get_by_role("button", name="red", exact=True).click()
+    assert section(page).get_by_text("Shown: color red, score unknown").count() == 1
+    page.keyboard.press("Escape")

@@ -387,3 +387,62 @@ def test_no_explanation_is_refused(tmp_path):
         write_report(tmp_path / "a.html", [])
     with pytest.raises(ValueError, match="names must be one for each of the 1 photos; got 2"):
         write_report(tmp_path / "a.html", drawn((0,)), names=["a", "b"])
+
+
+def test_a_bank_must_be_that_of_the_explanation(explanation, tmp_path):
+    with pytest.raises(ValueError, match="bank must hold the explanation's 9 filters; got 'sobel'"):
+        explanation.to_html(tmp_path / "a.html", bank="sobel")
+
+
+def test_rounding_is_no_loss_of_relevance(tmp_path, read):
+    """The order in which float32 adds up decides whether the share is 1 or just below it."""
+    explanation = drawn()
+    almost = dataclasses.replace(explanation, output=explanation.output + 1e-6 * explanation.total.abs())
+    assert 0 < abs(float(almost.conserved_share[0]) - 1) < 1e-5
+    facts = [
+        read(one.to_html(tmp_path / "a.html", overwrite=True))
+        .sections()[0]
+        .find(class_="facts")
+        .get_text(" ")
+        for one in (explanation, almost)
+    ]
+    assert facts[0] == facts[1]
+
+
+def test_names_may_be_lists(tmp_path, read):
+    """As FilterBank.names is one."""
+    bank = ef.complete_bank(3)
+    explanation = ef.Explanation(
+        torch.ones(1, 1, 9, 2, 2), None, torch.tensor([36.0]), [0], ["gray"], bank.names
+    )
+    assert (explanation.target, explanation.colors, explanation.filters) == (
+        (0,),
+        ("gray",),
+        tuple(bank.names),
+    )
+    assert len(read(explanation.to_html(tmp_path / "a.html")).sections()) == 1
+
+
+def test_classes_may_be_named_by_number(explanation, tmp_path, read):
+    page = read(explanation.to_html(tmp_path / "a.html", class_names={0: "cat", 1: "dog", 2: "owl"}))
+    assert [section.h2.get_text() for section in page.sections()] == ["cat", "dog", "owl"]
+
+
+@pytest.mark.parametrize("things", ["cat", [3]])
+def test_what_is_no_explanation_is_refused(tmp_path, things):
+    with pytest.raises(TypeError, match=r"explanations must be Explanations; got (str|int)"):
+        write_report(tmp_path / "a.html", things)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_maps_that_are_not_finite_are_written_without_a_warning(tmp_path, read, value):
+    """Warnings are errors here; a place without a number is 0 in the maps."""
+    explanation = drawn()
+    response, pixel = explanation.response.clone(), explanation.pixel.clone()
+    response[0, 0, 0, 0, 0] = pixel[0, 0, 0, 0] = value
+    broken = dataclasses.replace(explanation, response=response, pixel=pixel, output=torch.tensor([value]))
+    page = read(broken.to_html(tmp_path / "a.html"))
+    assert "e+308" not in page.text
+    entry = next(iter(page.data["entries"].values()))
+    assert decoded(entry["pairs"])[0, 0, 0] == 0
+    assert decoded(entry["pixels"])[0, 0, 0] == 0

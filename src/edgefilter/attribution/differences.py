@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from .views import ScoreViews
@@ -23,12 +24,16 @@ def difference(one: Views, other: Views) -> Views:
     Raises
     ------
     ValueError
-        If the two are not of the same stem and size, or one of them is a comparison already.
+        If the two are not of the same images, stem and size, or one of them is a comparison already.
     """
     if _described(one) != _described(other):
         raise ValueError(
             f"explanations must be of the same images, colors and filters to be subtracted; got {one!r} with responses "
             f"{tuple(one.response.shape)} and {other!r} with {tuple(other.response.shape)}. Explain both with one attribution."
+        )
+    if not _same_images(one, other):
+        raise ValueError(
+            "explanations must be of the same images to be subtracted; got other inputs. Explain the images that the first one has."
         )
     if any(against is not None for against in (*one.against, *other.against)):
         raise ValueError(
@@ -58,6 +63,13 @@ def difference(one: Views, other: Views) -> Views:
 def _described(one: ScoreViews) -> tuple[object, ...]:
     """Return what two explanations must have in common."""
     return one.colors, one.members, one.filters, one.response.shape, one.about.get("basis")
+
+
+def _same_images(one: ScoreViews, other: ScoreViews) -> bool:
+    """Return whether the inputs of two explanations are equal, as far as they are known."""
+    if one.inputs is None or other.inputs is None:
+        return True
+    return bool(torch.equal(one.inputs.double().cpu().nan_to_num(), other.inputs.double().cpu().nan_to_num()))
 
 
 def _minus(one: Tensor | None, other: Tensor | None) -> Tensor | None:

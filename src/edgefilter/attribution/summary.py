@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -158,13 +158,18 @@ def _in_words(name: str, label: str) -> str:
     return name if label == name else f"{spaced(label)} ({name})"
 
 
-def _named(which: Any, class_names: Sequence[str] | None) -> str:
+def _named(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
     if isinstance(which, int) and class_names is not None:
-        if not -len(class_names) <= which < len(class_names):
+        if isinstance(class_names, str):
+            raise ValueError(
+                f"class_names must be a sequence of names; got {class_names!r}. Pass one name for each output, in a list."
+            )
+        by_key = isinstance(class_names, Mapping)
+        if not (which in class_names if by_key else -len(class_names) <= which < len(class_names)):
             raise ValueError(
                 f"class_names must have a name for each output; got {len(class_names)}, but output {which} is named. Pass those of all."
             )
-        return class_names[which]
+        return str(class_names[which])
     return {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
 
 

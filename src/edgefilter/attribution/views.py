@@ -63,6 +63,9 @@ class ScoreViews:
     readings: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("target", "colors", "filters", "filter_labels", "against", "channels"):
+            if isinstance(given := getattr(self, name), list):  # such as the names of a bank
+                object.__setattr__(self, name, tuple(given))
         if not self.filter_labels:
             object.__setattr__(self, "filter_labels", self.filters)
         if self.base.shape != self.output.shape and not len(self.base):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgefilter._checks import closest, pair
+from edgefilter._checks import closest, counted, pair
 from edgefilter.errors import UnknownNameError
 
 from .catalogue import get_kernel
@@ -278,7 +278,7 @@ class FilterBank:
 
     def __repr__(self) -> str:
         shown = ", ".join(self.names if len(self) <= 6 else [*self.names[:5], "..."])
-        return f"FilterBank({self.name!r}, {len(self)} kernels of {self.shape[0]}x{self.shape[1]}: {shown})"
+        return f"FilterBank({self.name!r}, {counted(len(self), 'kernel')} of {self.shape[0]}x{self.shape[1]}: {shown})"
 
 
 def _resolve(kernels: Iterable[str | Kernel]) -> list[Kernel]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefilter._checks import counted
 from edgefilter._notebook import ROWS, Tiles, Words, shown
 
 __all__ = ["html_of_bank", "html_of_kernel"]
@@ -37,7 +38,9 @@ def html_of_bank(bank: Any) -> str:
 def _facts(bank: Any) -> tuple[str, ...]:
     height, width = bank.shape
     spans = "every kernel" if bank.is_complete else f"{bank.rank} of {height * width} dimensions"
-    return (f"{len(bank)} kernels of {height} x {width} that span {spans} of this size.",)
+    return (
+        f"{counted(len(bank), 'kernel')} of {height} x {width} that span{'s' * (len(bank) == 1)} {spans} of this size.",
+    )
 
 
 def _tiles(bank: Any) -> Tiles:

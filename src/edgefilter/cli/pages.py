@@ -194,7 +194,7 @@ class Pages:
         with torch.no_grad():
             outputs = self.attribution.model(inputs)
         best = outputs[0].topk(min(BEST, outputs.shape[1])).indices.tolist()
-        targets = list(self.asked.targets) or best
+        targets = list(dict.fromkeys(self.asked.targets)) or best
         answers = self._find(inputs, targets, None, outputs)
         other = self.asked.against
         if other is None and len(targets) > 1:

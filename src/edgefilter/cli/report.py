@@ -100,6 +100,10 @@ def report(
         seen = classifier.color_options(color_groups(colors), basis)
         targets = [classifier.class_index(one) for one in target or ()]
         other = chosen_against(classifier, against)
+        if targets and other == targets[0]:
+            raise ValueError(
+                f"against must be another class than the first target; got {against!r}. Name another class, or rest."
+            )
         pages.check_new(photos, classifier.name)
     with stage(FAILURE if chosen is None else USAGE):
         games: Any = CALIBRATIONS[calibrate.value]

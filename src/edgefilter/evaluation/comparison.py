@@ -18,6 +18,7 @@ from .metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["FILES", "PART_COLUMNS", "Comparison", "Failure"]
@@ -102,6 +103,7 @@ class Comparison:
         pictures: Sequence[Any] | None = None,
         *,
         images: int = 4,
+        ax: Axes | None = None,
         title: str | None = None,
         width: str | float | None = None,
         dpi: float = 150,
@@ -115,6 +117,8 @@ class Comparison:
             the range from black to white.
         images : int, default: 4
             How many to draw at most.
+        ax : matplotlib.axes.Axes, optional
+            Draw in the place of these axes, which are left empty. Default: a new figure.
         title : str, optional
             Default: none.
         width : {"column", "page"} or float, optional
@@ -124,7 +128,7 @@ class Comparison:
         Returns
         -------
         figure : matplotlib.figure.Figure
-            Apart from pyplot; a notebook shows it.
+            Apart from pyplot; a notebook shows it. That of ``ax``, if it is given.
 
         Raises
         ------
@@ -138,7 +142,7 @@ class Comparison:
             raise ValueError(f"images must be an integer >= 1; got {images!r}. Pass for example images=4.")
         shown = [visible(image) for image in self.images[:images]] if pictures is None else pictures
         maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
-        return plot_comparison(maps, list(shown)[:images], title=title, width=width, dpi=dpi)
+        return plot_comparison(maps, list(shown)[:images], ax=ax, title=title, width=width, dpi=dpi)
 
     def to_html(
         self,

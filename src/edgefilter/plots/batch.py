@@ -9,7 +9,7 @@ import numpy as np
 
 from .blurring import chosen_sigma
 from .layout import Block, Row, Stack, inches_of, sheet
-from .maps import PIXEL, blur_note, pixel_values, shown_picture
+from .maps import PIXEL, blur_note, check_explained, pixel_values, shown_picture
 from .pictures import SignedMap, map_panel, picture_panel
 from .protocols import Explained
 from .style import Look, color_limit
@@ -111,6 +111,8 @@ def _columns(explanation: Any) -> list[tuple[str | None, Explained]]:
         found = [(None, one) for one in explanation]
     else:
         found = [(None, explanation)]
+    for _, one in found:
+        check_explained(one)
     sizes = {len(one) for _, one in found}
     if len(sizes) != 1 or sizes == {0}:
         raise ValueError(

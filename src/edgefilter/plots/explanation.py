@@ -136,11 +136,16 @@ def title_of(explanation: Explained, classes: Sequence[str] | None = None) -> st
         what += f" minus {class_name(other, classes)}"
     output, share = float(explanation.output[0]), float(explanation.conserved_share[0])
     if math.isnan(output):
-        added = f"attributions add up to {float(explanation.total[0]):.2f}"
+        added = f"attributions add up to {_written(float(explanation.total[0]))}"
         return added if explanation.target[0] is None else f"{what}: {added}"
     kept = f", {100 * share:.1f} % conserved" if math.isfinite(share) else ""
     before = f", before the final {left}" if (left := explanation.left_out) else ""
-    return f"{what}: {output:.2f}{before}{kept}"
+    return f"{what}: {_written(output)}{before}{kept}"
+
+
+def _written(value: float) -> str:
+    """Write an output with two decimals, or with two digits where that is nothing, or endless."""
+    return f"{value:.2f}" if not value or 0.01 <= abs(value) < 1e6 else f"{value:.2g}"
 
 
 def _blocks(

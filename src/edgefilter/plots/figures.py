@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["Drawing", "new_figure"]
+__all__ = ["Drawing", "WithAxes", "new_figure", "settings"]
 
 FONTS: dict[Any, Any] = {
     "pdf.fonttype": 42,
@@ -26,6 +29,16 @@ DESCRIPTION = {
     "svg": "Description",
     "pdf": "Subject",
 }  # what each format calls what the alt text is
+
+
+LOCK = threading.RLock()
+
+
+@contextmanager
+def settings(values: Mapping[Any, Any]) -> Iterator[None]:
+    """Change matplotlib's settings for a while: in one thread at a time, as all threads have the same ones."""
+    with LOCK, rc_context(dict(values)):
+        yield
 
 
 class Canvas(FigureCanvasAgg):
@@ -67,7 +80,7 @@ class Drawing(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, as matplotlib does."""
-        with rc_context(FONTS):
+        with settings(FONTS):
             super().savefig(fname, **options)
 
     def _repr_png_(self) -> bytes:
@@ -81,8 +94,26 @@ class Drawing(Figure):
         return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(self.alt)}" style="max-width: min(100%, {width}px)">'
 
 
+class WithAxes(tuple[Figure, Any]):
+    """A figure and its axes, the pair that torchmetrics returns; a notebook shows the figure.
+
+    Examples
+    --------
+    >>> figure, axes = pair = WithAxes((new_figure(2, 1), []))
+    >>> pair._repr_png_()[1:4]
+    b'PNG'
+    """
+
+    def _repr_png_(self) -> bytes | None:
+        return self[0]._repr_png_() if isinstance(self[0], Drawing) else None  # pyplot shows its own figures
+
+    def _repr_html_(self) -> str | None:
+        return self[0]._repr_html_() if isinstance(self[0], Drawing) else None
+
+
 def new_figure(width: float, height: float, dpi: float = 150) -> Drawing:
     """Make an empty figure of a size in inches."""
     figure = Drawing(figsize=(width, height), dpi=dpi)
+    figure.set_layout_engine("none")  # panels have their places, whatever the settings say
     Canvas(figure)  # what measures its letters, whatever backend pyplot has
     return figure

@@ -11,6 +11,7 @@ import numpy as np
 from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.catalogue import get_kernel
 from edgefilter.banks.kernel import Kernel
+from edgefilter.banks.presets import bank_names, get_bank
 
 from .arrays import Array, as_picture
 from .layout import Block, Box, Panel, Stack, in_rows, inches_of, sheet
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_kernels", "plot_responses"]
 
-Kernels = FilterBank | Iterable[Kernel | str]
+Kernels = FilterBank | Kernel | str | Iterable[Kernel | str]
 
 KERNEL, RESPONSE = 1.25, 1.9  # inches that a kernel takes, and a response
 GAP = 0.1
@@ -44,7 +45,7 @@ def plot_kernels(
     Parameters
     ----------
     kernels : FilterBank or sequence of Kernel or str
-        Kernels, or names of the catalogue.
+        Kernels, or names of the catalogue. A single kernel, or the name of one or of a preset bank, is drawn as well.
     ax : matplotlib.axes.Axes, optional
         Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
@@ -101,7 +102,7 @@ def plot_responses(
     Parameters
     ----------
     kernels : FilterBank or sequence of Kernel or str
-        Kernels, or names of the catalogue.
+        Kernels, or names of the catalogue. A single kernel, or the name of one or of a preset bank, is drawn as well.
     image : array-like or PIL image
         The photo as a viewer would see it: (H, W), (H, W, C), or a Tensor (C, H, W); uint8, or floats from 0 to 1. The kernels see its gray.
     ax : matplotlib.axes.Axes, optional
@@ -152,6 +153,10 @@ def plot_responses(
 
 
 def _found(kernels: Kernels) -> list[Kernel]:
+    if isinstance(kernels, str):
+        kernels = get_bank(kernels) if kernels in bank_names() else [kernels]
+    if isinstance(kernels, Kernel):
+        kernels = [kernels]
     found = [get_kernel(kernel) if isinstance(kernel, str) else kernel for kernel in kernels]
     if not found:
         raise ValueError("kernels must not be empty; got none. Pass for example ['sobel_x', 'sobel_y'].")
@@ -204,7 +209,7 @@ def _draw_weights(axes: Axes, weight: Array, look: Look, place: Box) -> None:
     """Draw weights as colors, with their numbers where those are short, else with a minus where they are negative."""
     limit = float(np.abs(weight).max()) or 1.0
     norm, paint = symmetric_norm(limit), look.colormap
-    axes.imshow(weight, cmap=paint, norm=norm, interpolation="nearest", aspect="auto")
+    axes.imshow(weight, cmap=paint, norm=norm, interpolation="nearest", aspect="auto", origin="upper")
     numbers = max(weight.shape) <= 3 and np.array_equal(weight, weight.round())
     cell = place.width / weight.shape[1] * 72  # points
     for (row, column), value in np.ndenumerate(weight):

@@ -191,6 +191,7 @@ def sheet(
     """
     from .figures import new_figure
 
+    title = str(title)
     if ax is not None:
         return _within(ax, block, look, title)
 

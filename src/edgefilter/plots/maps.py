@@ -14,10 +14,26 @@ from .pictures import SignedMap
 from .protocols import Explained
 from .words import spaced
 
-__all__ = ["check_bank", "filter_map", "first_image", "pixel_map", "pixel_values", "shown_picture"]
+__all__ = [
+    "check_bank",
+    "check_explained",
+    "filter_map",
+    "first_image",
+    "pixel_map",
+    "pixel_values",
+    "shown_picture",
+]
 
 PIXEL = "relevance of a pixel, colors summed"
 PLACE = "relevance of a place"
+
+
+def check_explained(explanation: Any) -> None:
+    """Raise unless something is an explanation."""
+    if not hasattr(explanation, "response") or not hasattr(explanation, "pixel"):
+        raise TypeError(
+            f"explanation must be an Explanation; got {type(explanation).__name__}. Pass what explain() returned."
+        )
 
 
 def first_image(explanation: Explained) -> Explained:
@@ -25,9 +41,12 @@ def first_image(explanation: Explained) -> Explained:
 
     Raises
     ------
+    TypeError
+        If it is no explanation.
     ValueError
         If there is none.
     """
+    check_explained(explanation)
     if not len(explanation):
         raise ValueError("explanation must hold an image; got a batch of none. Explain at least one image.")
     return explanation[0]

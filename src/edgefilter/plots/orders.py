@@ -114,9 +114,8 @@ def plot_orders(
     first = first_image(explanation)
     check_bank(bank, first)
     table = _table(first, bank, rows)
-    title = (
-        title or f"Relevance by {'scale' if table.rows[0].endswith('pixels') else 'order'} and orientation"
-    )
+    what = "scale" if table.rows[0].endswith("pixels") else "order"
+    title = str(title or f"Relevance by {what} and orientation")
     kernels = None if bank is None else bank.weight
     if ax is not None:
         _draw_table(ax, table, kernels, title, Look.on(ax))
@@ -226,7 +225,12 @@ def _draw_table(
     known = np.abs(sums[np.isfinite(sums)])
     norm = symmetric_norm(float(known.max()) if known.size else 0.0)
     axes.imshow(
-        np.ma.masked_invalid(sums), cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest"
+        np.ma.masked_invalid(sums),
+        cmap=look.colormap,
+        norm=norm,
+        aspect="auto",
+        interpolation="nearest",
+        origin="upper",
     )
     size = _cell(axes, rows + 1, columns + 1)
     texts = _texts(table)
@@ -276,7 +280,7 @@ def _draw_kernels(
         limit = float(np.abs(weight).max()) or 1.0
         axes.imshow(
             weight, cmap=look.colormap, norm=symmetric_norm(limit), interpolation="nearest", aspect="auto",
-            extent=(middle - half, middle + half, top + side / height, top), zorder=3,
+            extent=(middle - half, middle + half, top + side / height, top), zorder=3, origin="upper",
         )  # fmt: skip
         axes.plot(
             [middle - half, middle + half, middle + half, middle - half, middle - half],

@@ -76,7 +76,7 @@ def picture_panel(
 
     def paint(figure: Figure, box: Box) -> None:
         axes = _picture_axes(figure, box, ratio, head, centered=centered)
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect="auto", origin="upper")
         heading(axes, _cut(title, look, box.width), look, centered=centered)
         frame(axes, look)
 
@@ -106,9 +106,12 @@ def draw_map(axes: Axes, drawn: SignedMap, look: Look, room: float) -> None:
             norm=symmetric_norm(drawn.limit),
             interpolation="bilinear" if drawn.soft else "antialiased",
             aspect="auto",
+            origin="upper",
         )
     else:
-        axes.imshow(_over(drawn.picture, drawn, look), interpolation="antialiased", aspect="auto")
+        axes.imshow(
+            _over(drawn.picture, drawn, look), interpolation="antialiased", aspect="auto", origin="upper"
+        )
     _hatch(axes, drawn, look)
     icon = 0.0 if drawn.kernel is None else 0.24
     heading(axes, _cut(drawn.title, look, room - icon), look, centered=drawn.centered)
@@ -220,7 +223,12 @@ def _kernel(axes: Axes, weight: Array, look: Look) -> None:
     place = axes.inset_axes((1 - side / width, 1 + 0.04 / height, side / width, side / height))
     limit = float(np.abs(weight).max()) or 1.0
     place.imshow(
-        weight, cmap=look.colormap, norm=symmetric_norm(limit), interpolation="nearest", aspect="auto"
+        weight,
+        cmap=look.colormap,
+        norm=symmetric_norm(limit),
+        interpolation="nearest",
+        aspect="auto",
+        origin="upper",
     )
     frame(place, look)
 

@@ -86,6 +86,8 @@ def plot_profile(
     >>> len(axes)
     2
     """
+    from .figures import WithAxes
+
     if isinstance(filters, bool) or not isinstance(filters, int) or filters < 1:
         raise ValueError(f"filters must be an integer >= 1; got {filters!r}. Pass for example filters=8.")
     values = profile.values() if values is None else values
@@ -93,7 +95,7 @@ def plot_profile(
     labels = [_class_label(profile, values, row) for row in rows]
     if ax is not None:
         draw_class_colors(ax, profile, values, rows, labels, Look.on(ax), inches_of_axes(ax)[0] / (1 - NAMES))
-        return ax.figure, ax  # type: ignore[return-value]
+        return WithAxes((ax.figure, ax))  # type: ignore[arg-type]
     columns = min(filters, len(profile.filters))
     several = len(profile.colors) > 1  # of one color the share says nothing
     inches = inches_of(width, (5.2 if several else 2.4) + 0.76 * columns)
@@ -108,7 +110,7 @@ def plot_profile(
     drawn = ", ".join(spaced(profile.class_names[row]) for row in rows[:8])
     alt = f"{title}: shares of the relevance by color and by filter, mean and spread over images, of {drawn}{', ...' if len(rows) > 8 else ''}"
     figure = sheet(side, inches, look, title=title, alt=alt, dpi=dpi)
-    return figure, list(figure.axes)
+    return WithAxes((figure, list(figure.axes)))
 
 
 def _class_rows(

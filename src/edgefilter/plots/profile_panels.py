@@ -224,7 +224,7 @@ def _draw_class_filters(
     chosen = np.sort(np.argsort(-largest, kind="stable")[:columns])
     means, spreads = means[:, chosen], spreads[:, chosen]
     norm = symmetric_norm(float(np.nan_to_num(np.abs(means)).max()))
-    axes.imshow(means, cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest")
+    axes.imshow(means, cmap=look.colormap, norm=norm, aspect="auto", interpolation="nearest", origin="upper")
     for (row, column), mean in np.ndenumerate(means):
         shade = ink_on(look.colormap(norm(mean))) if np.isfinite(mean) else look.ink
         style: dict[str, Any] = {"fontsize": _cell_points(look), "color": shade}

@@ -260,7 +260,7 @@ def plot_groups(
 
 
 def _map_figure(drawn: SignedMap, ax: Axes | None, title: str | None, width: Any, dpi: float) -> Figure:
-    drawn = drawn if title is None else drawn._replace(title=title)
+    drawn = drawn if title is None else drawn._replace(title=str(title))
     if ax is None:
         inches = inches_of(width, WIDTH)
         return _alone(map_panel(drawn, look := Look.of(inches)), drawn.title, look, inches, dpi)
@@ -271,6 +271,7 @@ def _map_figure(drawn: SignedMap, ax: Axes | None, title: str | None, width: Any
 
 
 def _bar_figure(bars: Bars, title: str, ax: Axes | None, width: Any, dpi: float) -> Figure:
+    title = str(title)
     if ax is None:
         inches = inches_of(width, WIDTH)
         return _alone(bar_panel(bars, title, look := Look.of(inches)), title, look, inches, dpi)

@@ -48,11 +48,11 @@ def themed(draw: Callable[[], Figure], alt: str) -> Picture:
     >>> picture.light == picture.dark
     False
     """
-    from matplotlib import rc_context
+    from .figures import settings
 
     found = []
     for theme in (LIGHT, DARK):
-        with rc_context(theme):
+        with settings(theme):
             figure = draw()
             file = io.BytesIO()
             figure.savefig(file, format="png", dpi=DPI)

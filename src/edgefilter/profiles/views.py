@@ -219,7 +219,7 @@ class ProfileViews:
         Returns
         -------
         figure : matplotlib.figure.Figure
-            Apart from pyplot; ``figure.savefig(path)`` writes it.
+            Apart from pyplot; ``figure.savefig(path)`` writes it, and a notebook shows it.
         axes : matplotlib.axes.Axes or list of them
         """
         from edgefilter.plots.profile import plot_profile

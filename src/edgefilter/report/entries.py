@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgefilter.banks.groups import MANY
-from edgefilter.plots.arrays import Array, as_array
+from edgefilter.plots.arrays import Array, as_array, finite
 from edgefilter.plots.blurring import blurred, chosen_sigma
 from edgefilter.plots.style import color_limit
 from edgefilter.plots.words import spaced
@@ -27,6 +27,7 @@ __all__ = ["PAIR_VALUES", "PIXEL_VALUES", "entry_content"]
 PIXEL_VALUES, PAIR_VALUES = 160_000, 250_000
 
 
+ROUNDING = 1e-5  # of a conserved share: sums in float32, in whatever order their numbers lie
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -83,7 +84,7 @@ def entry_content(
             "pixels": None if pixels is None else pixels.to_dict(),
             "pairs": pairs.to_dict(),
             "width": image_size(explanation)[1],
-            "total": None if total.isnan() else float(total),
+            "total": float(total) if total.isfinite() else None,
         },
     }
 
@@ -99,7 +100,8 @@ def _facts(explanation: Reported, probability: float | None) -> list[tuple[str, 
     if probability is not None and plain:
         rows.insert(1, ("Probability", percent(probability)))
     if math.isfinite(share):
-        rows.append(("Conserved", percent(share)))
+        whole = abs(share - 1) < ROUNDING
+        rows.append(("Conserved", percent(1.0 if whole else share)))
     return rows
 
 
@@ -109,14 +111,14 @@ def _sprites(explanation: Reported, share: int) -> tuple[Sprite | None, Sprite]:
     pixels = None
     if explanation.pixel is not None:
         maps = np.stack([as_array(explanation.pixel_map(name)[0]) for name in explanation.colors])
-        pixels = make_sprite(np.nan_to_num(maps), PIXEL_VALUES // share)
-    return pixels, make_sprite(np.nan_to_num(pairs), PAIR_VALUES // share)
+        pixels = make_sprite(finite(maps), PIXEL_VALUES // share)
+    return pixels, make_sprite(finite(pairs), PAIR_VALUES // share)
 
 
 def _main_map(explanation: Reported, pixels: Sprite | None, pairs: Sprite) -> dict[str, Any]:
     """Return the map of all colors and filters together as a picture, its scale, and what it shows in words."""
     whole = explanation.response[0].sum((0, 1)) if explanation.pixel is None else explanation.pixel[0].sum(0)
-    values: Array = np.nan_to_num(as_array(whole))
+    values: Array = finite(as_array(whole))
     sprite, sigma = pixels or pairs, round(chosen_sigma(explanation, None) * 2) / 2
     width = image_size(explanation)[1]
     shown = blurred(reduced(values[None], sprite.size)[0], sigma * sprite.size[1] / width)

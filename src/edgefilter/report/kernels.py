@@ -31,7 +31,7 @@ def bank_behind(explanation: Reported, bank: FilterBank | None) -> FilterBank | 
     """
     filters = explanation.filters
     if bank is not None:
-        if tuple(bank.names) != filters:
+        if tuple(getattr(bank, "names", ())) != filters:
             raise ValueError(
                 f"bank must hold the explanation's {len(filters)} filters; got {bank!r}. Pass the bank that was explained, or none."
             )

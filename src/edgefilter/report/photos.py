@@ -40,6 +40,8 @@ def grouped(
 
     Raises
     ------
+    TypeError
+        If something is no explanation.
     ValueError
         If there is no explanation, or another number of pictures, names or probabilities than of photos.
     """
@@ -47,6 +49,10 @@ def grouped(
     single = images is not None and not isinstance(images, (list, tuple))
     found: dict[Any, list[Reported]] = {}
     for explanation in explanations:
+        if not hasattr(explanation, "response"):
+            raise TypeError(
+                f"explanations must be Explanations; got {type(explanation).__name__}. Pass what explain() returned."
+            )
         for place in range(len(explanation)):
             one = explanation[place]
             key = len(found) if one.inputs is None else _key(one.inputs)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgefilter.plots.arrays import Array
+from edgefilter.plots.arrays import Array, finite
 from edgefilter.plots.words import format_numbers
 
 from .protocols import Reported
@@ -26,7 +26,10 @@ NINTHS = (
 )
 
 
-def class_name(which: Any, class_names: Sequence[str] | None) -> str:
+ENDLESS = {math.inf: "+\N{INFINITY}", -math.inf: "\N{MINUS SIGN}\N{INFINITY}"}
+
+
+def class_name(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
     """Return what an output is called.
 
     Examples
@@ -34,8 +37,10 @@ def class_name(which: Any, class_names: Sequence[str] | None) -> str:
     >>> class_name(1, ["cat", "dog"]), class_name(1, None), class_name("rest", None), class_name(None, None)
     ('dog', 'output 1', 'the mean of the others', 'the output')
     """
-    if isinstance(which, int) and class_names is not None and -len(class_names) <= which < len(class_names):
-        return str(class_names[which])
+    if isinstance(which, int) and class_names is not None:
+        by_key = isinstance(class_names, Mapping)
+        if which in class_names if by_key else -len(class_names) <= which < len(class_names):
+            return str(class_names[which])
     return {None: "the output", "rest": "the mean of the others"}.get(which, f"output {which}")
 
 
@@ -56,10 +61,14 @@ def signed(values: Array) -> list[str]:
     >>> signed(np.array([1.25, -0.5, 0.0, np.nan]))
     ['+1.25', '−0.50', '0.00', '']
     """
-    known = np.nan_to_num(values)
+    known = finite(values)
     texts = format_numbers(known) if known.size else []
     return [
-        "" if math.isnan(value) else f"+{text}" if value > 0 and text.strip("0.") else text
+        ENDLESS.get(value, "")
+        if not math.isfinite(value)
+        else f"+{text}"
+        if value > 0 and text.strip("0.")
+        else text
         for value, text in zip(values.tolist(), texts, strict=True)
     ]
 

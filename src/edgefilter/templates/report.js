@@ -143,6 +143,7 @@ function label(view, limit, clipped, sigma) {
 
 function written(value, figures = 3) {
   const size = Math.abs(value);
+  if (Number.isNaN(size)) return "unknown";
   if (!size) return "0";
   const digits = Math.max(0, Math.min(12, figures - 1 - Math.floor(Math.log10(size))));
   return (value < 0 ? "\u2212" : "+") + size.toFixed(digits);
@@ -210,7 +211,7 @@ function show(view, part) {
 }
 
 function scoreOf(view) {
-  if (view.part === "all") return view.entry.total;
+  if (view.part === "all") return view.entry.total ?? NaN;
   const button = view.buttons.find((one) => one.dataset.part === view.part);
   const cell = button.closest("td") || button.closest("tr").querySelector("[data-value]");
   return Number(cell.dataset.value);
