@@ -27,7 +27,7 @@ SMOOTH = 0.02  # of the longer side of the image, standard deviation
 HELD = 0.5  # of the smoothed relevance: the places that get the whole step
 
 # Of all scores by size: the colors that are looked at beside the largest, each of which costs two runs of the model. With one, explain() takes
-# 11 % longer for fruits, 11 % to 15 % for EfficientNet-lite0 and 18 % for ResNet-18 (one image, one core).
+# 7 % to 9 % longer for fruits, 8 % to 10 % for EfficientNet-lite0 and 15 % for ResNet-18 (one core).
 SHARE = 0.4
 
 

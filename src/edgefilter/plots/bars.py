@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bar_panel", "draw_bars"]
+__all__ = ["bar_panel", "draw_bars", "ticks_within"]
 
 UNITS = "relevance (units of the output)"
 EFFECT = "narrow bar: effect, what the output loses when it is silenced alone"
@@ -122,7 +122,7 @@ def _style(axes: Axes, bars: Sequence[Bars], look: Look, room: float) -> None:
         axis="y", length=0, labelsize=look.text, labelcolor=look.ink, pad=4 + _icons_width(bars[0], look) * 72
     )
     axes.tick_params(axis="x", labelsize=look.small, labelcolor=look.ink, color=look.faint, length=2.5, pad=2)
-    axes.set_xticks(_ticks(axes, look))
+    axes.set_xticks(ticks_within(axes, look))
     for label in (*axes.get_yticklabels(), *axes.get_xticklabels()):
         label.set_parse_math(False)
     axes.axvline(0, color=look.ink, linewidth=0.8)
@@ -212,7 +212,7 @@ def _limits(
     return low, low + (span or 1.0)
 
 
-def _ticks(axes: Axes, look: Look) -> list[float]:
+def ticks_within(axes: Axes, look: Look) -> list[float]:
     """Return places for numbers below the bars, as many as stand apart, none so near the end of the axis that its number is cut off."""
     from matplotlib.ticker import MaxNLocator
 

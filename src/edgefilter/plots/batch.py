@@ -143,7 +143,7 @@ def _row(picture: Array | None, maps: Sequence[SignedMap], across: int, look: Lo
     """Return the pictures of one image; below its first map stands the scale of all."""
     limit, clipped = color_limit(np.stack([one.values for one in maps]))
     same = [one._replace(limit=limit, clipped=clipped) for one in maps]
-    name = "input" + "\n" * maps[0].title.count("\n")
-    pictures: list[Block] = [] if picture is None else [picture_panel(picture, look, name)]
+    lines = max(one.title.count("\n") + 1 for one in maps)
+    pictures: list[Block] = [] if picture is None else [picture_panel(picture, look, "input", lines)]
     shown = [map_panel(one._replace(label=one.label if one is same[0] else ""), look) for one in same]
     return Row([*pictures, *shown], [1.0] * across)

@@ -22,7 +22,7 @@ FAR = 6  # standard deviations beyond which a Gaussian is left out: 2e-9 of it
 #   ResNet-50     .25  .88   .08  .95   .03  .92   .02  .89   .02  .85   .02  .82
 #   EfficientNet  .15  .97   .05  .89   .04  .87   .03  .86   .02  .84   .01  .83
 #   MobileNet-v2  .34  .92   .06  .96   .03  .95   .02  .95   .02  .94   .02  .93
-# VGG-16, whose stem has stride 1, has .02 and no grid to be seen: with one stride the others are at its level, and more blurs the object alone.
+# VGG-16, whose stem has stride 1, has .025 and no grid to be seen: with one stride the others are at its level, and more blurs the object alone.
 # Stems of stride 1 stay sharp: digits of 28 pixels correlate with themselves by .98 after a blur of one pixel, and have nothing to gain.
 STRIDES = 1.0
 # Patches side by side (kernel no larger than the stride) have a period of one stride: half as much gives ConvNeXt-T .03 in place of .61, Swin-T

@@ -65,7 +65,7 @@ def plot_comparison(
     --------
     >>> import torch
     >>> figure = plot_comparison({"saliency": torch.rand(2, 8, 8)}, [torch.rand(3, 8, 8), torch.rand(3, 8, 8)])
-    >>> [axes.get_title(loc="left") for axes in figure.axes][:2]
+    >>> [axes.get_title() for axes in figure.axes][:2]
     ['image', 'saliency']
     """
     _check(maps, pictures)
@@ -76,11 +76,15 @@ def plot_comparison(
     names = _names(["image", *maps], look, (inches - 2 * EDGE) / columns - 0.08)
     rows: list[Block] = []
     for place, picture in enumerate(pictures):
-        shown = names if not place or len(maps) >= columns else [""] * len(names)
-        panels: list[Block] = [picture_panel(as_picture(picture), look, shown[0])]
+        last = place == len(pictures) - 1
+        named = not place or len(maps) >= columns
+        lines = max(name.count("\n") + 1 for name in names) if named else 1
+        shown = names if named else [""] * len(names)
+        panels: list[Block] = [picture_panel(as_picture(picture), look, shown[0], lines, centered=True)]
         for name, values in zip(shown[1:], maps.values(), strict=True):
-            label = LABEL if place == len(pictures) - 1 and len(panels) == 1 else ""  # one scale for all
-            panels.append(map_panel(SignedMap(_share(as_array(values[place])), name, label, 1.0), look))
+            label = LABEL if last and len(panels) == 1 else ""  # one scale for all
+            one = SignedMap(_share(as_array(values[place])), name, label, 1.0, lines=lines, centered=True)
+            panels.append(map_panel(one, look))
         rows += in_rows(panels, columns, 0.08)
     alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
     return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi, ax=ax)
@@ -96,11 +100,9 @@ def _check(maps: Mapping[str, Any], pictures: Sequence[Any]) -> None:
 
 
 def _names(labels: Sequence[str], look: Look, inches: float) -> list[str]:
-    """Return names that fit above pictures, all in one line or all in two."""
+    """Return names that fit above pictures, in one line or in two."""
     words = [spaced(label) for label in labels]
-    long = [width_of(word, look.text + 0.5) > inches for word in words]
-    broken = ["\n".join(halves(word)) if cut else word for word, cut in zip(words, long, strict=True)]
-    return [word if "\n" in word or not any(long) else f"\n{word}" for word in broken]
+    return [word if width_of(word, look.text + 0.5) <= inches else "\n".join(halves(word)) for word in words]
 
 
 def _share(values: Array) -> Array:

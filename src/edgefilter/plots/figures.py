@@ -28,6 +28,20 @@ DESCRIPTION = {
 }  # what each format calls what the alt text is
 
 
+class Canvas(FigureCanvasAgg):
+    """What writes a drawing: with its title and its description in the file, where there is room for them."""
+
+    def print_figure(self, filename: Any, *places: Any, **options: Any) -> Any:
+        """Write the figure, with all that is known of it."""
+        figure, kind = self.figure, options.get("format") or Path(str(filename)).suffix.removeprefix(".")
+        kind = str(kind or rcParams["savefig.format"]).lower()
+        if kind in DESCRIPTION and isinstance(figure, Drawing):
+            known = {"Title": figure.title, DESCRIPTION[kind]: figure.alt}
+            given = options.get("metadata") or {}
+            options["metadata"] = {name: text for name, text in known.items() if text} | given
+        return super().print_figure(filename, *places, **options)
+
+
 class Drawing(Figure):
     """A matplotlib figure apart from pyplot: nothing is left open, and no backend is chosen.
 
@@ -53,13 +67,6 @@ class Drawing(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """Write the figure, as matplotlib does."""
-        kind = str(
-            options.get("format") or Path(str(fname)).suffix.removeprefix(".") or rcParams["savefig.format"]
-        ).lower()
-        if kind in DESCRIPTION:
-            known = {"Title": self.title, DESCRIPTION[kind]: self.alt}
-            given = options.get("metadata") or {}
-            options["metadata"] = {name: text for name, text in known.items() if text} | given
         with rc_context(FONTS):
             super().savefig(fname, **options)
 
@@ -77,5 +84,5 @@ class Drawing(Figure):
 def new_figure(width: float, height: float, dpi: float = 150) -> Drawing:
     """Make an empty figure of a size in inches."""
     figure = Drawing(figsize=(width, height), dpi=dpi)
-    FigureCanvasAgg(figure)  # what measures its letters, whatever backend pyplot has
+    Canvas(figure)  # what measures its letters, whatever backend pyplot has
     return figure

@@ -180,17 +180,13 @@ def plain_text(look: Look, *, small: bool = False) -> dict[str, Any]:
     return {"fontsize": look.small if small else look.text, "color": look.ink, "parse_math": False}
 
 
-def heading(axes: Axes, text: str, look: Look, shift: float = 0.0, above: float = 4.0) -> None:
-    """Put a title above a panel by so many points, from its left edge or so many shares of its width further right."""
-    axes.set_title(
-        text,
-        loc="left",
-        x=shift,
-        y=1,
-        pad=above,
-        linespacing=LEADING,
-        **(plain_text(look) | {"fontsize": look.text + 0.5}),
-    )
+def heading(
+    axes: Axes, text: str, look: Look, shift: float = 0.0, above: float = 4.0, *, centered: bool = False
+) -> None:
+    """Put a title above a panel by so many points, from its left edge or so many shares of its width further right, or in the middle."""
+    place: dict[str, Any] = {"loc": "center", "x": 0.5} if centered else {"loc": "left", "x": shift}
+    style = plain_text(look) | {"fontsize": look.text + 0.5}
+    axes.set_title(text, y=1, pad=above, linespacing=LEADING, **place, **style)
 
 
 def heading_height(look: Look, lines: int = 1) -> float:
