@@ -6,6 +6,8 @@ A classifier gets every test image right. Is it good, or did it find a shortcut?
 digit is printed in a color of its own. You will see it in the scores, measure what it costs, remove it, and check that it is gone.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import torch
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
