@@ -130,4 +130,4 @@ for options in ({}, {"basis": basis}):
 first = next(place for place in range(len(images)) if labels[place] == 1)
 by_stain = ef.EdgeFilterAttribution(net, basis=basis).explain(images[first : first + 1], target=1, against=0)
 picture = (10 ** -images[first]).permute(1, 2, 0).numpy()
-by_stain.plot(picture, title="Positive rather than negative: by stain")
+by_stain.plot(picture, title="Positive rather than negative: by stain", width=9.5)

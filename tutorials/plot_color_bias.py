@@ -100,7 +100,7 @@ print("brightness or color", shares(net, same_bias[:100], basis="opponent"))
 
 first, digit = same_bias[:1], int(labels[test][0])
 before = ef.EdgeFilterAttribution(net, basis="opponent").explain(first, digit)
-before.plot(title=f"This {digit} is a matter of ink")
+before.plot(title=f"This {digit} is a matter of ink", width=9.5)
 
 # %%
 # What the shortcut costs

@@ -28,7 +28,7 @@ print(f"{name}, logit {explanation.output.item():.2f}")
 # the same for every image), and so do the maps.
 
 bank = ef.complete_bank(3)
-explanation.plot(classes=classifier.class_names, bank=bank)
+explanation.plot(classes=classifier.class_names, bank=bank, width=9.5)
 
 # %%
 # The same in words.

@@ -49,7 +49,7 @@ whole = ef.FilterBank(kernels, name="mine, completed")
 print(whole, "complete:", whole.is_complete)
 
 explanation = ef.EdgeFilterAttribution(classifier.model, bank=whole).explain(image, espresso)
-explanation.plot(classes=classifier.class_names, bank=whole, title="Espresso, in my own words")
+explanation.plot(classes=classifier.class_names, bank=whole, title="Espresso, in my own words", width=9.5)
 
 # %%
 # Does the choice matter?
