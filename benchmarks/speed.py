@@ -135,7 +135,8 @@ class Race(NamedTuple):
 
     def absolute(self) -> str:
         """Return the median of the reference in milliseconds."""
-        return f"{1e3 * statistics.median(self.seconds[self.reference]):.3g} ms"
+        digits = f"{1e3 * statistics.median(self.seconds[self.reference]):.3g}"
+        return f"{float(digits):.0f} ms" if "e" in digits else f"{digits} ms"
 
     def record(self) -> dict[str, Any]:
         """Return all of it for JSON."""

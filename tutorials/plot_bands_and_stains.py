@@ -6,6 +6,8 @@ Red, green and blue are the wrong words for a satellite image, and for a microsc
 stains: the network stays as it is, and the scores speak your language.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import torch
 from matplotlib import pyplot as plt
 from skimage.color import hed_from_rgb
@@ -51,9 +53,8 @@ red_edge = [bands.index(name) for name in ("B05", "B06", "B07")]
 
 torch.manual_seed(0)
 stressed = torch.randint(2, (600,))
-soil = F.interpolate(
-    torch.rand(600, 1, 4, 4), size=(16, 16), mode="bilinear"
-)  # the same pattern in all bands
+# The soil has the same pattern in all bands.
+soil = F.interpolate(torch.rand(600, 1, 4, 4), size=(16, 16), mode="bilinear")
 fields = 0.3 + 0.3 * soil + 0.05 * torch.randn(600, 13, 16, 16)
 fields[:, red_edge] -= 0.05 * stressed[:, None, None, None]
 fields = (fields - fields[:400].mean((0, 2, 3), keepdim=True)) / fields[:400].std((0, 2, 3), keepdim=True)
@@ -96,9 +97,8 @@ for kind, ax in enumerate(axes):
 
 slide = torch.tensor(immunohistochemistry() / 255, dtype=torch.float32).permute(2, 0, 1)
 density = -torch.log10(slide.clamp(min=1 / 255))
-patches = (
-    density.unfold(1, 32, 16).unfold(2, 32, 16).permute(1, 2, 0, 3, 4)
-)  # rows and columns of 32 x 32 pixels
+# Rows and columns of patches of 32 x 32 pixels.
+patches = density.unfold(1, 32, 16).unfold(2, 32, 16).permute(1, 2, 0, 3, 4)
 
 # %%
 # Positive patches are those with more DAB than the median. The network learns them in the left half of the slide, and is tested in
@@ -130,4 +130,4 @@ for options in ({}, {"basis": basis}):
 first = next(place for place in range(len(images)) if labels[place] == 1)
 by_stain = ef.EdgeFilterAttribution(net, basis=basis).explain(images[first : first + 1], target=1, against=0)
 picture = (10 ** -images[first]).permute(1, 2, 0).numpy()
-by_stain.plot(picture, title="Positive rather than negative: by stain")
+by_stain.plot(picture, title="Positive rather than negative: by stain", width=9.5)

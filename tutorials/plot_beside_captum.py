@@ -46,7 +46,7 @@ found = ef.compare(
 found.plot([classifier.to_picture(image)])
 
 # %%
-# Red speaks for the class, blue against it; each map is scaled by its own largest value. Grad-CAM says "around here". The others are sharp, and so is the
+# Red places speak for the class, blue ones against it; each map is scaled by its own largest value. Grad-CAM says "around here". The others are sharp, and so is the
 # control: **a map that looks like the object is no evidence that the network uses it.** So measure. How well does an attribution predict what the output loses when
 # pixels are removed? Less is better.
 

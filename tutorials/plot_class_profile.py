@@ -41,7 +41,7 @@ for digit in range(10):
     profile.update(explanation, torch.full((len(chosen),), digit))
 
 # %%
-# Where does the network look? Red speaks for the digit, blue against it, on average.
+# Where does the network look? Red places speak for the digit, blue ones against it, on average.
 
 plot_class_maps(profile)
 

@@ -6,6 +6,8 @@ A classifier gets every test image right. Is it good, or did it find a shortcut?
 digit is printed in a color of its own. You will see it in the scores, measure what it costs, remove it, and check that it is gone.
 """
 
+# sphinx_gallery_thumbnail_number = 2
+
 import torch
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_digits
@@ -98,7 +100,7 @@ print("brightness or color", shares(net, same_bias[:100], basis="opponent"))
 
 first, digit = same_bias[:1], int(labels[test][0])
 before = ef.EdgeFilterAttribution(net, basis="opponent").explain(first, digit)
-before.plot(title=f"This {digit} is a matter of ink")
+before.plot(title=f"This {digit} is a matter of ink", width=9.5)
 
 # %%
 # What the shortcut costs

@@ -24,11 +24,11 @@ name = classifier.class_names[explanation.target[0]]
 print(f"{name}, logit {explanation.output.item():.2f}")
 
 # %%
-# Red speaks for the class, blue against it, and white is zero. The bars add up to the logit without its base (the logit with no color present, which is
+# In the maps, red places speak for the class and blue ones against it; white is zero. The bars add up to the logit without its base (the logit with no color present, which is
 # the same for every image), and so do the maps.
 
 bank = ef.complete_bank(3)
-explanation.plot(classes=classifier.class_names, bank=bank)
+explanation.plot(classes=classifier.class_names, bank=bank, width=9.5)
 
 # %%
 # The same in words.

@@ -6,6 +6,8 @@ Which filter? The answer can only be given in words that you choose: the kernels
 add what is missing.
 """
 
+import textwrap
+
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
 from edgefilter.photos import demo_photo
@@ -32,7 +34,7 @@ plot_responses(mine, classifier.to_picture(image))
 try:
     ef.EdgeFilterAttribution(classifier.model, bank=mine).explain(image, espresso)
 except ValueError as error:
-    print(error)
+    print(textwrap.fill(str(error), 90))
 
 # %%
 # Complete it
@@ -47,7 +49,7 @@ whole = ef.FilterBank(kernels, name="mine, completed")
 print(whole, "complete:", whole.is_complete)
 
 explanation = ef.EdgeFilterAttribution(classifier.model, bank=whole).explain(image, espresso)
-explanation.plot(classes=classifier.class_names, bank=whole, title="Espresso, in my own words")
+explanation.plot(classes=classifier.class_names, bank=whole, title="Espresso, in my own words", width=9.5)
 
 # %%
 # Does the choice matter?

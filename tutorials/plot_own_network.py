@@ -131,7 +131,7 @@ print(ef.check(classifier.model, inputs))
 attr = ef.EdgeFilterAttribution(classifier.model)
 explanation = attr.explain(inputs)
 picture = classifier.to_picture(inputs)
-explanation.plot(picture, classes=classifier.class_names)
+explanation.plot(picture, classes=classifier.class_names, width=9.5)
 
 # %%
 # Green does. In red and blue, the triangle is as bright as the gray around it, so only the green channel shows its shape: dark on bright. A color
@@ -144,7 +144,7 @@ explanation.plot(picture, classes=classifier.class_names)
 # too.
 
 against = attr.explain(inputs, target=2, against=1)
-against.plot(picture, classes=classifier.class_names)
+against.plot(picture, classes=classifier.class_names, width=9.5)
 
 # %%
 # Hand it round

@@ -64,7 +64,7 @@ print("kernels as before:", all(map(torch.equal, before, fixed)))
 seven = digits[test][labels[test] == 7][:1]
 explanation = ef.EdgeFilterAttribution(net).explain(seven, target=7)
 print(explanation.summary())
-explanation.plot(title="Seven, by two filters")
+explanation.plot(title="Seven, by two filters", width=9.5)
 
 # %%
 # One filter is nearly enough

@@ -15,7 +15,7 @@ from tiny import Stripes, stripes
 
 import edgefilter as ef
 from edgefilter import plots
-from edgefilter.classifiers import load_classifier
+from edgefilter.classifiers import Classifier, load_classifier
 
 PLOT = 9.5  # inches: four panels side by side, as large as a page can show them
 WIDTH = 8.4  # inches: text of 9 points is then as large as that of the page's captions
@@ -23,12 +23,22 @@ STATIC = Path(__file__).parent.parent / "_static"
 IMAGENET = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))  # of EfficientNet-Lite0: 127 and 128 of 255
 
 
+def as_the_command(classifier: Classifier, image: torch.Tensor) -> tuple[ef.Explanation, str]:
+    """Return the explanation that ``edgefilter explain`` draws, with the effects that it measures, and its title."""
+    attr = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order"))
+    found = attr.explain(image)
+    found = dataclasses.replace(found, filter_effects=ef.causal_check(attr, image, found).edge)
+    with torch.no_grad():
+        probability = float(classifier.model(image).softmax(1)[0, found.target[0]])
+    name, logit = classifier.class_names[found.target[0]], float(found.output)
+    return found, f"{name}: logit {logit:.2f}, probability {probability:.1%}, relevance 100.0% conserved"
+
+
 @picture
 def photo() -> Any:
     """What ``edgefilter explain`` writes."""
-    return demo.explanation(calibrate=("color", "order")).plot(
-        demo.picture(), width=PLOT, classes=demo.names()
-    )
+    found, title = as_the_command(demo.classifier(), demo.image())
+    return found.plot(demo.picture(), width=PLOT, title=title, classes=demo.names(), bank=ef.complete_bank(3))
 
 
 @picture
@@ -39,14 +49,13 @@ def mug() -> Any:
 
 @picture
 def seven() -> Any:
-    """A drawn seven, explained by the shipped network."""
-    classifier = load_classifier("digits")
-    image = classifier.preprocess(demo.seven())
-    explanation = ef.EdgeFilterAttribution(classifier.model, calibrate=("color", "order")).explain(image)
-    return explanation.plot(
-        classifier.to_picture(image),
-        width=PLOT,
-        classes=("zero", "one", "two", "three", "four", "five", "six", "seven"),
+    """A drawn seven, explained by the shipped network under the names of ``mine.toml``."""
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    digits = load_classifier("digits", classes=words)
+    image = digits.preprocess(demo.seven())
+    found, title = as_the_command(digits, image)
+    return found.plot(
+        digits.to_picture(image), width=PLOT, title=title, classes=words, bank=ef.get_bank("edges")
     )
 
 
@@ -112,7 +121,7 @@ def composites() -> Any:
     return row(
         names,
         maps,
-        below=[f"red, green, blue: {', '.join(f'{x:+.1f}' for x in each.color[0])}" for each in found],
+        below=[f"red, green, blue:\n{', '.join(f'{x:+.1f}' for x in each.color[0])}" for each in found],
     )
 
 

@@ -108,7 +108,8 @@ class Picture(Directive):
             box += image
         caption = nodes.container(classes=["picture-caption"])
         self.state.nested_parse(self.content, self.content_offset, caption)
-        environment.note_dependency(__file__)
+        for source in ("pictures.py", "picture_list.py"):
+            environment.note_dependency(str(Path(__file__).with_name(source)))
         return [box, caption]
 
 

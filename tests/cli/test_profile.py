@@ -207,6 +207,19 @@ def test_two_versions_differ_with_intervals(run, digits, versions):
     assert four["second"] == pytest.approx(theirs["mean"], abs=1e-6)
 
 
+def test_one_photo_has_no_interval(run, tmp_path, monkeypatch, versions):
+    """A dash says so, not the word of a programming language."""
+    monkeypatch.chdir(tmp_path)
+    photos = write_digits({"1": 1, "4": 2})
+    options = ("--compare-weights", versions[1], "--permutations", 0)
+    result = run("profile", photos, "--model", "digits", *options)
+    assert result.exit_code == 0, result.output
+    rows = [row for row in cells(result.stdout) if row[0] == "1" and "gray" in row[1:2]]
+    assert rows
+    assert all(row[-2:] == ["-", "-"] for row in rows), rows
+    assert "nan" not in result.stdout
+
+
 def test_the_other_network_may_be_a_description(run, digits, versions):
     """It says for itself what it takes; the result says where both come from."""
     _, other = versions

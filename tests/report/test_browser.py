@@ -292,6 +292,19 @@ def test_on_a_phone_nothing_sticks_out(open_page, path):
     assert 0 <= box["y"] < PHONE["height"] / 2
 
 
+def test_on_a_phone_every_column_of_the_scores_is_in_sight(open_page, found, tmp_path):
+    """The effect and what it says of the score, too: a column beyond the border looks as if there were none."""
+    several = found[0]
+    against = dataclasses.replace(several, filter_effects=-10 * several.edge.sign() - several.edge)
+    path = write_report(tmp_path / "a.html", [against], class_names=["cat", "dog", "cow"])
+    page = open_page(path, viewport=PHONE)
+    assert "disagrees" in section(page).locator("table.scores").nth(1).inner_text()
+    boxes = section(page).locator(".scroll:has(table.scores)")
+    hidden = boxes.evaluate_all("all => all.map(box => box.scrollWidth - box.clientWidth)")
+    assert hidden
+    assert max(hidden) <= 1
+
+
 # --- accessibility --------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from .models import models
 from .profile import profile
 from .report import report
 from .stopping import guarded
+from .warned import warned
 
 __all__ = ["app"]
 
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (explain, report, compare, profile, kernels, check, models):  # as --help lists them
-    app.command()(guarded(command))
+    app.command()(guarded(warned(command)))
 
 
 def _version(wanted: bool) -> None:

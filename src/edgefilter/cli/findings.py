@@ -199,9 +199,7 @@ def _print_differences(console: Console, paired: PairedProfile, model: str, comp
     for place, item in [*own, *others[:ROWS]]:
         name = "all" if place is None else paired.class_names[place]
         numbers = (item.first, item.second, item.difference, item.low, item.high)
-        table.add_row(
-            name, spaced(item.label) or item.score, *(f"{round(number, 3) + 0.0:.3f}" for number in numbers)
-        )
+        table.add_row(name, spaced(item.label) or item.score, *map(_rounded, numbers))
     console.print(table)
     if rest := others[ROWS:]:
         console.print(f"{_others(len(rest))}, all smaller, are in differences.csv.")
@@ -225,5 +223,9 @@ def _others(count: int) -> str:
 
 
 def _spread(mean: float, std: float) -> str:
-    rounded = f"{round(mean, 3) + 0.0:.3f}"  # of a value that is rounded away, no minus
-    return rounded if math.isnan(std) else f"{rounded} ± {std:.3f}"
+    return _rounded(mean) if math.isnan(std) else f"{_rounded(mean)} ± {std:.3f}"
+
+
+def _rounded(number: float) -> str:
+    """Return three digits, or a dash where there is no number, as for the interval of a single photo."""
+    return "-" if math.isnan(number) else f"{round(number, 3) + 0.0:.3f}"  # rounded away: no minus
