@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgefilter.banks.groups import MANY
-from edgefilter.plots.words import spaced
+from edgefilter.plots.words import name_of, spaced
 
 from .level_words import said_of_levels
 
@@ -159,18 +159,12 @@ def _in_words(name: str, label: str) -> str:
 
 
 def _named(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
-    if isinstance(which, int) and class_names is not None:
-        if isinstance(class_names, str):
-            raise ValueError(
-                f"class_names must be a sequence of names; got {class_names!r}. Pass one name for each output, in a list."
-            )
-        by_key = isinstance(class_names, Mapping)
-        if not (which in class_names if by_key else -len(class_names) <= which < len(class_names)):
-            raise ValueError(
-                f"class_names must have a name for each output; got {len(class_names)}, but output {which} is named. Pass those of all."
-            )
-        return str(class_names[which])
-    return {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
+    name = name_of(which, class_names, "class_names", "named")
+    return (
+        {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
+        if name is None
+        else name
+    )
 
 
 def _listed(

@@ -15,6 +15,8 @@ __all__ = [
     "format_number",
     "format_numbers",
     "halves",
+    "has_name",
+    "name_of",
     "shortened",
     "signed",
     "spaced",
@@ -134,6 +136,41 @@ def shortened(text: str, points: float, inches: float) -> str:
     return f"{text[:low].rstrip()}\N{HORIZONTAL ELLIPSIS}"
 
 
+def has_name(which: int, names: Sequence[str] | Mapping[Any, str]) -> bool:
+    """Return whether there is a name for an output: in a list, also counted from the end."""
+    return which in names if isinstance(names, Mapping) else -len(names) <= which < len(names)
+
+
+def name_of(
+    which: Any, names: Sequence[str] | Mapping[Any, str] | None, argument: str, asked: str
+) -> str | None:
+    """Return the name of the class of an output; None without names, and for what is no output, such as "rest".
+
+    ``argument`` and ``asked`` are what a message calls the names, and what is done with the output.
+
+    Raises
+    ------
+    ValueError
+        If there are names, but none for it, or they are a single one.
+
+    Examples
+    --------
+    >>> name_of(-1, ["cat", "dog"], "classes", "drawn"), name_of("rest", ["cat", "dog"], "classes", "drawn")
+    ('dog', None)
+    """
+    if isinstance(names, str):
+        raise ValueError(
+            f"{argument} must be a sequence of names; got {names!r}. Pass one name for each output, in a list."
+        )
+    if names is None or not isinstance(which, int):
+        return None
+    if not has_name(which, names):
+        raise ValueError(
+            f"{argument} must have a name for each output; got {len(names)}, but output {which} is {asked}. Pass those of all."
+        )
+    return str(names[which])
+
+
 def class_name(which: Any, classes: Sequence[str] | Mapping[Any, str] | None) -> str:
     """Return what a figure calls an output: the name of its class, or its number.
 
@@ -147,17 +184,9 @@ def class_name(which: Any, classes: Sequence[str] | Mapping[Any, str] | None) ->
     >>> class_name(1, ["cat", "dog"]), class_name(1, None), class_name(None, None)
     ('dog', 'output 1', 'output')
     """
-    if isinstance(classes, str):
-        raise ValueError(
-            f"classes must be a sequence of names; got {classes!r}. Pass one name for each output, in a list."
-        )
-    if which is None:
-        return "output"
-    if classes is None or not isinstance(which, int):
-        return "the mean of the others" if which == "rest" else f"output {which}"
-    known = which in classes if isinstance(classes, Mapping) else -len(classes) <= which < len(classes)
-    if not known:
-        raise ValueError(
-            f"classes must have a name for each output; got {len(classes)}, but output {which} is drawn. Pass those of all."
-        )
-    return str(classes[which])
+    name = name_of(which, classes, "classes", "drawn")
+    return (
+        {None: "output", "rest": "the mean of the others"}.get(which, f"output {which}")
+        if name is None
+        else name
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgefilter.plots.arrays import Array, finite
-from edgefilter.plots.words import format_numbers
+from edgefilter.plots.words import format_numbers, has_name
 
 from .protocols import Reported
 
@@ -37,10 +37,8 @@ def class_name(which: Any, class_names: Sequence[str] | Mapping[int, str] | None
     >>> class_name(1, ["cat", "dog"]), class_name(1, None), class_name("rest", None), class_name(None, None)
     ('dog', 'output 1', 'the mean of the others', 'the output')
     """
-    if isinstance(which, int) and class_names is not None:
-        by_key = isinstance(class_names, Mapping)
-        if which in class_names if by_key else -len(class_names) <= which < len(class_names):
-            return str(class_names[which])
+    if isinstance(which, int) and class_names is not None and has_name(which, class_names):
+        return str(class_names[which])
     return {None: "the output", "rest": "the mean of the others"}.get(which, f"output {which}")
 
 
@@ -61,14 +59,9 @@ def signed(values: Array) -> list[str]:
     >>> signed(np.array([1.25, -0.5, 0.0, np.nan]))
     ['+1.25', '−0.50', '0.00', '']
     """
-    known = finite(values)
-    texts = format_numbers(known) if known.size else []
+    texts = format_numbers(finite(values), plus=True)
     return [
-        ENDLESS.get(value, "")
-        if not math.isfinite(value)
-        else f"+{text}"
-        if value > 0 and text.strip("0.")
-        else text
+        text if math.isfinite(value) else ENDLESS.get(value, "")
         for value, text in zip(values.tolist(), texts, strict=True)
     ]
 
