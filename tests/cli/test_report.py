@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,20 @@ def test_ctrl_c_says_which_pages_are_written(run, photos, small_classifier, monk
     result = run("report", photos, "--out", "pages")
     assert result.exit_code == 130
     assert "Stopped: 1 of 4 pages are written in pages." in result.stderr
+
+
+def test_what_is_doubtful_about_a_photo_is_said_once_for_each(run, photos, small_classifier, monkeypatch):
+    """One line for each photo, though its targets and its contrast warn alike; and nothing of where it arose."""
+    small_classifier(outputs=3)
+    explain = ef.EdgeFilterAttribution.explain
+
+    def doubtful(self, *arguments, **options):
+        warnings.warn("scores nearly cancel.", UserWarning, stacklevel=1)
+        return explain(self, *arguments, **options)
+
+    monkeypatch.setattr(ef.EdgeFilterAttribution, "explain", doubtful)
+    result = run("report", photos, "--calibrate", "none")
+    assert result.exit_code == 0
+    lines = result.stderr.splitlines()
+    assert lines.count("Warning: scores nearly cancel.") == 4
+    assert all(line.startswith("Warning: ") for line in lines)

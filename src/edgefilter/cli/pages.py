@@ -182,9 +182,12 @@ class Pages:
 
     def _answers_with_warnings(self, inputs: Tensor) -> list[Answer]:
         """Explain a photo, and print what is doubtful about it, a line each."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)  # once for each photo, not once for all
-            return self._answers(inputs)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
+            answers = self._answers(inputs)
+        for text in dict.fromkeys(str(warning.message) for warning in found):
+            say(f"Warning: {text}")
+        return answers
 
     def _answers(self, inputs: Tensor) -> list[Answer]:
         """Explain the classes of a photo, and why it is the first one and not another."""
