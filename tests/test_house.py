@@ -34,6 +34,7 @@ FLOORS = (  # from the ground up; rooms of one floor do not import each other
     ("stems", "plots"),
     ("lrp", "models", "report"),
     ("attribution", "classifiers"),
+    ("methods",),
     ("evaluation", "profiles", "quantus"),
     ("cli",),
     ("__main__",),
@@ -42,7 +43,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 ONLY_IN = {  # another library: the rooms that may import it, be it inside a function
     "torch": set(FLOOR) - {"errors", "_checks", "_html", "_lazy", "_notebook", "bands", "photos", "banks"},
     "zennit": {"lrp", "attribution", "quantus"},
-    "captum": {"attribution", "evaluation"},
+    "captum": {"attribution", "methods", "evaluation"},
     "torchmetrics": {"profiles"},
     "torchvision": {"lrp", "models", "classifiers", "profiles"},
     "matplotlib": {
@@ -296,7 +297,7 @@ def test_the_checks_of_what_is_loaded_can_fail():
 
 def test_every_name_that_is_loaded_on_use_is_there():
     """The package and its rooms offer what they list, and nothing else by mistake."""
-    for room in (None, "attribution", "evaluation", "lrp", "profiles"):
+    for room in (None, "attribution", "evaluation", "lrp", "methods", "profiles"):
         package = edgefilter if room is None else __import__(f"edgefilter.{room}", fromlist=["x"])
         assert set(package.__all__) <= set(dir(package))
         for name in package.__all__:

@@ -11,6 +11,7 @@ from ._lazy import lazy
 
 if TYPE_CHECKING:
     from . import classifiers as classifiers
+    from . import methods as methods
     from . import models as models
     from . import photos as photos
     from . import plots as plots
@@ -110,5 +111,5 @@ __getattr__, __dir__ = lazy(
         "replace_stem": ".stems.replacing",
         "split": ".stems.splitting",
     },
-    modules=("classifiers", "models", "photos", "plots", "quantus", "report"),
+    modules=("classifiers", "methods", "models", "photos", "plots", "quantus", "report"),
 )
