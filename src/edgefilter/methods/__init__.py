@@ -5,8 +5,20 @@ Nothing that our own attribution needs; written from the papers' descriptions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgefilter._lazy import lazy
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .zoom_cam import ZoomCAM
 
-__getattr__, __dir__ = lazy(__name__, {})
+__all__ = [
+    "ZoomCAM",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "ZoomCAM": ".zoom_cam",
+    },
+)
