@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter._checks import closest
 
 __all__ = [
+    "NAMED",
     "Against",
     "Question",
     "Target",
