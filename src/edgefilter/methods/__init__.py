@@ -5,8 +5,20 @@ Nothing that our own attribution needs; written from the papers' descriptions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgefilter._lazy import lazy
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .relevance_weighting import relevance_weights
 
-__getattr__, __dir__ = lazy(__name__, {})
+__all__ = [
+    "relevance_weights",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "relevance_weights": ".relevance_weighting",
+    },
+)
