@@ -5,8 +5,25 @@ Nothing that our own attribution needs; written from the papers' descriptions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgefilter._lazy import lazy
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .fragmenting import fragments, grid_fragments
+    from .mfpp import MFPP
 
-__getattr__, __dir__ = lazy(__name__, {})
+__all__ = [
+    "MFPP",
+    "fragments",
+    "grid_fragments",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "MFPP": ".mfpp",
+        "fragments": ".fragmenting",
+        "grid_fragments": ".fragmenting",
+    },
+)

@@ -15,7 +15,7 @@ from edgefilter._checks import counted
 from edgefilter.attribution.arguments import Target
 
 from .arguments import generator_of, one_input, whole_number
-from .fragments import as_label_maps, fragments
+from .fragmenting import as_label_maps, fragments
 from .masking import MaskedScores
 from .smoothing import box, smoothed
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.segmentation import slic
 
-from edgefilter.methods.fragments import as_label_maps, fragments, grid_fragments
+from edgefilter.methods.fragmenting import as_label_maps, fragments, grid_fragments
 from edgefilter.photos import demo_photo
 
 
