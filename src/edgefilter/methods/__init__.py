@@ -5,8 +5,20 @@ Nothing that our own attribution needs; written from the papers' descriptions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgefilter._lazy import lazy
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from .spectral import SpectralTransform2d
 
-__getattr__, __dir__ = lazy(__name__, {})
+__all__ = [
+    "SpectralTransform2d",
+]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "SpectralTransform2d": ".spectral",
+    },
+)
