@@ -12,9 +12,11 @@ from edgefilter._lazy import lazy
 if TYPE_CHECKING:
     from .fragmenting import fragments, grid_fragments
     from .mfpp import MFPP
+    from .spectral import SpectralTransform2d
 
 __all__ = [
     "MFPP",
+    "SpectralTransform2d",
     "fragments",
     "grid_fragments",
 ]
@@ -22,8 +24,9 @@ __all__ = [
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "MFPP": ".mfpp",
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
+        "MFPP": ".mfpp",
+        "SpectralTransform2d": ".spectral",
     },
 )
