@@ -11,14 +11,26 @@ from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
     from .fragmenting import fragments, grid_fragments
+    from .guided_nonlinearity import GuidedNonlinearityIG, guided_nonlinearity
     from .mfpp import MFPP
+    from .perturbation_curve import area_under_perturbation_curve, perturbation_curve
+    from .smooth_taylor import SmoothTaylor
     from .spectral import SpectralTransform2d
+    from .stdev_search import TunedStdevs
+    from .total_variation import average_total_variation
 
 __all__ = [
     "MFPP",
+    "GuidedNonlinearityIG",
+    "SmoothTaylor",
     "SpectralTransform2d",
+    "TunedStdevs",
+    "area_under_perturbation_curve",
+    "average_total_variation",
     "fragments",
     "grid_fragments",
+    "guided_nonlinearity",
+    "perturbation_curve",
 ]
 
 __getattr__, __dir__ = lazy(
@@ -26,7 +38,14 @@ __getattr__, __dir__ = lazy(
     {
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
+        "GuidedNonlinearityIG": ".guided_nonlinearity",
+        "guided_nonlinearity": ".guided_nonlinearity",
         "MFPP": ".mfpp",
+        "area_under_perturbation_curve": ".perturbation_curve",
+        "perturbation_curve": ".perturbation_curve",
+        "SmoothTaylor": ".smooth_taylor",
         "SpectralTransform2d": ".spectral",
+        "TunedStdevs": ".stdev_search",
+        "average_total_variation": ".total_variation",
     },
 )
