@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .spectral import SpectralTransform2d
     from .stdev_search import TunedStdevs
     from .total_variation import average_total_variation
+    from .zoom_cam import ZoomCAM
 
 __all__ = [
     "MFPP",
@@ -25,6 +26,7 @@ __all__ = [
     "SmoothTaylor",
     "SpectralTransform2d",
     "TunedStdevs",
+    "ZoomCAM",
     "area_under_perturbation_curve",
     "average_total_variation",
     "fragments",
@@ -47,5 +49,6 @@ __getattr__, __dir__ = lazy(
         "SpectralTransform2d": ".spectral",
         "TunedStdevs": ".stdev_search",
         "average_total_variation": ".total_variation",
+        "ZoomCAM": ".zoom_cam",
     },
 )
