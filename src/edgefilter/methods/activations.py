@@ -157,7 +157,7 @@ def batches_of(group: Any, name: str, batch_size: int) -> Iterator[Tensor]:
     if isinstance(group, Tensor):
         group = [group] if group.dim() == 3 else torch.split(group, batch_size)
     if hasattr(group, "__getitem__") and hasattr(group, "__len__") and not isinstance(group, Iterable):
-        group = (group[place] for place in range(len(group)))  # a data set
+        group = map(group.__getitem__, range(len(group)))  # a data set
     if isinstance(group, (str, bytes, Mapping)) or not isinstance(group, Iterable):
         _refuse(group, name)
     found = 0
