@@ -11,12 +11,17 @@ from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
     from .activations import activation_ratio
+    from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
+    from .mfpp import MFPP
     from .score_shares import score_ratio
 
 __all__ = [
+    "MFPP",
     "GroupRatio",
     "activation_ratio",
+    "fragments",
+    "grid_fragments",
     "score_ratio",
 ]
 
@@ -24,7 +29,10 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "activation_ratio": ".activations",
+        "fragments": ".fragmenting",
+        "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
+        "MFPP": ".mfpp",
         "score_ratio": ".score_shares",
     },
 )
