@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_nonlinearity
+    from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
     from .mfpp import MFPP
-    from .perturbation_curve import area_under_perturbation_curve, perturbation_curve
+    from .perturbation_curves import area_under_perturbation_curve, perturbation_curve
     from .score_shares import score_ratio
     from .smooth_taylor import SmoothTaylor
     from .spectral import SpectralTransform2d
@@ -48,11 +48,11 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
-        "GuidedNonlinearityIG": ".guided_nonlinearity",
-        "guided_nonlinearity": ".guided_nonlinearity",
+        "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
+        "guided_nonlinearity": ".guided_nonlinearity_ig",
         "MFPP": ".mfpp",
-        "area_under_perturbation_curve": ".perturbation_curve",
-        "perturbation_curve": ".perturbation_curve",
+        "area_under_perturbation_curve": ".perturbation_curves",
+        "perturbation_curve": ".perturbation_curves",
         "score_ratio": ".score_shares",
         "SmoothTaylor": ".smooth_taylor",
         "SpectralTransform2d": ".spectral",

@@ -15,8 +15,8 @@ from edgefilter.attribution.arguments import (
     as_extra,
     as_target,
     check_output,
-    output_weights,
 )
+from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import whole_number
