@@ -39,6 +39,8 @@ from .stopping import loading
 
 __all__ = ["compare"]
 
+KNOWN = (*METHODS, *MORE_METHODS)
+
 Photos = Annotated[
     list[Path] | None, typer.Argument(help="The photos. Default: scikit-image's cup of coffee.")
 ]
@@ -77,10 +79,7 @@ def compare(
         from edgefilter.evaluation.comparison import LINE
 
     with stage(USAGE):
-        chosen, wanted = (
-            split_names(methods, (*METHODS, *MORE_METHODS), "method"),
-            split_names(metrics, METRICS, "metric"),
-        )
+        chosen, wanted = split_names(methods, KNOWN, "method"), split_names(metrics, METRICS, "metric")
         read = ReadFiles([*(("image", path) for path in images or ()), *network.files])
         for name in COMPARISON_FILES:
             read.check("out", out / name)
