@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
     from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
+    from .mask_search import MaskSearch
     from .mfpp import MFPP
     from .perturbation_curves import area_under_perturbation_curve, perturbation_curve
+    from .salient_part import SalientPart, salient_part_score
     from .score_shares import score_ratio
     from .smooth_taylor import SmoothTaylor
     from .spectral import SpectralTransform2d
@@ -27,6 +29,8 @@ __all__ = [
     "MFPP",
     "GroupRatio",
     "GuidedNonlinearityIG",
+    "MaskSearch",
+    "SalientPart",
     "SmoothTaylor",
     "SpectralTransform2d",
     "TunedStdevs",
@@ -38,6 +42,7 @@ __all__ = [
     "grid_fragments",
     "guided_nonlinearity",
     "perturbation_curve",
+    "salient_part_score",
     "score_ratio",
 ]
 
@@ -50,9 +55,12 @@ __getattr__, __dir__ = lazy(
         "GroupRatio": ".group_ratio",
         "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
         "guided_nonlinearity": ".guided_nonlinearity_ig",
+        "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
         "area_under_perturbation_curve": ".perturbation_curves",
         "perturbation_curve": ".perturbation_curves",
+        "SalientPart": ".salient_part",
+        "salient_part_score": ".salient_part",
         "score_ratio": ".score_shares",
         "SmoothTaylor": ".smooth_taylor",
         "SpectralTransform2d": ".spectral",
