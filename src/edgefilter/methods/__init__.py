@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .mask_search import MaskSearch
     from .mfpp import MFPP
     from .perturbation_curves import area_under_perturbation_curve, perturbation_curve
+    from .relevance_weighting import relevance_weights
     from .salient_part import SalientPart, salient_part_score
     from .score_shares import score_ratio
     from .smooth_taylor import SmoothTaylor
@@ -42,6 +43,7 @@ __all__ = [
     "grid_fragments",
     "guided_nonlinearity",
     "perturbation_curve",
+    "relevance_weights",
     "salient_part_score",
     "score_ratio",
 ]
@@ -59,6 +61,7 @@ __getattr__, __dir__ = lazy(
         "MFPP": ".mfpp",
         "area_under_perturbation_curve": ".perturbation_curves",
         "perturbation_curve": ".perturbation_curves",
+        "relevance_weights": ".relevance_weighting",
         "SalientPart": ".salient_part",
         "salient_part_score": ".salient_part",
         "score_ratio": ".score_shares",
