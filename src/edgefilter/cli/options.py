@@ -72,6 +72,7 @@ MORE_METHODS = (
     "guided_nonlinearity_ig",
     "mfpp",
     "rise",
+    "mask_search",
     "input",
 )
 METRICS = (

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from edgefilter.methods import (
     MFPP,
     GuidedNonlinearityIG,
+    MaskSearch,
     SmoothTaylor,
     ZoomCAM,
     grid_fragments,
@@ -102,6 +103,18 @@ def _rise(model: nn.Module) -> Built:
     return Built(explain, True)
 
 
+def _mask_search(model: nn.Module) -> Built:
+    method = MaskSearch(model)
+
+    def explain(inputs: Tensor, targets: Any) -> Tensor:
+        found: Tensor = method.attribute(
+            inputs, target=targets, max_queries=EVALUATIONS, perturbations_per_eval=BATCH, seed=_drawn()
+        )
+        return found
+
+    return Built(explain, True)
+
+
 PEERS: dict[str, Make] = {
     "hires_cam": _hires_cam,
     "zoom_cam": _zoom_cam,
@@ -109,6 +122,7 @@ PEERS: dict[str, Make] = {
     "guided_nonlinearity_ig": _guided_nonlinearity_ig,
     "mfpp": _mfpp,
     "rise": _rise,
+    "mask_search": _mask_search,
 }
 
 

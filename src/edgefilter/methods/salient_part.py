@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target, check_output, output_weights
+from edgefilter.attribution.arguments import Target, as_extra, as_target, check_output
+from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import one_input
