@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_nonlinearity
-    from .perturbation_curve import area_under_perturbation_curve, perturbation_curve
+    from .guided_nonlinearity import GuidedNonlinearityIG, guided_gradients
+    from .perturbation import area_under_perturbation_curve, perturbation_curve
     from .smooth_taylor import SmoothTaylor
     from .stdev_search import TunedStdevs
     from .total_variation import average_total_variation
@@ -22,7 +22,7 @@ __all__ = [
     "TunedStdevs",
     "area_under_perturbation_curve",
     "average_total_variation",
-    "guided_nonlinearity",
+    "guided_gradients",
     "perturbation_curve",
 ]
 
@@ -32,9 +32,9 @@ __getattr__, __dir__ = lazy(
         "GuidedNonlinearityIG": ".guided_nonlinearity",
         "SmoothTaylor": ".smooth_taylor",
         "TunedStdevs": ".stdev_search",
-        "area_under_perturbation_curve": ".perturbation_curve",
+        "area_under_perturbation_curve": ".perturbation",
         "average_total_variation": ".total_variation",
-        "guided_nonlinearity": ".guided_nonlinearity",
-        "perturbation_curve": ".perturbation_curve",
+        "guided_gradients": ".guided_nonlinearity",
+        "perturbation_curve": ".perturbation",
     },
 )
