@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
+    from .guided_nonlinearity import guided_gradients
     from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
     from .mask_search import MaskSearch
     from .mfpp import MFPP
-    from .perturbation_curves import area_under_perturbation_curve, perturbation_curve
+    from .perturbation import area_under_perturbation_curve, perturbation_curve
     from .relevance_weighting import relevance_weights
     from .salient_part import SalientPart, salient_part_score
     from .score_shares import score_ratio
@@ -41,6 +42,7 @@ __all__ = [
     "average_total_variation",
     "fragments",
     "grid_fragments",
+    "guided_gradients",
     "guided_nonlinearity",
     "perturbation_curve",
     "relevance_weights",
@@ -55,12 +57,13 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
+        "guided_gradients": ".guided_nonlinearity",
         "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
         "guided_nonlinearity": ".guided_nonlinearity_ig",
         "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
-        "area_under_perturbation_curve": ".perturbation_curves",
-        "perturbation_curve": ".perturbation_curves",
+        "area_under_perturbation_curve": ".perturbation",
+        "perturbation_curve": ".perturbation",
         "relevance_weights": ".relevance_weighting",
         "SalientPart": ".salient_part",
         "salient_part_score": ".salient_part",
