@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from .group_ratio import GroupRatio
     from .guided_nonlinearity import guided_gradients
     from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
+    from .linear_region import LinearRegion
     from .mask_search import MaskSearch
     from .mfpp import MFPP
     from .perturbation import area_under_perturbation_curve, perturbation_curve
+    from .region import ClassBoundary, Region, Unit, Walk
     from .relevance_weighting import relevance_weights
     from .salient_part import SalientPart, salient_part_score
     from .score_shares import score_ratio
@@ -29,13 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MFPP",
+    "ClassBoundary",
     "GroupRatio",
     "GuidedNonlinearityIG",
+    "LinearRegion",
     "MaskSearch",
+    "Region",
     "SalientPart",
     "SmoothTaylor",
     "SpectralTransform2d",
     "TunedStdevs",
+    "Unit",
+    "Walk",
     "ZoomCAM",
     "activation_ratio",
     "area_under_perturbation_curve",
@@ -60,10 +67,15 @@ __getattr__, __dir__ = lazy(
         "guided_gradients": ".guided_nonlinearity",
         "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
         "guided_nonlinearity": ".guided_nonlinearity_ig",
+        "LinearRegion": ".linear_region",
         "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
         "area_under_perturbation_curve": ".perturbation",
         "perturbation_curve": ".perturbation",
+        "ClassBoundary": ".region",
+        "Region": ".region",
+        "Unit": ".region",
+        "Walk": ".region",
         "relevance_weights": ".relevance_weighting",
         "SalientPart": ".salient_part",
         "salient_part_score": ".salient_part",
