@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
+    from .hmax import HMAXFront
     from .spectral import SpectralTransform2d
 
 __all__ = [
+    "HMAXFront",
     "SpectralTransform2d",
 ]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "HMAXFront": ".hmax",
         "SpectralTransform2d": ".spectral",
     },
 )
