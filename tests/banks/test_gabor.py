@@ -76,7 +76,9 @@ def test_a_name_is_enough(name):
     assert bank[name] == kernel
 
 
-@pytest.mark.parametrize("name", ["gabor_w4.0_t45_even", "gabor_w4_t225_even", "gabor_w4_t45_up", "gabor_w1_t0_odd"])
+@pytest.mark.parametrize(
+    "name", ["gabor_w4.0_t45_even", "gabor_w4_t225_even", "gabor_w4_t45_up", "gabor_w1_t0_odd"]
+)
 def test_names_have_one_spelling(name):
     """Others are unknown, or say what is out of range."""
     with pytest.raises((KeyError, ValueError), match=r"unknown kernel|scales must be"):

@@ -73,7 +73,10 @@ def test_groups_by_scale():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"direction": 180}, "direction must be at least 0 and below 180 degrees; got 180. Pass it modulo 180"),
+        (
+            {"direction": 180},
+            "direction must be at least 0 and below 180 degrees; got 180. Pass it modulo 180",
+        ),
         ({"direction": -1.0}, "direction must be"),
         ({"direction": float("nan")}, "direction must be"),
         ({"wavelength": 0}, "wavelength must be a positive number of pixels; got 0. Leave it out"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .group_ratio import GroupRatio
     from .guided_nonlinearity import guided_gradients
     from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
+    from .hmax import HMAXFront
     from .linear_region import LinearRegion
     from .mask_search import MaskSearch
     from .mfpp import MFPP
@@ -34,6 +35,7 @@ __all__ = [
     "ClassBoundary",
     "GroupRatio",
     "GuidedNonlinearityIG",
+    "HMAXFront",
     "LinearRegion",
     "MaskSearch",
     "Region",
@@ -67,6 +69,7 @@ __getattr__, __dir__ = lazy(
         "guided_gradients": ".guided_nonlinearity",
         "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
         "guided_nonlinearity": ".guided_nonlinearity_ig",
+        "HMAXFront": ".hmax",
         "LinearRegion": ".linear_region",
         "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
