@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
+    from .kernel_lime import KernelLIME, LimeExplanation
     from .mfpp import MFPP
     from .score_shares import score_ratio
 
 __all__ = [
     "MFPP",
     "GroupRatio",
+    "KernelLIME",
+    "LimeExplanation",
     "activation_ratio",
     "fragments",
     "grid_fragments",
@@ -32,6 +35,8 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
+        "KernelLIME": ".kernel_lime",
+        "LimeExplanation": ".kernel_lime",
         "MFPP": ".mfpp",
         "score_ratio": ".score_shares",
     },
