@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .guided_nonlinearity import guided_gradients
     from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
     from .hmax import HMAXFront
+    from .kernel_lime import KernelLIME, LimeExplanation
     from .linear_region import LinearRegion
     from .mask_search import MaskSearch
     from .mfpp import MFPP
@@ -36,6 +37,8 @@ __all__ = [
     "GroupRatio",
     "GuidedNonlinearityIG",
     "HMAXFront",
+    "KernelLIME",
+    "LimeExplanation",
     "LinearRegion",
     "MaskSearch",
     "Region",
@@ -70,6 +73,8 @@ __getattr__, __dir__ = lazy(
         "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
         "guided_nonlinearity": ".guided_nonlinearity_ig",
         "HMAXFront": ".hmax",
+        "KernelLIME": ".kernel_lime",
+        "LimeExplanation": ".kernel_lime",
         "LinearRegion": ".linear_region",
         "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
