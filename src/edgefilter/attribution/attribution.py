@@ -73,7 +73,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     calibrate : bool, str or tuple, default: True
         What the scores are measured by. True or ``"color"``: the game of the colors, so that color scores are exact Shapley
         values, and filters are divided by the evidence that foretells the game best. ``("color", groups)``: the game of some groups
-        of filters as well (``"order"``, ``"orientation"``, ``"family"``, ``"dependent"`` or a mapping, at most 6 of them), whose scores are
+        of filters as well (``"order"``, ``"orientation"``, ``"scale"``, ``"family"``, ``"dependent"`` or a mapping, at most 6 of them), whose scores are
         exact then, too. False: relevance alone, one forward and one backward pass.
     layer : str or nn.Module, optional
         The edge-filter layer, if the model holds several; for a model without one, the convolution to express.

@@ -109,7 +109,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         Any image classifier in evaluation mode; left as it is.
     players : str or mapping, default: "color"
         ``"color"``, ``"edge"`` (each filter), ``"color_edge"`` (each pair), a kind of groups of filters (``"order"``,
-        ``"orientation"``, ``"family"``, ``"dependent"``), or ``{name: [filters]}``.
+        ``"orientation"``, ``"scale"``, ``"family"``, ``"dependent"``), or ``{name: [filters]}``.
     bank : FilterBank or str, optional
     colors, basis, channels : optional
         What the channels are scored as.
