@@ -27,7 +27,9 @@ from edgefilter.plots import plot_batch
 # recognize.
 
 data = load_digits()
-drawn = F.interpolate(torch.tensor(data.images, dtype=torch.float32)[:, None] / 16, size=(12, 12), mode="bilinear")
+drawn = F.interpolate(
+    torch.tensor(data.images, dtype=torch.float32)[:, None] / 16, size=(12, 12), mode="bilinear"
+)
 pictures = torch.zeros(len(drawn), 1, 16, 16)
 corners = torch.randint(5, (len(drawn), 2), generator=torch.Generator().manual_seed(0))
 for picture, digit, (top, left) in zip(pictures, drawn, corners.tolist(), strict=True):
@@ -44,7 +46,9 @@ answers = torch.arange(WAYS).repeat_interleave(QUERIES)
 def episode(classes, generator):
     """Return one example and eight queries of five classes, the latter in the order of ``answers``."""
     chosen = torch.randperm(len(classes), generator=generator)[:WAYS].sort().values
-    picked = [classes[one][torch.randperm(len(classes[one]), generator=generator)[: 1 + QUERIES]] for one in chosen]
+    picked = [
+        classes[one][torch.randperm(len(classes[one]), generator=generator)[: 1 + QUERIES]] for one in chosen
+    ]
     return torch.cat([some[:1] for some in picked]), torch.cat([some[1:] for some in picked])
 
 
@@ -137,7 +141,9 @@ net = trained(0, "relevance")
 points = net.points(examples).detach()
 explainer = ef.EdgeFilterAttribution(net)
 some = queries[::QUERIES]
-batch = plot_batch({name: explainer.explain(some, way, points, against="odds") for way, name in enumerate("56789")}, some)
+batch = plot_batch(
+    {name: explainer.explain(some, way, points, against="odds") for way, name in enumerate("56789")}, some
+)
 
 # %%
 # Does it help?
