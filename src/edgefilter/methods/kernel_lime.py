@@ -82,12 +82,25 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
     The paper's kernel, weights and number of samples were not at hand: this is in its spirit, not its implementation. ``fidelity`` in
     :meth:`explain` says how well a surrogate foretells the model; look at it before you believe the map.
 
-    Measured with EfficientNet-Lite0 on the demo photo (40 superpixels, 1000 samples): see ``FIDELITY``.
+    EfficientNet-Lite0 on the demo photo (40 superpixels, 1000 samples), the default against simpler choices:
+
+    ===========  =========  ========  ======================================
+    sampling     kernel     fidelity  correlation with the exact drops
+    ===========  =========  ========  ======================================
+    connected    rbf        0.95      0.92 (300 samples: 0.74; 3000: 0.96)
+    connected    quadratic  0.90      0.52
+    connected    linear     0.81      0.25
+    independent  rbf        0.66      0.47
+    independent  linear     0.58      0.30
+    ===========  =========  ========  ======================================
+
+    Fidelity is that for sets of the kind that was sampled.
 
     **Cost**: up to ``n_samples`` forward passes for each image and no backward pass; and one eigenvalue problem of that size.
 
-    **Sanity check**: passes. A constant output gives exactly zero; randomising the layers above the first gives another map. It is not
-    complete: drops of single features do not add up where features interact.
+    **Sanity check**: passes. A constant output gives exactly zero. With the layers above the first randomised, the map correlates with the one
+    before by 0.0 (shipped digits network, 4 digits, 8 draws), with another seed by 0.95. It is not complete: drops of single features do not
+    add up where features interact.
 
     References
     ----------
