@@ -1,4 +1,4 @@
-"""Sets of features that hang together, and independent ones."""
+"""Connected sets of features, and independent ones."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,7 @@ def test_kernels_are_those_of_scikit_learn(kernel, ridge, generator):
 
 @pytest.mark.parametrize("kernel", list(KERNELS))
 def test_fidelity_is_that_of_a_slow_loop(kernel, generator):
-    """Fit without each sample, and foretell it."""
+    """Fit without each sample, and predict it."""
     sets, outputs, importance = problem(generator, count=25)
     found = fitted(sets, outputs, importance, KERNELS[kernel], 0.5)
     errors = []
@@ -113,7 +113,7 @@ def test_a_set_that_does_not_count_changes_nothing(generator):
 @pytest.mark.parametrize("kernel", list(KERNELS))
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3])
 def test_a_constant_has_no_drops(kernel, value, generator):
-    """Exactly, and nothing to foretell."""
+    """Exactly, and nothing to predict."""
     sets, outputs, importance = problem(generator)
     found = fitted(sets, torch.full_like(outputs, value), importance, KERNELS[kernel])
     assert found.drops().abs().max() == 0

@@ -1,4 +1,4 @@
-"""Weighted kernel ridge regression with an intercept, and how well it foretells what it was not fitted to."""
+"""Weighted kernel ridge regression with an intercept, and how well it predicts what it was not fitted to."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Surrogate(NamedTuple):
     kernel : callable
     ridge : float
     fidelity : float
-        R2 of leave-one-out predictions: 1 if each sample is foretold by the others, 0 or less if no better than by the mean; NaN if the outputs
+        R2 of leave-one-out predictions: 1 if each sample is predicted by the others, 0 or less if no better than by the mean; NaN if the outputs
         are all the same.
     """
 
@@ -117,7 +117,7 @@ def fitted(
     samples : Tensor, shape (M, K)
         Sets of features, no two the same.
     outputs, importance : Tensor, shape (M,), float64
-        What the model makes of them, and how much each counts.
+        The model's outputs for them, and the weight of each.
     kernel : callable
         Takes (M, K) and (S, K), float64; returns (M, S).
     ridge : float, optional
