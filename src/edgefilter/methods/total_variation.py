@@ -76,7 +76,7 @@ def average_total_variation(
                 f"Pass at most {min(sides) / downscale:.0f}, or None."
             )
         areas.append(float(simpson(levels, dx=1)))
-    return torch.tensor(areas).to(maps)
+    return torch.tensor(areas, dtype=torch.float64).to(maps)
 
 
 def _pyramid(one: Any, downscale: float, smallest: float) -> Any:
