@@ -129,6 +129,15 @@ def test_ranges_and_windows(images, maps):
     assert (seen[1] != seen[0]).sum() == 15 * 15
 
 
+def test_half_precision_is_taken(small_net, images, maps):
+    """And given back."""
+    found = perturbation_curve(
+        small_net.bfloat16(), images.bfloat16(), maps.bfloat16(), 1, n_windows=2, n_fills=3
+    )
+    assert found.dtype == torch.bfloat16
+    assert torch.isfinite(found).all()
+
+
 def test_nothing_else_changes(small_net, images, maps):
     """Images, the global random state; a generator goes on."""
     before, state = images.clone(), torch.get_rng_state()
