@@ -310,7 +310,7 @@ class _Draws(NamedTuple):
         orders = drawn_orders(count, pairs, self.seed)
         sets, places = torch.unique(sets_before(orders).flatten(0, 1), dim=0, return_inverse=True)
         values = game.values(sets)[:, places].reshape(game.runs.count, len(orders), count + 1)
-        precision = torch.finfo(game.runs.weights.dtype).eps
+        precision = torch.finfo(game.runs.dtype).eps
         return estimated(orders, values, precision), len(sets)
 
 
