@@ -85,7 +85,7 @@ def gabor_kernels(
     ----------
     Petkov & Kruizinga, "Computational models of visual neurons specialised in the detection of periodic and aperiodic oriented visual
     stimuli", Biological Cybernetics 76, 1997: one octave, :math:`\gamma = 0.5`. With ``sigma=0.8, aspect=0.3, extent=2`` and wavelengths of
-    3.5, 4.6, 5.6, 6.8 pixels, kernels are those of HMAX: :class:`edgefilter.methods.HMAXFront`.
+    3.5, 4.6, 5.6, 6.8 pixels, they are those of HMAX: :class:`edgefilter.methods.HMAXFront`.
 
     Examples
     --------

@@ -159,14 +159,9 @@ class HMAXFront(nn.Module):
         Raises
         ------
         ValueError
-            If images are smaller than ``pool``.
+            If images are smaller than ``pool``, too small to be reflected, or have other channels.
         """
-        high, wide = self.pool
-        if images.dim() != 4 or images.shape[2] < high or images.shape[3] < wide:
-            raise ValueError(
-                f"images must have shape (N, {self.in_channels}, H, W) with at least {high} x {wide} pixels; "
-                f"got {tuple(images.shape)}. Enlarge them, or make the front with a smaller pool."
-            )
+        self._check(images)
         simple = self.simple(images).abs()
         each = simple.unflatten(1, (self.in_channels, self.scales, self.orientations))
         finer = list(range(0, self.scales, 2))
@@ -174,6 +169,18 @@ class HMAXFront(nn.Module):
         two = torch.maximum(each[:, :, finer], each[:, :, coarser])
         pooled: Tensor = self.complex(two.flatten(1, 3))
         return pooled
+
+    def _check(self, images: Tensor) -> None:
+        high, wide = self.pool
+        if self.simple.padding_mode == "reflect":
+            beyond = self.bank.shape[0] // 2 + 1
+            high, wide = max(high, beyond), max(wide, beyond)
+        shape = tuple(images.shape)
+        if len(shape) != 4 or shape[1] != self.in_channels or shape[2] < high or shape[3] < wide:
+            raise ValueError(
+                f"images must have shape (N, {self.in_channels}, H, W) with at least {high} x {wide} pixels; got {shape}. "
+                "Enlarge them, or make the front for their channels, with fewer scales and a smaller pool."
+            )
 
     def extra_repr(self) -> str:
         """Show how many channels there are of what."""
