@@ -15,8 +15,8 @@ from .sources import GABOR, entry
 __all__ = ["gabor_kernels", "named_gabor"]
 
 FIRST = 4.0  # pixels: the wavelength of the finest scale; each next one is longer by half an octave
-SIGMA = 0.56  # of the wavelength: a bandwidth of one octave (Petkov & Kruizinga 1997)
-ASPECT = 0.5  # of the same paper: across the direction, the envelope is twice as long
+SIGMA = 0.56  # of the wavelength: 3 sqrt(log(2) / 2) / pi is a bandwidth of one octave at half height
+ASPECT = 0.5  # Petkov & Kruizinga 1997 (from memory): across the direction, the envelope is twice as long
 # Of the wavelength: with 2, the energy of a pair changes by 6 % with the phase of a grating, with 2.5 by 3 %, with 3 no less.
 EXTENT = 2.5
 PHASES = ("even", "odd")

@@ -16,7 +16,8 @@ from .arguments import whole_number
 
 __all__ = ["S1_WAVELENGTHS", "HMAXFront"]
 
-# Pixels. Serre et al. 2007, table 1; kernels there have 7, 9, ... 37 pixels, which is twice the wavelength for the first five.
+# Pixels. Serre et al. 2007, table 1, as implementations of it agree; kernels there have 7, 9, ... 37 pixels, which is twice the wavelength
+# for the first five.
 S1_WAVELENGTHS = (
     *(3.5, 4.6, 5.6, 6.8, 7.9, 9.1, 10.3, 11.5),
     *(12.7, 14.1, 15.4, 16.8, 18.2, 19.7, 21.2, 22.8),
@@ -75,7 +76,7 @@ class HMAXFront(nn.Module):
     -----
     HMAX-like: as in Serre et al. 2007 the S1 wavelengths, the envelopes, the even phase, the maxima over two scales, and neighbourhoods that
     overlap by half. Otherwise, one neighbourhood serves all bands (theirs grows from 8 to 22 pixels), S1 is not divided by the local
-    contrast of the image, kernels above the sixth scale are wider, and there is no S2 and no C2: what comes after is a network of
+    contrast of the image, kernels from the sixth scale on are wider, and there is no S2 and no C2: what comes after is a network of
     your own. Features of HMAX were found not to foretell where people look; neither the maps of this layer nor their explanations say so.
     Linear up to the size and the maxima, without parameters that train: relevance goes to the S1 response that won, and none is lost.
 
