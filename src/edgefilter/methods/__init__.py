@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_gradients
+    from .guided_nonlinearity import guided_gradients
+    from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
     from .hmax import HMAXFront
     from .kernel_lime import KernelLIME, LimeExplanation
     from .linear_region import LinearRegion
@@ -54,6 +55,7 @@ __all__ = [
     "fragments",
     "grid_fragments",
     "guided_gradients",
+    "guided_nonlinearity",
     "perturbation_curve",
     "relevance_weights",
     "salient_part_score",
@@ -67,8 +69,9 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
-        "GuidedNonlinearityIG": ".guided_nonlinearity",
         "guided_gradients": ".guided_nonlinearity",
+        "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
+        "guided_nonlinearity": ".guided_nonlinearity_ig",
         "HMAXFront": ".hmax",
         "KernelLIME": ".kernel_lime",
         "LimeExplanation": ".kernel_lime",
