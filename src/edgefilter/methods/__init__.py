@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from edgefilter._lazy import lazy
 
 if TYPE_CHECKING:
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_gradients
+    from .guided_nonlinearity import GuidedNonlinearityIG
+    from .guiding import guided_gradients
     from .perturbation import area_under_perturbation_curve, perturbation_curve
     from .smooth_taylor import SmoothTaylor
     from .stdev_search import TunedStdevs
@@ -34,7 +35,7 @@ __getattr__, __dir__ = lazy(
         "TunedStdevs": ".stdev_search",
         "area_under_perturbation_curve": ".perturbation",
         "average_total_variation": ".total_variation",
-        "guided_gradients": ".guided_nonlinearity",
+        "guided_gradients": ".guiding",
         "perturbation_curve": ".perturbation",
     },
 )

@@ -6,12 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
-from captum._utils.common import (
-    ExpansionTypes,
-    _expand_additional_forward_args,
-    _expand_target,
-    _run_forward,
-)
 from captum._utils.typing import TensorOrTupleOfTensorsGeneric
 from captum.attr import GradientAttribution
 from captum.log import log_usage
@@ -20,6 +14,7 @@ from torch import Tensor
 from edgefilter.attribution.arguments import Question, Target, as_extra, as_target
 
 from .arguments import check_evaluation, generator_of, input_tensors, whole_number
+from .outputs import expanded, outputs_of
 from .roots import Given, Roots, Stdevs, as_roots
 from .stdev_search import Objective, Search, TunedStdevs, as_objective
 
@@ -334,7 +329,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         scores = sums[0].new_zeros(len(inputs[0]))
         for count, rows in points.some(size):
             scores += self._outputs(rows, question, count) if outputs else 0
-            target, extra = _expanded(question, count)
+            target, extra = expanded(question.target, question.extra, count)
             gradients = self.gradient_func(
                 forward_fn=self.forward_func,
                 inputs=tuple(part.requires_grad_() for part in rows),
@@ -348,24 +343,10 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     def _outputs(self, rows: tuple[Tensor, ...], question: Question, count: int) -> Tensor:
         """Return the explained output of each example, summed over its samples, (N,)."""
-        output = _run_forward(self.forward_func, rows, *_expanded(question, count))
-        examples = len(question.images[0])
-        if output.numel() != examples * count:
-            raise ValueError(
-                f"target must pick one output of each example; got {question.target!r} for an output of shape "
-                f"{tuple(output.shape)}. Pass the index of a class."
-            )
-        summed: Tensor = output.reshape(examples, count).sum(1)
-        return summed
+        found = outputs_of(self.forward_func, rows, count, question.target, question.extra)
+        return found.sum(1)
 
     def _delta(self, maps: tuple[Tensor, ...], question: Question, at_roots: Tensor) -> Tensor:
         """Return what the maps explain in excess of the difference of the outputs."""
         total = sum(part.flatten(1).sum(1) for part in maps)
         return total - (self._outputs(question.images, question, 1) - at_roots).to(maps[0])
-
-
-def _expanded(question: Question, count: int) -> tuple[Target, tuple[Any, ...]]:
-    """Return the target and the further arguments for so many samples of each example."""
-    together = ExpansionTypes.repeat_interleave
-    target = _expand_target(question.target, count, together)
-    return target, _expand_additional_forward_args(question.extra, count, together)
