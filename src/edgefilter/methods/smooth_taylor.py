@@ -43,7 +43,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     - it is 0, but for noise, where a model is linear, however much a pixel matters there;
     - **its sign misleads where the output is convex**: a pixel that drives the output up gets a negative value. On the
-      shipped network for digits the ranking by :math:`\Phi` is worse than a random one (see *Sanity check*);
+      shipped network for digits its ranking is worse than a random one (see *Sanity check*);
     - it goes to 0 with ``s``, not to the input times the gradient.
 
     **You can already do this.** With the same noise, it is a difference of two of Captum's methods::
@@ -60,7 +60,12 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     **Cost.** ``n_samples`` forward and backward passes for each example; with the delta, one forward pass more each.
 
-    **Sanity check.** SANITY
+    **Sanity check.** A constant output gives 0 everywhere. Completeness holds to rounding for affine outputs, and not beyond:
+    the delta has the size of the curvature. Randomization passes: with new weights above the filter bank of the shipped network
+    for digits, the rank correlation of the maps before and after is 0.00 (30 images, 3 draws; ``benchmarks/sanity.py``).
+    *Deletion fails*: the mean probability of the class while pixels are deleted by their rank is 0.45, where a random order has
+    0.32 and integrated gradients have 0.15 (200 images); by ``-Phi`` 0.38, by its size 0.43. With a standard deviation of 0.1
+    (60 images) it is 0.54, against 0.32 and 0.12; SmoothGrad with the same noise has 0.18.
 
     References
     ----------
