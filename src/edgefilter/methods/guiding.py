@@ -17,6 +17,7 @@ from edgefilter.errors import UnsupportedModelError
 __all__ = ["check_readable", "guided_gradients"]
 
 RELUS = {"relu", "relu_", "relu6"}
+CLIPS = {"hardtanh", "hardtanh_"}  # what nn.ReLU6 calls, between 0 and 6
 POOLS = {"max_pool2d", "max_pool2d_with_indices"}
 
 
@@ -78,7 +79,7 @@ class _Guide(TorchFunctionMode):
         if name in POOLS:
             return _guided_pool(func, *args, **kwargs)
         output = func(*args, **kwargs)
-        if (name in RELUS or (name == "hardtanh" and _is_relu6(*args, **kwargs))) and output.requires_grad:
+        if (name in RELUS or (name in CLIPS and _is_relu6(*args, **kwargs))) and output.requires_grad:
             output.register_hook(_positive)
         return output
 

@@ -65,7 +65,7 @@ def area_under_perturbation_curve(
     curve = perturbation_curve(
         forward_func, inputs, attributions, target, additional_forward_args, **settings
     )
-    return torch.from_numpy(np.asarray(simpson(curve.double().cpu().numpy(), dx=1, axis=1))).to(curve)
+    return torch.from_numpy(np.asarray(simpson(curve.cpu().double().numpy(), dx=1, axis=1))).to(curve)
 
 
 def perturbation_curve(

@@ -172,7 +172,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         roots : Tensor of shape (n_samples, N, ...), tuple of them, or callable, optional
             Points to use in place of the noise; ``stdevs`` and ``seed`` are ignored then. A callable gets ``inputs`` and the
             index of a sample, and returns one point for each example, shaped as ``inputs``. The number of samples is that of the
-            tensor; of a callable, ``n_samples``.
+            tensor; of a callable, ``n_samples``. With ``(n_samples, 1, ...)`` the examples share their points.
 
         Returns
         -------
