@@ -70,10 +70,10 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
 
     References
     ----------
-    .. [1] Jeon, Jeong & Choi, "Improving Explainability of Integrated Gradients with Guided Non-Linearity", ICPR 2020.
+    .. [1] Kwon, Koo & Cho, "Improving Explainability of Integrated Gradients with Guided Non-Linearity", ICPR 2020.
     .. [2] Nie, Zhang & Patel, "A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
-       Visualizations", ICML 2018.
-    .. [3] Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
+       Visualizations", ICML 2018 (arXiv 1805.07039).
+    .. [3] Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018 (arXiv 1810.03292).
 
     Examples
     --------

@@ -70,7 +70,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
     References
     ----------
     .. [1] Goh, Lapuschkin, Weber, Samek & Binder, "Understanding Integrated Gradients with SmoothTaylor for Deep Neural
-       Network Attribution", ICPR 2020.
+       Network Attribution", ICPR 2020 (arXiv 2004.10484).
     .. [2] Stein, "Estimation of the Mean of a Multivariate Normal Distribution", Annals of Statistics 9, 1981.
 
     Examples
