@@ -51,7 +51,7 @@ SIGNATURES = {
     "kernel_names": "()",
     "get_kernel": "(name)",
     "bank_names": "()",
-    "get_bank": "(name)",
+    "get_bank": "(name, **options)",
     "complete_bank": "(size, family=None)",
     "composite_names": "()",
     "get_composite": "(name, *, attention='constant', **options)",
@@ -59,7 +59,7 @@ SIGNATURES = {
     "replace_stem": "(model, bank=None, *, stem=None, init='exact', inputs=None)",
     "fold_stem": "(model)",
     "split": "(model)",
-    "check": "(model, inputs, target=None, *, composite=None, bank=None, layer=None)",
+    "check": "(model, inputs, target=None, *, against=None, composite=None, bank=None, layer=None)",
     "Report.to_dataframe": "(self)",
     "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",
@@ -72,7 +72,7 @@ SIGNATURES = {
     "FilterBank.groups": "(self, kind)",
     "FilterBank.index": "(self, name)",
     "FilterBank.project": "(self, weight)",
-    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='', order=None)",
+    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='', order=None, direction=None, wavelength=None)",
     "EdgeFilterBank2d": "(bank, in_channels, stride=1, padding=0, dilation=1, padding_mode='zeros')",
     "EdgeFilterConv2d": (
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"
@@ -140,7 +140,7 @@ SIGNATURES = {
 }
 ATTRIBUTES = {
     "FilterBank": ["names", "labels", "families", "orders", "size", "weight", "rank", "is_complete"],
-    "Kernel": ["name", "weight", "family", "source"],
+    "Kernel": ["name", "weight", "family", "source", "direction", "wavelength"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
         *(

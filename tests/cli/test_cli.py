@@ -97,12 +97,12 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
 
 
 @pytest.mark.parametrize("games", ["none", "color", "color+order"])
-@pytest.mark.parametrize("against", ["rest", "class 1", "1"])
+@pytest.mark.parametrize("against", ["rest", "odds", "class 1", "1"])
 def test_a_class_is_explained_against_others(run, photo, small_classifier, games, against):
     """With the games that are chosen; the tables say what the numbers are, and drops are those of the difference."""
     from edgefilter.cli.options import CALIBRATIONS
 
-    classifier, other = small_classifier(outputs=5), "rest" if against == "rest" else 1
+    classifier, other = small_classifier(outputs=5), against if against in ("rest", "odds") else 1
     options = ("--target", "3", "--against", against, "--calibrate", games)
     result = run("explain", photo, "--json", "n.json", "--out", "p.png", *options)
     assert result.exit_code == 0, result.output
@@ -114,10 +114,15 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
     without = attribution.silence(inputs, 3, against=other, colors=["red"])
     drop = float(explanation.output - without)
     assert found["causal_drop"]["color"]["red"] == pytest.approx(drop, rel=1e-3, abs=1e-6)
-    words = "the mean of the others" if other == "rest" else "class 1 (1)"
-    assert f"Explained: class 3 (3) against {words}, logits differ by" in result.stdout
+    words = {"rest": "the mean of the others", "odds": "chance"}.get(other, "class 1 (1)")
+    said = (
+        ("log odds", "the log odds") if other == "odds" else ("logits differ by", "the difference of logits")
+    )
+    assert (
+        f"Explained: class 3 (3) against {words}, {said[0]} {float(explanation.output):.2f}" in result.stdout
+    )
     assert found["explained"]["against"] == words
-    assert "the difference of logits from" in result.stdout
+    assert f"{said[1]} from" in result.stdout
 
 
 def test_a_class_is_not_compared_with_itself_or_with_none(run, photo, small_classifier):
@@ -355,6 +360,8 @@ def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
     assert refused(result, message)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "laws_7")
     assert refused(result, "got 'laws_7', which is 7x7. Use --bank complete.")
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "gabor")
+    assert refused(result, "got 'gabor', which is 15x15. Use --bank complete.")
 
 
 def test_network_whose_stem_cannot_be_replaced_is_explained(run, folders, small_classifier):
@@ -608,6 +615,9 @@ def test_kernels_lists_a_family_and_a_bank(run):
     assert "scharr_x" in family.stdout
     assert "sobel_x" not in family.stdout
     assert len(bank.stdout.strip().splitlines()) == 3
+    gabor = run("kernels", "--bank", "gabor").stdout.strip().splitlines()
+    assert [line.split()[0] for line in gabor[1:3]] == ["gabor_w4_t0_even", "gabor_w4_t0_odd"]
+    assert len(gabor) == 17
 
 
 def test_kernels_draws_them(run, tmp_path):
@@ -827,12 +837,14 @@ def test_the_names_in_the_help_are_those_of_the_library():
     from edgefilter.classifiers.loading import DEMO
     from edgefilter.cli import options
     from edgefilter.evaluation import FILES, METHODS, METRICS
+    from edgefilter.evaluation.methods import DEFAULT_METHODS
     from edgefilter.lrp.composites import DEFAULT, composite_names
     from edgefilter.profiles import RESULTS
 
     assert (options.DEMO, options.COMPOSITE) == (DEMO, DEFAULT)
     assert tuple(composite_names()) == options.COMPOSITES
-    assert tuple(METHODS) == options.METHODS
+    assert tuple(METHODS) == (*options.METHODS, *options.MORE_METHODS)
+    assert options.METHODS == DEFAULT_METHODS
     assert tuple(METRICS) == options.METRICS
     assert options.COMPARISON_FILES[:-1] == FILES
     assert options.PROFILE_FILES == RESULTS

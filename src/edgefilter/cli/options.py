@@ -20,6 +20,7 @@ __all__ = [
     "DEMO",
     "METHODS",
     "METRICS",
+    "MORE_METHODS",
     "PROFILE_FILES",
     "Against",
     "Bank",
@@ -63,6 +64,17 @@ METHODS = (
     "occlusion",
     "sobel",
     "random",
+)
+MORE_METHODS = (
+    "hires_cam",
+    "zoom_cam",
+    "smooth_taylor",
+    "guided_nonlinearity_ig",
+    "mfpp",
+    "rise",
+    "mask_search",
+    "kernel_lime",
+    "input",
 )
 METRICS = (
     "infidelity",
@@ -115,8 +127,8 @@ Target = Annotated[
 Against = Annotated[
     str | None,
     typer.Option(
-        help="The class that it is compared with, by index or name, or rest: the mean of all others. Default: none, the "
-        "output itself."
+        help="The class that it is compared with, by index or name; or rest, the mean of all others; or odds: its log odds against "
+        "chance are explained. Default: none, the output itself."
     ),
 ]
 Top = Annotated[

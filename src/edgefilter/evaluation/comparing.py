@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.attribution.arguments import NAMED
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.finding import check_module
 from edgefilter.stems.layers import EdgeFilterConv2d
@@ -20,10 +21,15 @@ from edgefilter.stems.replacing import fold_stem
 from .comparison import PART_COLUMNS, Comparison
 from .margin import Margin
 from .measuring import ProgressBar, Work
-from .methods import BATCH, METHODS, PARTS, Explain, Method
+from .method import BATCH, Explain, Method, own_method
+from .methods import DEFAULT_METHODS, METHODS
 from .metrics import METRICS
+from .parts import PARTS
+from .peers import PEER_PARTS
 
 __all__ = ["compare"]
+
+ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
 
 
 def compare(
@@ -33,7 +39,7 @@ def compare(
     methods: Sequence[str] | Mapping[str, Explain | str] | None = None,
     metrics: Sequence[str] | None = None,
     *,
-    against: int | Literal["rest"] | None = None,
+    against: int | Literal["rest", "odds"] | None = None,
     steps: int = 12,
     samples: int = 10,
     seed: int = 0,
@@ -52,14 +58,17 @@ def compare(
         What is explained: one class for all images or one for each. Default: the predicted ones.
     methods : sequence of str, or dict, optional
         Names from ``METHODS``: edgefilter, edgefilter_relevance (without calibration), integrated_gradients, grad_cam, saliency, input_x_gradient,
-        guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random. Or a dict, in
+        guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random: these are the default. From
+        :mod:`edgefilter.methods`: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, and
+        guided_nonlinearity_ig, a negative control; input, a control, is the image itself. Or a dict, in
         which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
-        ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours. Default: all of ours.
+        ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours.
     metrics : sequence of str, optional
         Names from ``METRICS``, see Notes. Default: all.
-    against : int or "rest", optional
-        A class that the explained ones are compared with, or the mean of all others. All methods then explain the
-        margin, and the metrics measure it. Default: the outputs themselves.
+    against : int, "rest" or "odds", optional
+        A class that the explained ones are compared with, or the mean of all others, or chance: the log odds
+        ``log(p / (1 - p)) + log(K - 1)`` of ``K`` classes. All methods then explain the margin or the log odds, and the metrics measure
+        them. Default: the outputs themselves.
     steps : int, default: 12
         Steps in which pixel flipping takes an image away; the nearest number that Quantus allows.
     samples : int, default: 10
@@ -94,7 +103,9 @@ def compare(
     ``parts``: the second table, see :class:`Comparison`.
 
     Quantus' metrics see the sum of a pixel's scores over the colors, so that methods with and without colors compare.
-    Integrated gradients take 20 steps, occlusion 7 x 7 windows without overlap.
+    Integrated gradients, guided_nonlinearity_ig and smooth_taylor take 20 gradients, occlusion 7 x 7 windows without overlap; mfpp, rise,
+    mask_search and kernel_lime ask for 256 masked copies of each image, far fewer than was published. zoom_cam fuses the last convolution of
+    each size of map, hires_cam is the last one alone. zoom_cam and guided_nonlinearity_ig have a row in ``parts`` too, at the filter bank.
 
     Examples
     --------
@@ -108,20 +119,22 @@ def compare(
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples, seed)
     plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
-    indices, classes = _targets(plain, images, targets)
-    network, plain = _margins(model, plain, indices, classes, against)
+    indices, outputs = _targets(plain, images, targets)
+    network, plain = _margins(model, plain, indices, outputs, against)
     measured = [name for name in wanted if METRICS[name].measure is not None]
-    total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
+    peers = [method.name for method in chosen if method.name in PEER_PARTS]
+    parts = (*PARTS, *peers) if "parts" in wanted else ()
+    total = len(chosen) * (1 + len(measured)) + (1 + len(parts) if parts else 0)
     work = Work(images, indices, plain, network, steps, samples, seed, ProgressBar(total, progress))
     with warnings.catch_warnings(), work.bar:
         warnings.simplefilter("ignore")  # of Captum and Quantus, on hooks and settings
         maps = work.pixels(chosen, wanted)
-        if "parts" in wanted:
-            work.parts()
+        if parts:
+            work.parts(peers)
     columns = [column for name in wanted for column in METRICS[name].better]
     return Comparison(
         pixel=work.table("pixel", [method.name for method in chosen], columns),
-        parts=work.table("parts", PARTS if "parts" in wanted else (), list(PART_COLUMNS)),
+        parts=work.table("parts", parts, list(PART_COLUMNS)),
         maps=maps,
         images=images,
         targets=tuple(indices),
@@ -150,7 +163,7 @@ def versions() -> dict[str, str]:
 
 def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list[Method]:
     if methods is None:
-        methods = list(METHODS)
+        methods = list(DEFAULT_METHODS)
     if isinstance(methods, str):
         methods = [methods]
     pairs = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
@@ -168,10 +181,10 @@ def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list
                 raise ValueError(
                     f"a method of one's own must have a new name; got {name!r}, which is ours. Rename it."
                 )
-            found.append(Method(name, given))
+            found.append(own_method(name, given))
             continue
         _check_name(given, METHODS, "method")
-        found.append(Method(given))
+        found.append(Method(given, METHODS[given]))
     return found
 
 
@@ -222,28 +235,38 @@ def _margins(
     model: nn.Module,
     plain: nn.Module,
     targets: list[int],
-    classes: int,
-    against: int | Literal["rest"] | None,
+    outputs: Tensor,
+    against: int | Literal["rest", "odds"] | None,
 ) -> tuple[nn.Module, nn.Module]:
     """Return the networks that are compared: themselves, or their margins."""
     if against is None:
         return model, plain
+    classes = outputs.shape[1]
     whole = isinstance(against, int) and not isinstance(against, bool) and 0 <= against < classes
-    if classes < 2 or (against != "rest" and not whole):
+    if classes < 2 or (against not in NAMED and not whole):
         raise ValueError(
-            f"against must be None, 'rest', or one of {classes} classes, of which there are two or more; got {against!r}. Leave it "
-            "out to explain the outputs themselves."
+            f"against must be None, 'rest', 'odds', or one of {classes} classes, of which there are two or more; got {against!r}. Leave "
+            "it out to explain the outputs themselves."
         )
     if against in targets:
         raise ValueError(
             f"against must be another class than targets; got {against!r}, the target of image {targets.index(int(against))}. "
             "Pass targets, or another class."
         )
+    if (
+        against == "odds"
+        and bool((outputs >= 0).all())
+        and bool(((outputs.sum(1) - 1).abs() < ROUNDING).all())
+    ):
+        raise ValueError(
+            "against='odds' must have a model that returns logits; got probabilities, which are positive and add up to 1. Leave the "
+            "softmax at its end out."
+        )
     return Margin(model, against), Margin(plain, against)
 
 
-def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int], int]:
-    """Return the class to explain of each image, and how many classes there are."""
+def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int], Tensor]:
+    """Return the class to explain of each image, and the outputs, shape (N, classes)."""
     with torch.no_grad():
         outputs = torch.cat([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
     if outputs.dim() != 2:
@@ -251,7 +274,7 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int],
             f"model must return outputs of shape (batch, classes); got {tuple(outputs.shape)}. Pass a classifier."
         )
     if targets is None:
-        return [int(index) for index in outputs.argmax(1)], outputs.shape[1]
+        return [int(index) for index in outputs.argmax(1)], outputs
     try:
         given = torch.as_tensor(targets).reshape(-1).tolist()
     except (TypeError, ValueError, RuntimeError):
@@ -263,4 +286,4 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int],
             f"targets must be one class, or one for each of the {len(images)} images, from 0 to {outputs.shape[1] - 1}; "
             f"got {targets!r}. Leave it out for the predicted classes."
         )
-    return [int(index) for index in given], outputs.shape[1]
+    return [int(index) for index in given], outputs
