@@ -97,7 +97,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
     (Region(1 image, 2 outputs, radius 1), Unit(module='2', function='relu', index=(1,), level=0.0))
     >>> LinearRegion(net).class_boundary(image)  # 3 + 1 against 1
     ClassBoundary(1 image, distance 2.12, 0 exact)
-    >>> LinearRegion(net).walk(image, direction=torch.tensor([[[[-1.0, 0.0]]]])).distance
+    >>> LinearRegion(net).walk(image, direction=torch.tensor([[[[0.0, 1.0]]]])).distance
     tensor([3.], dtype=torch.float64)
     """
 
