@@ -739,6 +739,19 @@ def test_further_arguments_reach_the_model():
     assert_close(scaled.walk(images, images, None, scale).distance * scale.flatten(), regions.walk(images * scale, images).distance, **EXACT)  # fmt: skip
 
 
+def test_progress_is_shown_on_request(capsys):
+    """Of the directions, and of the regions."""
+    _, images, regions = made("plain", 2)
+    regions.at(images)
+    regions.walk(images)
+    assert capsys.readouterr().err == ""
+    regions.class_boundary(images, show_progress=True)
+    assert "LinearRegion radius: 100%" in (shown := capsys.readouterr().err)
+    assert "144/144" in shown
+    regions.walk(images, show_progress=True)
+    assert "LinearRegion regions" in capsys.readouterr().err
+
+
 def test_the_model_is_as_it_was():
     """After each call, and after one that raises."""
     model, images, regions = made("mixed")

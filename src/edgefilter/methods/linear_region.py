@@ -168,6 +168,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         *,
         radius: bool = True,
         internal_batch_size: int = 64,
+        show_progress: bool = False,
     ) -> Region:
         """Return the linear region that each image lies in.
 
@@ -179,6 +180,8 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             Whether to look for the nearest boundary, which costs a forward pass for each pixel and channel.
         internal_batch_size : int, default: 64
             How many of these the model gets at a time.
+        show_progress : bool, default: False
+            Whether to show a progress bar of the directions, on stderr.
 
         Returns
         -------
@@ -197,7 +200,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         output = output.detach()
         if not radius:
             return Region(image, output, weight, bias)
-        found = nearest_units(model, image, extra, size)
+        found = nearest_units(model, image, extra, size, show_progress=show_progress)
         return Region(
             image,
             output,
@@ -218,12 +221,13 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         *,
         internal_batch_size: int = 64,
+        show_progress: bool = False,
     ) -> ClassBoundary:
         """Return the nearest point at which each image's region gives two classes the same logit.
 
         Parameters
         ----------
-        inputs, additional_forward_args, internal_batch_size
+        inputs, additional_forward_args, internal_batch_size, show_progress
             As in :meth:`at`.
         target : int, Tensor or list, optional
             Default: the predicted class.
@@ -241,7 +245,12 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError, IndexError
             As :meth:`at`; and if ``against`` is the target.
         """
-        region = self.at(inputs, additional_forward_args, internal_batch_size=internal_batch_size)
+        region = self.at(
+            inputs,
+            additional_forward_args,
+            internal_batch_size=internal_batch_size,
+            show_progress=show_progress,
+        )
         own = classes(region.output, target, "target")
         other = None if against is None else classes(region.output, against, "against")
         if other is not None and bool((own == other).any()):
@@ -262,6 +271,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         *,
         max_distance: float | None = None,
         max_regions: int = 10_000,
+        show_progress: bool = False,
     ) -> Walk:
         """Return the first point on a straight line at which the predicted class changes.
 
@@ -276,6 +286,8 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         max_distance : float, optional
             In units of the inputs. Default: as far as there are boundaries.
         max_regions : int, default: 10000
+        show_progress : bool, default: False
+            Whether to show how many regions have been passed, on stderr.
 
         Returns
         -------
@@ -299,7 +311,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         if direction is None:
             direction = downhill(leaf, output, own)
         unit = of_length_one(direction, image)
-        return walked(model, image, unit, own, extra, far, max_regions)
+        return walked(model, image, unit, own, extra, far, max_regions, show_progress=show_progress)
 
     def has_convergence_delta(self) -> bool:
         """Return whether there is a delta, the bias share: True."""

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from .piecewise import PiecewiseModel
 from .region import Unit
@@ -45,13 +46,16 @@ class _Norms:
         return torch.where(squares > 0, self.values[place].abs() / squares.sqrt(), math.inf)
 
 
-def nearest_units(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> list[Nearest]:
+def nearest_units(
+    model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int, *, show_progress: bool = False
+) -> list[Nearest]:
     """Find the nearest boundary of each image's region; ``size`` says how many directions to take at a time."""
     count = len(image)
-    return [
-        _nearest_unit(model, image[n : n + 1], of_some(extra, torch.tensor([n]), count), size)
-        for n in range(count)
-    ]
+    with tqdm(total=image.numel(), desc="LinearRegion radius", disable=not show_progress) as bar:
+        return [
+            _nearest_unit(model, image[n : n + 1], of_some(extra, torch.tensor([n]), count), size, bar)
+            for n in range(count)
+        ]
 
 
 def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]:
@@ -62,7 +66,9 @@ def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]
     )
 
 
-def _nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> Nearest:
+def _nearest_unit(
+    model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int, bar: tqdm[Any]
+) -> Nearest:
     """Find the nearest boundary of the region that an image lies in.
 
     Parameters
@@ -72,6 +78,8 @@ def _nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], 
     extra : tuple
     size : int
         How many directions to take at a time.
+    bar : tqdm
+        Moves by one for each direction.
     """
     norms, pixels = _Norms(), image.numel()
     for start in range(0, pixels, size):
@@ -86,6 +94,7 @@ def _nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], 
             _repeated(extra, count + 1),
             norms.take,
         )
+        bar.update(count)
     n_units = sum(value.numel() for value in norms.values.values())
     best = min(
         (

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from .nearest_unit import of_some
 from .piecewise import PiecewiseModel
@@ -70,13 +71,17 @@ def walked(
     extra: tuple[Any, ...],
     max_distance: float,
     max_regions: int,
+    *,
+    show_progress: bool = False,
 ) -> Walk:
     """Walk from each image along its direction, of length 1, until the largest output is another than the target."""
     way = _Way(images, directions, target)
-    while len(active := way.active.nonzero()[:, 0]):
-        points = way.points()[active]
-        ahead = first_crossing(model, points, directions[active], of_some(extra, active, len(images)))
-        way.step(active, ahead, max_distance, max_regions)
+    with tqdm(desc="LinearRegion regions", disable=not show_progress) as bar:
+        while len(active := way.active.nonzero()[:, 0]):
+            points = way.points()[active]
+            ahead = first_crossing(model, points, directions[active], of_some(extra, active, len(images)))
+            way.step(active, ahead, max_distance, max_regions)
+            bar.update(len(active))
     return way.walk()
 
 
