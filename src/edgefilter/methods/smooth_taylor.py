@@ -257,6 +257,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         n_samples: int = 150,
         n_samples_batch_size: int | None = None,
         seed: int | torch.Generator = 0,
+        show_progress: bool = False,
     ) -> TunedStdevs:
         """Search the standard deviation of the noise that an objective likes best, for each image (adaptive noise).
 
@@ -278,6 +279,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             As published.
         n_samples, n_samples_batch_size, seed : optional
             As in :meth:`attribute`. Each evaluation has the same noise, but for its size.
+        show_progress : bool, default: False
+            Whether to show a progress bar over the images.
 
         Returns
         -------
@@ -317,7 +320,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             )  # fmt: skip
             return judge(found, images, one.target, one.extra)
 
-        return Search(step, decay, max_bad_steps, max_iterations).of_each(question, evaluate, start)
+        plan = Search(step, decay, max_bad_steps, max_iterations)
+        return plan.of_each(question, evaluate, start, show_progress=show_progress)
 
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
