@@ -48,7 +48,10 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     **You can already do this.** With the same noise, it is a difference of two of Captum's methods::
 
+        noise = {"nt_samples": 150, "stdevs": 0.5, "target": target}
+        torch.manual_seed(0)
         smooth = NoiseTunnel(Saliency(model)).attribute(x, abs=False, **noise)
+        torch.manual_seed(0)
         product = NoiseTunnel(InputXGradient(model)).attribute(x, **noise)
         phi = x * smooth - product
 
