@@ -42,7 +42,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
     derivative of the smoothed output, :math:`\partial_j^2\, E f_c(x + s e)`: the diagonal of its Hessian. So
 
     - it is 0, but for noise, where a model is linear, however much a pixel matters there;
-    - **its sign misleads where the output is convex**: a pixel that drives the output up gets a negative value. On the
+    - **its sign misleads where the logit is convex**: a pixel that drives the logit up gets a negative value. On the
       shipped network for digits its ranking is worse than a random one (see *Sanity check*);
     - it goes to 0 with ``s``, not to the input times the gradient.
 
