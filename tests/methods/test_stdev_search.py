@@ -109,6 +109,15 @@ def test_the_objectives_of_the_paper(small_net, x):
     assert torch.equal(gained.stdevs, found.stdevs)
 
 
+def test_progress_is_shown_if_asked_for(small_net, x, capsys):
+    """And not otherwise."""
+    for show in (False, True):
+        SmoothTaylor(small_net).tune_stdev(
+            lambda *_: 1, x, 1, n_samples=1, max_iterations=0, show_progress=show
+        )
+        assert ("images: 100%" in capsys.readouterr().err) is show
+
+
 def test_several_inputs_share_one_deviation():
     """And are handed on as a tuple."""
     model = lambda a, b: (a**2).sum(1) + (b**2).sum(1)  # noqa: E731
@@ -123,7 +132,8 @@ def test_several_inputs_share_one_deviation():
     [
         ({"objective": "aucp"}, "objective must be one of 'aupc', 'total_variation', or a callable.*did you mean 'aupc'"),
         ({"objective": lambda *_: torch.tensor(float("nan"))}, "objective must return one finite number for each image; got nan"),
-        ({"objective": lambda *_: torch.ones(2)}, r"got a Tensor of shape \(2,\)"),
+        ({"objective": lambda *_: torch.ones(2)}, r"got shape \(2,\)"),
+        ({"objective": lambda *_: None}, "got NoneType"),
         ({"step": 0}, r"step must be positive and finite; got 0. Pass for example step=0.1"),
         ({"decay": 1.5}, "decay must be above 0 and at most 1; got 1.5"),
         ({"max_iterations": -1}, "max_iterations must be a whole number of at least 0"),
