@@ -51,7 +51,7 @@ SIGNATURES = {
     "kernel_names": "()",
     "get_kernel": "(name)",
     "bank_names": "()",
-    "get_bank": "(name)",
+    "get_bank": "(name, **options)",
     "complete_bank": "(size, family=None)",
     "composite_names": "()",
     "get_composite": "(name, *, attention='constant', **options)",
@@ -72,7 +72,7 @@ SIGNATURES = {
     "FilterBank.groups": "(self, kind)",
     "FilterBank.index": "(self, name)",
     "FilterBank.project": "(self, weight)",
-    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='', order=None)",
+    "Kernel": "(name, weight, family='custom', source='', aliases=(), notes='', order=None, direction=None, wavelength=None)",
     "EdgeFilterBank2d": "(bank, in_channels, stride=1, padding=0, dilation=1, padding_mode='zeros')",
     "EdgeFilterConv2d": (
         "(in_channels, out_channels, bank, stride=1, padding=0, dilation=1, bias=True, padding_mode='zeros')"

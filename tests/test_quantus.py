@@ -95,7 +95,9 @@ def test_the_missing_extra_is_named():
 
 
 @pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("options", [{}, {"composite": "zplus", "calibrate": False, "against": "rest"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"composite": "zplus", "calibrate": False, "against": "rest"}, {"against": "odds"}]
+)
 def test_explain_gives_what_the_attribution_gives(model, images, score, options):
     """The same numbers as an array, from images in float64 too."""
     found = eq.explain(model, images.astype(np.float64), TARGETS, score=score, **options)

@@ -60,7 +60,7 @@ class EdgeAttributor(Attributor):  # type: ignore[misc]
         In the shapes of :func:`explain`.
     layer, calibrate, colors, basis, channels
         As in :class:`edgefilter.EdgeFilterAttribution`.
-    against : int, tuple, Tensor, list or "rest", optional
+    against : int, tuple, Tensor, list, "rest" or "odds", optional
         As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
 
     Notes
@@ -194,7 +194,7 @@ def explain(
         ``"response"`` (N, C*K, H', W').
     composite, layer, calibrate, colors, basis, channels
         As in :class:`edgefilter.EdgeFilterAttribution`.
-    against : int, ndarray, list or "rest", optional
+    against : int, ndarray, list, "rest" or "odds", optional
         As in :meth:`edgefilter.EdgeFilterAttribution.attribute`.
     reduce_axes : tuple of int, default: ()
         Axes to sum over, which stay with length 1, as in ``quantus.explain``: ``(1,)`` with ``score="pixel"`` gives

@@ -1229,7 +1229,7 @@ def test_the_rest_needs_two_classes(images):
         (
             "rests",
             ValueError,
-            r"against must be None, 'rest', or another target; got 'rests'; did you mean 'rest'",
+            r"against must be None, 'rest', 'odds', or another target; got 'rests'; did you mean 'rest'",
         ),
         (1, ValueError, "against must be another output than target; got the same for image 0"),
         ([0, 2, 1], ValueError, "against must be another output than target; got the same for image 2"),

@@ -30,7 +30,7 @@ def test_a_linear_network_loses_what_each_part_gave(images):
 
 
 @pytest.mark.parametrize("ordinary", [False, True], ids=["replaced", "ordinary"])
-@pytest.mark.parametrize("against", [None, "rest"])
+@pytest.mark.parametrize("against", [None, "rest", "odds"])
 def test_silencing_equals_zeroing_responses(small_net, images, against, ordinary):
     """The front and tail of split() say the same, with an edge-filter layer and without."""
     model = ef.replace_stem(small_net)
@@ -42,6 +42,8 @@ def test_silencing_equals_zeroing_responses(small_net, images, against, ordinary
     def explained(values):
         output = tail(values).detach()
         chosen = output[[0, 1], [1, 4]]
+        if against == "odds":
+            return chosen - (output.exp().sum(1) - chosen.exp()).log()
         return chosen if against is None else chosen - (output.sum(1) - chosen) / 4
 
     check = causal_check(attr, images, explanation)

@@ -428,6 +428,9 @@ def test_summary_says_it_in_words():
     rest = measured(against=("rest",)).summary().splitlines()
     assert rest[0] == "The color red and the filter sobel x speak most for output 2 rather than the others."
     assert rest[1].startswith("Output 2 minus the mean of the others is 9.00")
+    odds = measured(against=("odds",)).summary().splitlines()
+    assert odds[0] == "The color red and the filter sobel x speak most for output 2 against chance."
+    assert odds[1].startswith("Output 2 against chance (log odds) is 9.00; ")
     other = measured(against=(1,)).summary(class_names=["a", "b", "cherry"]).splitlines()
     assert other[0] == "The color red and the filter sobel x speak most for cherry rather than b."
     assert other[1].startswith("Output cherry minus b is")

@@ -64,7 +64,7 @@ def outside(response, wired):
     return float(response.abs().amax((0, 3, 4))[~wired].max())
 
 
-@pytest.mark.parametrize("against", [None, "rest"])
+@pytest.mark.parametrize("against", [None, "rest", "odds"])
 @pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
 @pytest.mark.parametrize("composite", [None, *ef.composite_names()])
 def test_cells_that_the_output_does_not_read_get_exactly_nothing(
@@ -82,7 +82,7 @@ def test_cells_that_the_output_does_not_read_get_exactly_nothing(
     assert (explanation.color_edge[:, read].abs().amax(0) > 0).all()
 
 
-@pytest.mark.parametrize("against", [None, "rest"])
+@pytest.mark.parametrize("against", [None, "rest", "odds"])
 @pytest.mark.parametrize("calibrate", [True, ("color", "order")])
 @pytest.mark.parametrize(("name", "stride", "padding"), LAYERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -103,7 +103,7 @@ def test_a_file_of_old_knows_no_kinds(generator, tmp_path, monkeypatch):
         ({"a": ["sobel_x"]}, ValueError, r"groups must hold every filter; got none with 'sobel_y'\. Add it"),
         ({"a": ["sobel_x", "nothing"]}, KeyError, r"unknown filter 'nothing'"),
         ({"a": ["sobel_x", "sobel_y"], "b": []}, ValueError, r"groups must not be empty; got no filter in 'b'\. Drop it"),
-        (3, TypeError, r"groups must be one of order, orientation, family, dependent or a mapping; got 3\. Pass"),
+        (3, TypeError, r"groups must be one of order, orientation, scale, family, dependent or a mapping; got 3\. Pass"),
     ],
 )  # fmt: skip
 def test_unknown_kinds_and_wrong_partitions_are_refused(kind, error, match, generator):

@@ -33,7 +33,7 @@ def inner():
 
 
 @pytest.mark.parametrize("composite", ef.composite_names())
-@pytest.mark.parametrize("against", [None, "rest", 2])
+@pytest.mark.parametrize("against", [None, "rest", "odds", 2])
 def test_it_gives_the_responses_and_the_pixels_of_the_other(model, images, composite, against):
     """The same numbers as EdgeFilterAttribution without games, shaped as the layer's output and input."""
     pixels = ef.EdgeFilterAttribution(model, composite, calibrate=False)

@@ -113,7 +113,7 @@ def attributed(model, calibrate, composite=None, **options):
 
 @each
 @each_model
-@pytest.mark.parametrize("against", [None, "rest", 3])
+@pytest.mark.parametrize("against", [None, "rest", "odds", 3])
 def test_scores_share_one_total_and_add_up_with_the_base(kind, calibrate, against):
     model, images = made(kind)
     attr = attributed(model, calibrate)
@@ -270,7 +270,7 @@ class Deep(nn.Module):
 def test_colors_that_a_deep_layer_drops_get_exactly_nothing(dtype, count, read, calibrate):
     """Also in single precision, where runs of one model differ by rounding, and in batches."""
     model, images = seeded(Deep, read).to(dtype), pictures(count, 3, 20).to(dtype)
-    for against in (None, "rest"):
+    for against in (None, "rest", "odds"):
         explanation = attributed(model, calibrate).explain(images, 1, against=against)
         dropped = [color for color in range(3) if color not in read]
         parts = [explanation.color, explanation.response, explanation.pixel]

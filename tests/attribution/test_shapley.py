@@ -171,7 +171,7 @@ def test_progress_is_shown_when_asked(net, images, capsys):
         ({"n_permutations": 2.5}, "n_permutations must be a whole number of at least 1; got 2.5"),
         ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
         ({"internal_batch_size": 0}, "internal_batch_size must be a whole number"),
-        ({"against": "others"}, "against must be None, 'rest', or another target"),
+        ({"against": "others"}, "against must be None, 'rest', 'odds', or another target"),
         ({"against": 1}, "against must be another output than target"),
         ({"against": 9}, "against must be between 0 and 3; got 9"),
     ],

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from edgefilter.banks.bank import FilterBank
 from edgefilter.banks.catalogue import get_kernel, kernel_names
-from edgefilter.banks.groups import KINDS, as_groups, change_direction, partition
+from edgefilter.banks.directions import change_direction
+from edgefilter.banks.groups import KINDS, as_groups, partition
 from edgefilter.banks.kernel import Kernel
 from edgefilter.banks.presets import bank_names, complete_bank, get_bank
 
@@ -48,6 +49,8 @@ BY_HAND = {
     "gauss_yy_7x7_s1": (L, Y), "sobel_xx": (L, X), "sobel_yy_7x7": (L, Y), "sobel_xy_5x5": (L, NONE),
     **{f"gabor7_t{t}_{phase}": (order, f"{t} deg")
        for t in (0, 45, 90, 135) for phase, order in (("even", L), ("odd", E), ("even_raw", B))},
+    **{f"gabor_w{w}_t{t}_{phase}": (order, f"{t} deg")
+       for w in ("4", "5.657") for t in (0, 45, 90, 135) for phase, order in (("even", L), ("odd", E))},
     **{f"{family}_{side}": (E, way)
        for family in ("kirsch", "robinson", "robinson3", "prewitt_compass") for side, way in COMPASS.items()},
     **{f"emboss_{side}": (B, way) for side, way in COMPASS.items()},
@@ -429,7 +432,7 @@ def test_a_partition_of_your_own_keeps_its_groups_and_takes_aliases():
     ("groups", "error", "message"),
     [
         ("ordr", KeyError, "unknown kind of groups 'ordr'; did you mean 'order'? Choose one of order, orientation, "),
-        ("kind", KeyError, "unknown kind of groups 'kind'. Choose one of order, orientation, family, dependent, or pass"),
+        ("kind", KeyError, "unknown kind of groups 'kind'. Choose one of order, orientation, scale, family, dependent, or pass"),
         ({"a": ["sobel_x"]}, ValueError, "groups must hold every filter; got none with 'sobel_y'. Add it to a group, or"),
         ({}, ValueError, "groups must hold every filter; got none with 'sobel_x' and 1 more. Add"),
         ({"a": ["sobel_x", "sobel_y"], "b": []}, ValueError, "groups must not be empty; got no filter in 'b'. Drop it."),
@@ -442,7 +445,7 @@ def test_a_partition_of_your_own_keeps_its_groups_and_takes_aliases():
         ({"a": [1]}, TypeError, "groups must hold sequences of filter names; got [1] for 'a'. Pass a list of names."),
         ({"a": 1}, TypeError, "groups must hold sequences of filter names; got 1 for 'a'. Pass a list of names."),
         ({1: ["sobel_x", "sobel_y"]}, TypeError, "groups must have strings as names; got 1. Write '1'."),
-        (None, TypeError, "groups must be one of order, orientation, family, dependent or a mapping; got None. Pass"),
+        (None, TypeError, "groups must be one of order, orientation, scale, family, dependent or a mapping; got None. Pass"),
         (["sobel_x"], TypeError, "or a mapping; got ['sobel_x']. Pass {name: [filters]}."),
     ],
 )  # fmt: skip

@@ -97,12 +97,12 @@ def test_json_holds_the_numbers_of_the_library(run, photo, weights):
 
 
 @pytest.mark.parametrize("games", ["none", "color", "color+order"])
-@pytest.mark.parametrize("against", ["rest", "class 1", "1"])
+@pytest.mark.parametrize("against", ["rest", "odds", "class 1", "1"])
 def test_a_class_is_explained_against_others(run, photo, small_classifier, games, against):
     """With the games that are chosen; the tables say what the numbers are, and drops are those of the difference."""
     from edgefilter.cli.options import CALIBRATIONS
 
-    classifier, other = small_classifier(outputs=5), "rest" if against == "rest" else 1
+    classifier, other = small_classifier(outputs=5), against if against in ("rest", "odds") else 1
     options = ("--target", "3", "--against", against, "--calibrate", games)
     result = run("explain", photo, "--json", "n.json", "--out", "p.png", *options)
     assert result.exit_code == 0, result.output
@@ -114,10 +114,15 @@ def test_a_class_is_explained_against_others(run, photo, small_classifier, games
     without = attribution.silence(inputs, 3, against=other, colors=["red"])
     drop = float(explanation.output - without)
     assert found["causal_drop"]["color"]["red"] == pytest.approx(drop, rel=1e-3, abs=1e-6)
-    words = "the mean of the others" if other == "rest" else "class 1 (1)"
-    assert f"Explained: class 3 (3) against {words}, logits differ by" in result.stdout
+    words = {"rest": "the mean of the others", "odds": "chance"}.get(other, "class 1 (1)")
+    said = (
+        ("log odds", "the log odds") if other == "odds" else ("logits differ by", "the difference of logits")
+    )
+    assert (
+        f"Explained: class 3 (3) against {words}, {said[0]} {float(explanation.output):.2f}" in result.stdout
+    )
     assert found["explained"]["against"] == words
-    assert "the difference of logits from" in result.stdout
+    assert f"{said[1]} from" in result.stdout
 
 
 def test_a_class_is_not_compared_with_itself_or_with_none(run, photo, small_classifier):

@@ -100,6 +100,7 @@ def test_the_default_name_holds_photo_model_and_class(run, photo, small_classifi
     for options in (
         ("--target", "0"),
         ("--target", "1", "--against", "rest"),
+        ("--target", "1", "--against", "odds"),
         ("--target", "2", "--against", "0"),
     ):
         assert run("explain", photo, *options).exit_code == 0
@@ -108,6 +109,7 @@ def test_the_default_name_holds_photo_model_and_class(run, photo, small_classifi
     assert names[1:] == [
         "photo_a.b_Great_Dane_dog.png",
         "photo_a.b_crane_1_against_rest.png",
+        "photo_a.b_crane_1_against_odds.png",
         "photo_a.b_crane_2_against_Great_Dane_dog.png",
     ]
     Path("pictures").mkdir()

@@ -55,6 +55,7 @@ def test_the_numbers_are_those_of_the_library(run, photo, small_classifier):
         (["--target", "class 1"], ["class 1"]),
         (["--target", "2", "--target", "class_0"], ["class 2", "class 0", "Why class 2, not class 0"]),
         (["--target", "1", "--against", "rest"], ["class 1", "Why class 1, not the mean of the others"]),
+        (["--target", "1", "--against", "odds"], ["class 1", "class 1 against chance"]),
         (["--target", "1", "--against", "3"], ["class 1", "Why class 1, not class 3"]),
     ],
 )

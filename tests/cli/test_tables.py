@@ -209,7 +209,8 @@ def test_the_lines_of_several_photos_keep_their_names(width):
 
 
 @pytest.mark.parametrize(
-    ("target", "against"), [("0", None), ("class 0", None), ("CLASS_0", None), (None, "0"), (None, "rest")]
+    ("target", "against"),
+    [("0", None), ("class 0", None), ("CLASS_0", None), (None, "0"), (None, "rest"), (None, "odds")],
 )
 def test_one_logit_takes_its_class_in_every_form(run, photo, small_classifier, target, against):
     """And is compared with nothing: there is no other class."""

@@ -404,7 +404,7 @@ def test_odd_arguments_are_refused_before_any_work(options, error, message):
         ef.compare(net, torch.rand(2, 3, 8, 8), progress=False, **options)
 
 
-@pytest.mark.parametrize("against", [2, "rest"])
+@pytest.mark.parametrize("against", [2, "rest", "odds"])
 def test_margins_are_explained_and_measured(net, images, against):
     """Ours by its own argument, Captum's through a network of margins; drops are those of the margins."""
     found = quick(
@@ -423,7 +423,8 @@ def test_margins_are_explained_and_measured(net, images, against):
     leaf = images.clone().requires_grad_()
     output = net(leaf)
     chosen = output[range(3), [0, 1, 3]]
-    other = (output.sum(1) - chosen) / 3 if against == "rest" else output[:, 2]
+    others = {"rest": (output.sum(1) - chosen) / 3, "odds": (output.exp().sum(1) - chosen.exp()).log()}
+    other = others.get(against, output[:, 2])
     (gradient,) = torch.autograd.grad((chosen - other).sum(), leaf)
     assert_close(found.maps["input_x_gradient"], gradient * images, rtol=0, atol=1e-6)
     assert found.parts.loc["edgefilter", "color"] > found.parts.loc["random", "color"]

@@ -295,6 +295,7 @@ def test_a_negative_output_shows_what_is_largest_in_size():
     [
         ({}, "output 3: 2.00, "),
         ({"against": ("rest",)}, "output 3 minus the mean of the others: 2.00, "),
+        ({"against": ("odds",)}, "output 3 against chance: 2.00, "),
         ({"against": (1,), "left_out": "softmax"}, "output 3 minus output 1: 2.00, before the final softmax, "),
         ({"left_out": "sigmoid"}, "output 3: 2.00, before the final sigmoid, "),
     ],

@@ -100,7 +100,7 @@ def test_what_is_not_known_is_refused():
         match=r"bank must be given, as the explanation does not know the orientation of its filters; got None",
     ):
         plot_orders(explanation(bank=bank))
-    with pytest.raises(ValueError, match=r"bank must be given for rows='scale'; got None"):
+    with pytest.raises(ValueError, match=r"the explanation does not know the scale of its filters; got None"):
         plot_orders(of(bank), rows="scale")
     with pytest.raises(
         KeyError, match=r"rows must be 'order' or 'scale'; got 'orders'; did you mean 'order'\?"

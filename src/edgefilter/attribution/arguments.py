@@ -6,12 +6,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from captum._utils.common import _format_additional_forward_args, _select_targets
+from captum._utils.common import _format_additional_forward_args
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
 
 __all__ = [
+    "NAMED",
     "Against",
     "Question",
     "Target",
@@ -20,13 +21,14 @@ __all__ = [
     "as_target",
     "check_mode",
     "check_output",
-    "output_weights",
     "unwrapped",
     "whole_batch",
 ]
 
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
-Against = Target | Literal["rest"]
+Against = Target | Literal["rest", "odds"]
+
+NAMED = ("rest", "odds")  # what a target can be compared with beside other targets
 
 
 class Question(NamedTuple):
@@ -173,14 +175,14 @@ def _advice(target: Tensor, name: str) -> str:
 
 
 def as_against(against: Any) -> Against:
-    """Return what a target is compared with: None, ``"rest"``, or another target."""
+    """Return what a target is compared with: None, ``"rest"``, ``"odds"``, or another target."""
     if isinstance(against, str):
-        if against != "rest":
+        if against not in NAMED:
             raise ValueError(
-                f"against must be None, 'rest', or another target; got {against!r}{closest(against, ('rest',))} Class names are "
+                f"against must be None, 'rest', 'odds', or another target; got {against!r}{closest(against, NAMED)} Class names are "
                 "for edgefilter.classifiers."
             )
-        return "rest"
+        return against  # type: ignore[return-value]
     return as_target(against, "against")
 
 
@@ -220,91 +222,3 @@ def check_output(output: Any, count: int) -> Tensor:
             f"got {output.dtype} of shape {tuple(output.shape)}. Explain a model that does."
         )
     return output
-
-
-def output_weights(output: Tensor, target: Target, against: Against = None) -> Tensor:
-    """Return the factors of the outputs in what is explained, shaped as the output."""
-    weights = _chosen(output, target, "target")
-    if against is None:
-        return weights
-    if isinstance(against, str):
-        if output.dim() != 2 or output.shape[1] < 2:
-            raise ValueError(
-                f"against='rest' must have an output of shape (N, classes) with two classes or more; got {tuple(output.shape)}. Use "
-                "against=None."
-            )
-        return weights - (1 - weights) / (output.shape[1] - 1)
-    weights = weights - _chosen(output, against, "against")
-    same = (weights == 0).flatten(1).all(1)
-    if bool(same.any()):
-        raise ValueError(
-            f"against must be another output than target; got the same for image {int(same.nonzero()[0])}. Pass another class, or "
-            "'rest'."
-        )
-    return weights
-
-
-def _chosen(output: Tensor, target: Target, name: str) -> Tensor:
-    """Return 1 for the output that a target picks and 0 for the others."""
-    leaf = output.detach().requires_grad_()
-    _check_target(leaf, target, name)
-    target = _from_the_start(leaf, target)
-    with torch.enable_grad():
-        chosen = _select_targets(leaf, target)
-        if chosen.numel() != len(leaf):
-            raise ValueError(
-                f"{name} must pick exactly one output of each image; got {target!r} for an output of shape "
-                f"{tuple(output.shape)}, which picks {tuple(chosen.shape[1:])} values. Pass a tuple of "
-                f"{output.dim() - 1} indices."
-            )
-        (weights,) = torch.autograd.grad(chosen.sum(), leaf)
-    return weights
-
-
-def _from_the_start(output: Tensor, target: Target) -> Target:
-    """Count negative indices from the start, where Captum takes them for one image only."""
-    if output.dim() != 2:
-        return target
-    if isinstance(target, Tensor):
-        return target % output.shape[1]
-    if isinstance(target, list):
-        return [item % output.shape[1] if isinstance(item, int) else item for item in target]  # type: ignore[return-value]
-    return target
-
-
-def _check_target(output: Tensor, target: Target, name: str) -> None:
-    """Raise before Captum does, in words that name the range."""
-    if target is None:
-        if output.numel() != len(output):
-            raise AssertionError(
-                "Target not provided when necessary, cannot take gradient with respect to multiple outputs. "
-                f"target must be given for an output of shape {tuple(output.shape)}; got None. "
-                "Pass the index of a class."
-            )
-        return
-    given = target.reshape(-1).tolist() if isinstance(target, Tensor) else target
-    given = given if isinstance(given, list) else [given]
-    if name != "target" and len(given) not in (1, len(output)):
-        raise ValueError(
-            f"{name} must be one, or one for each of the {len(output)} images; got {len(given)}. Pass a list of that length."
-        )
-    if len(given) not in (1, len(output)):
-        shape = f"Tensor target dimension {target.shape} is not valid" if isinstance(target, Tensor) else ""
-        raise AssertionError(
-            f"{shape or 'Target list length does not match output'}: target must be one, or one for each of the {len(output)} images; "
-            f"got {len(given)}. Pass as many as there are images."
-        )
-    sizes = output.shape[1:]
-    for item in given:
-        indices = item if isinstance(item, tuple) else (item,)
-        if len(indices) > len(sizes):
-            raise AssertionError(
-                f"Cannot choose target column with output shape {tuple(output.shape)}. {name} must have at most {len(sizes)} "
-                f"indices, one for each axis beside the batch; got {item!r}. For one target per image pass a list of them."
-            )
-        for index, size in zip(indices, sizes, strict=False):
-            if not -size <= index < size:
-                single = " The model has one output: pass target=None." if size == 1 else ""
-                raise IndexError(
-                    f"{name} must be between 0 and {size - 1}; got {index}. The output has shape {tuple(output.shape)}.{single}"
-                )

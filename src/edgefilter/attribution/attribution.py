@@ -73,7 +73,7 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
     calibrate : bool, str or tuple, default: True
         What the scores are measured by. True or ``"color"``: the game of the colors, so that color scores are exact Shapley
         values, and filters are divided by the evidence that foretells the game best. ``("color", groups)``: the game of some groups
-        of filters as well (``"order"``, ``"orientation"``, ``"family"``, ``"dependent"`` or a mapping, at most 6 of them), whose scores are
+        of filters as well (``"order"``, ``"orientation"``, ``"scale"``, ``"family"``, ``"dependent"`` or a mapping, at most 6 of them), whose scores are
         exact then, too. False: relevance alone, one forward and one backward pass.
     layer : str or nn.Module, optional
         The edge-filter layer, if the model holds several; for a model without one, the convolution to express.
@@ -205,9 +205,10 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             the batch go with their images.
         return_convergence_delta : bool, default: False
             Whether to return the delta as well.
-        against : int, tuple, Tensor, list or "rest", optional
-            What the target is compared with: another output ("why this and not that?"), or the mean of all others. Default:
-            nothing, the output itself.
+        against : int, tuple, Tensor, list, "rest" or "odds", optional
+            What the target is compared with: another output ("why this and not that?"), the mean of all others (``"rest"``), or chance:
+            ``"odds"`` explains the log odds ``log(p / (1 - p)) + log(K - 1)``, where ``p`` is the softmax of the ``K`` outputs. They
+            are 0 for ``p = 1 / K``, above for more. Default: nothing, the output itself.
         score : {"pixel", "color", "edge", "color_edge", "response"}, default: "pixel"
             ``"pixel"`` (N, C, H, W) like inputs; ``"color"`` (N, C); ``"edge"`` (N, K); ``"color_edge"`` (N, C, K);
             ``"response"`` (N, C, K, H', W').
@@ -312,7 +313,8 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
             As in :meth:`attribute`. Default: the output with the largest value, of each image.
         additional_forward_args : Any, optional
             Further arguments of the model, not explained.
-        against : int, tuple, Tensor, list or "rest", optional
+        against : int, tuple, Tensor, list, "rest" or "odds", optional
+            As in :meth:`attribute`: ``"odds"`` explains ``log(p / (1 - p)) + log(K - 1)``, 0 at chance, by exact Shapley values of it.
         internal_batch_size : int, optional
             As in :meth:`attribute`.
         show_progress : bool, default: False
@@ -386,9 +388,9 @@ class EdgeFilterAttribution(GradientAttribution):  # type: ignore[misc]
         question = self.question(inputs, target, additional_forward_args, against)
         return silenced_output(self.propagator(question.images), question, colors, filters)
 
-    def dry_run(self, inputs: Tensor, target: Any = None) -> Propagation:
+    def dry_run(self, inputs: Tensor, target: Any = None, against: Any = None) -> Propagation:
         """Propagate once and note what each step receives and hands on; for :func:`edgefilter.check`."""
-        question = self.question(inputs, target, None, None, predict=True)
+        question = self.question(inputs, target, None, against, predict=True)
         return self.propagator(question.images)(question, down_to="inputs", watched=True)
 
     def _about(self, bank: FilterBank, members: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -101,7 +101,7 @@ def calibrated(
     game, path = _color_game(runs), runs.path_gradient()
     sizes = path.pairs.abs()
     scale = game.values.abs().amax(1) + sizes.sum((1, 2))
-    rounding = scale * torch.finfo(runs.weights.dtype).eps ** ROUNDING
+    rounding = scale * torch.finfo(runs.dtype).eps ** ROUNDING
     idle = (sizes.sum(2) == 0) & game.idle(rounding)
     colors = _worth(game, idle)
     pairs = measured(by_rules, path.pairs, _evidence(game, runs), colors)

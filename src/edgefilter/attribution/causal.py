@@ -162,7 +162,7 @@ def _as_given(against: tuple[Any, ...]) -> Any:
     """Return what all images were compared with, in one of the forms that are taken."""
     if not against or None in against:
         return None
-    return "rest" if "rest" in against else list(against)
+    return next((one for one in against if isinstance(one, str)), list(against))
 
 
 def _check_alone(inputs: Any, explanation: Any, target: Any, against: Any) -> None:

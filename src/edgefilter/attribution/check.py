@@ -12,7 +12,7 @@ from zennit.core import Composite
 from edgefilter._checks import counted
 from edgefilter.errors import UnsupportedModelError
 
-from .arguments import Target
+from .arguments import Against, Target
 from .attribution import EdgeFilterAttribution
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ def check(
     inputs: Tensor,
     target: Target = None,
     *,
+    against: Against = None,
     composite: Composite | str | None = None,
     bank: FilterBank | str | None = None,
     layer: str | nn.Module | None = None,
@@ -166,7 +167,7 @@ def check(
     model : nn.Module
         In evaluation mode; left as it is.
     inputs : Tensor, shape (N, C, H, W)
-    target : int, tuple, Tensor or list, optional
+    target, against : optional
         As in :meth:`EdgeFilterAttribution.explain`.
     composite, bank, layer : optional
         As in :class:`EdgeFilterAttribution`.
@@ -187,7 +188,7 @@ def check(
     """
     attribution = EdgeFilterAttribution(model, composite, bank=bank, layer=layer)
     try:
-        found = attribution.dry_run(inputs, target)
+        found = attribution.dry_run(inputs, target, against)
     except UnsupportedModelError as reason:
         return Report(type(model).__name__, (), 0.0, 0.0, str(reason))
     operations = tuple(

@@ -68,7 +68,7 @@ class Explanation(SpatialViews):
     groups : dict of str to dict, optional
         The groups of the filters by kind, as ``bank.groups(kind)`` has them. Default: unknown.
     against : tuple, optional
-        What the targets were compared with, one entry per image: None, ``"rest"``, an index or a tuple of them.
+        What the targets were compared with, one entry per image: None, ``"rest"``, ``"odds"``, an index or a tuple of them.
     effects : Tensor, shape (N, C), optional
         What the output loses when a color is silenced, negative where it rises. Default: not measured.
     errors : Tensor, shape (N, C), optional

@@ -9,7 +9,8 @@ from torch import Tensor
 from edgefilter.lrp.ending import Ending
 from edgefilter.lrp.engine import Engine
 
-from .arguments import Question, Target, output_weights
+from .arguments import Question, Target
+from .explained import explained_of
 from .partial import PartialRuns
 from .starting import Start
 
@@ -30,9 +31,10 @@ class Forward:
     Attributes
     ----------
     output, constant, weights : Tensor
-        The model's output without a monotone function at its end, what its last affine map adds to it, and the factors of the
-        outputs in what is explained; of one shape.
-    explained : Tensor, shape (N,)
+        The model's output without a monotone function at its end, what its last affine map adds to it, and the gradient of what is
+        explained; of one shape.
+    explained, rest : Tensor, shape (N,)
+        What is explained, and what it has beside the sum of the outputs times the weights: nothing but for log odds.
     target : Target
     reads : list of Read
     colors : tuple of str
@@ -45,8 +47,9 @@ class Forward:
         self.target: Target = question.target
         if question.predict and question.target is None and end.output.dim() == 2 and end.output.shape[1] > 1:
             self.target = end.output.detach().argmax(1)
-        self.weights = output_weights(end.output, self.target, question.against)
-        self.explained = sum_per_image(self.weights * end.output.detach())
+        self._asked = explained_of(end.output, self.target, question.against)
+        self.explained = self._asked.value(end.output.detach())
+        self.weights, self.rest = self._asked.tangent(end.output.detach())
         self.reads = run.stem.checked_reads()
         self.colors = run.stem.colors.names(self.reads[0].channels)
         self._calls = end.calls
@@ -59,7 +62,7 @@ class Forward:
             self.question.extra,
             self.run.stem.sites,
             self._calls,
-            self.weights,
+            self._asked,
             self.explained,
             size,
             label,

@@ -104,7 +104,7 @@ class LayerEdgeFilterAttribution(LayerAttribution, GradientAttribution):  # type
             As in :meth:`EdgeFilterAttribution.attribute`.
         attribute_to_layer_input : bool, default: False
             Whether to go on to the input of the bank: the pixels, where the bank comes first.
-        against : int, tuple, Tensor, list or "rest", optional
+        against : int, tuple, Tensor, list, "rest" or "odds", optional
         internal_batch_size : int, optional
             As in :meth:`EdgeFilterAttribution.attribute`.
 

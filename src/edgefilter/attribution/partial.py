@@ -16,6 +16,7 @@ from edgefilter.lrp.site import Site
 from edgefilter.lrp.values import tensors_in
 
 from .arguments import check_output
+from .explained import ExplainedOutput
 
 __all__ = ["PartialRuns", "Path"]
 
@@ -49,8 +50,8 @@ class PartialRuns:
         Where the responses enter it.
     left_out : sequence of NumberedCall
         Monotone functions at its end.
-    weights : Tensor, shaped as the output
-        What is explained: the sum of the outputs times these.
+    asked : ExplainedOutput
+        What is explained of the outputs.
     explained : Tensor, shape (N,)
         That of the model with all responses.
     size : int
@@ -66,14 +67,15 @@ class PartialRuns:
         extra: tuple[Any, ...],
         sites: Sequence[Site],
         left_out: Sequence[NumberedCall],
-        weights: Tensor,
+        asked: ExplainedOutput,
         explained: Tensor,
         size: int,
         label: str | None = None,
     ) -> None:
         self.label = label
         self.model, self.images, self.extra = model, images, extra
-        self.sites, self.left_out, self.weights = sites, left_out, weights
+        self.sites, self.left_out, self.asked = sites, left_out, asked
+        self.dtype = explained.dtype
         self.count, self.every = len(images[0]), explained.cpu().double()
         # Tensors beside the images may be of any meaning, so that they are not repeated.
         self.sets = 1 if any(True for _ in tensors_in(extra)) else max(1, size // self.count)
@@ -216,5 +218,4 @@ class PartialRuns:
             out_of_place=out_of_place,
         )
         output = check_output(output, sets * self.count)
-        products = output.reshape(sets, *self.weights.shape) * self.weights
-        return products.reshape(sets * self.count, -1).sum(1)
+        return self.asked.value(torch.unflatten(output, 0, (sets, self.count))).flatten()

@@ -205,7 +205,7 @@ def _back(forward: Forward, down_to: str, games: Games, size: int, label: str | 
         carried = torch.maximum(carried, scores.swing.to(carried))
         found = _handed_down(responses, scores.shares, below)
     else:
-        base = sum_per_image(forward.weights * forward.constant)
+        base = sum_per_image(forward.weights * forward.constant) + forward.rest
         places = responses + below
         del responses, below  # let go of while the relevance goes back
         parts = _handed_back(run, forward.output, start if flows else None, places)

@@ -109,7 +109,7 @@ class EdgeFilterShapley(PerturbationAttribution):  # type: ignore[misc]
         Any image classifier in evaluation mode; left as it is.
     players : str or mapping, default: "color"
         ``"color"``, ``"edge"`` (each filter), ``"color_edge"`` (each pair), a kind of groups of filters (``"order"``,
-        ``"orientation"``, ``"family"``, ``"dependent"``), or ``{name: [filters]}``.
+        ``"orientation"``, ``"scale"``, ``"family"``, ``"dependent"``), or ``{name: [filters]}``.
     bank : FilterBank or str, optional
     colors, basis, channels : optional
         What the channels are scored as.
@@ -310,7 +310,7 @@ class _Draws(NamedTuple):
         orders = drawn_orders(count, pairs, self.seed)
         sets, places = torch.unique(sets_before(orders).flatten(0, 1), dim=0, return_inverse=True)
         values = game.values(sets)[:, places].reshape(game.runs.count, len(orders), count + 1)
-        precision = torch.finfo(game.runs.weights.dtype).eps
+        precision = torch.finfo(game.runs.dtype).eps
         return estimated(orders, values, precision), len(sets)
 
 

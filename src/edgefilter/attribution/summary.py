@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgefilter.banks.groups import MANY
-from edgefilter.plots.words import name_of, spaced
+from edgefilter.plots.words import COMPARED, joining, name_of, spaced
 
 from .level_words import said_of_levels
 
@@ -94,7 +94,9 @@ def _output(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     """Say how large the explained output is, and what of it is there without the image."""
     number = _written_as(explanation.output, explanation.base, explanation.total)
     target, against = (_named(which[0], class_names) for which in (explanation.target, explanation.against))
-    what = f"Output {target}" if explanation.against[0] is None else f"Output {target} minus {against}"
+    other, what = explanation.against[0], f"Output {target}"
+    if other is not None:
+        what += f" {joining(other)} {against}" + " (log odds)" * (other == "odds")
     output, base = float(explanation.output[0]), float(explanation.base[0])
     if math.isnan(output):
         return f"{what}: the scores add up to {number(float(explanation.total[0]))}."
@@ -105,13 +107,15 @@ def _subject(explanation: ScoreViews, class_names: Sequence[str] | None) -> str:
     """Return what is explained in words: a class by its name, or an output by its number."""
     target, against = explanation.target[0], explanation.against[0]
     what = _worded(target, class_names)
-    return what if against is None else f"{what} rather than {_worded(against, class_names, 'the others')}"
+    if against is None:
+        return what
+    return f"{what} {'against' if against == 'odds' else 'rather than'} {_worded(against, class_names)}"
 
 
-def _worded(which: Any, class_names: Sequence[str] | None, rest: str = "") -> str:
+def _worded(which: Any, class_names: Sequence[str] | None) -> str:
     name = _named(which, class_names)
-    if which == "rest":
-        return rest
+    if isinstance(which, str):
+        return "the others" if which == "rest" else name
     by_name = isinstance(which, int) and class_names is not None
     return name if by_name else "the output" if which is None else f"output {name}"
 
@@ -160,11 +164,7 @@ def _in_words(name: str, label: str) -> str:
 
 def _named(which: Any, class_names: Sequence[str] | Mapping[int, str] | None) -> str:
     name = name_of(which, class_names, "class_names", "named")
-    return (
-        {None: "of the model", "rest": "the mean of the others"}.get(which, str(which))
-        if name is None
-        else name
-    )
+    return {None: "of the model", **COMPARED}.get(which, str(which)) if name is None else name
 
 
 def _listed(

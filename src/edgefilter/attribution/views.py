@@ -241,7 +241,7 @@ class ScoreViews:
 
         Parameters
         ----------
-        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+        kind : {"order", "orientation", "scale", "family", "dependent"} or mapping of str to sequence of str
             The groups of the bank, as in :meth:`edgefilter.FilterBank.groups`, or ``{name: [filters]}``, a partition of
             your own.
 

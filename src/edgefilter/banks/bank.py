@@ -124,11 +124,14 @@ class FilterBank:
 
         Parameters
         ----------
-        kind : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+        kind : {"order", "orientation", "scale", "family", "dependent"} or mapping of str to sequence of str
             ``"order"``: "brightness", "edges", "lines and corners" and "texture", by ``orders``.
             ``"orientation"``: by the direction in which an image must change for the kernel to answer most, read from
             the weights and rounded to 22.5 degrees. "0 deg" is rightwards (vertical edges), "45 deg" towards the
-            lower right, "90 deg" downwards; blurs, Laplacians and corners have "no direction".
+            lower right, "90 deg" downwards; blurs, Laplacians and corners have "no direction". Kernels that were made for a direction,
+            such as those of ``get_bank("gabor")``, have just that.
+            ``"scale"``: by the wavelength that the kernel answers to, read from the weights in octaves: "about 4 pixels"; or the one that
+            it was made for: "4.6 pixels". Kernels of order 0 are "brightness".
             ``"family"``: by ``families``.
             ``"dependent"``: kernels that are multiples of each other, of either sign, together, as ``"a ~ b"``.
             A mapping ``{name: [filters]}`` is a partition of your own, which is checked.

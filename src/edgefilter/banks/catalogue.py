@@ -29,6 +29,7 @@ from .families import (
     roberts,
     sharpeners,
 )
+from .gabor import named_gabor
 from .kernel import Kernel
 from .sources import ALIASES
 
@@ -63,7 +64,7 @@ def get_kernel(name: str) -> Kernel:
     Parameters
     ----------
     name : str
-        One of `kernel_names`, or an alias.
+        One of `kernel_names`, an alias, or a Gabor kernel of any wavelength and direction, such as ``"gabor_w4_t45_even"``.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def get_kernel(name: str) -> Kernel:
     edgefilter.errors.UnknownNameError: unknown kernel 'sobel-x'; did you mean 'sobel_x'? kernel_names() lists all 571.
     """
     catalogue, aliases = _catalogue(), {alias: known for known, alias in ALIASES.items()}
-    found = catalogue.get(aliases.get(name, name))
+    found = catalogue.get(aliases.get(name, name)) or named_gabor(name)
     if found is None:
         hint = closest(name, [*catalogue, *aliases])
         raise UnknownNameError(f"unknown kernel {name!r}{hint} kernel_names() lists all {len(catalogue)}.")

@@ -1,4 +1,4 @@
-"""Partitions of a bank's filters: by order, by direction of change, by family, by dependence, or of your own.
+"""Partitions of a bank's filters: by order, by direction of change, by scale, by family, by dependence, or of your own.
 
 Every partition is a dict from the name of a group to the names of its filters. Each filter is in exactly one group,
 no group is empty, and filters and groups are in the order of the bank (a group where its first filter is).
@@ -7,7 +7,6 @@ no group is empty, and filters and groups are in the order of the bank (a group 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +14,9 @@ import numpy as np
 from edgefilter._checks import closest
 from edgefilter.errors import UnknownNameError
 
-from .kernel import ROUNDING, Array
+from .directions import change_direction
+from .kernel import ROUNDING, Array, Kernel
+from .scales import scale_name
 
 __all__ = [
     "KINDS",
@@ -23,7 +24,6 @@ __all__ = [
     "Groups",
     "all_groups",
     "as_groups",
-    "change_direction",
     "check_partition",
     "partition",
 ]
@@ -35,13 +35,9 @@ NO_DIRECTION = "no direction"
 
 MANY = 12  # filters: of more, tables, figures and sentences give the groups by order first
 
-# Directions are told apart in eighths of a half turn. Gabor kernels of 7x7 with wavelengths from 2.5 pixels, sampled as
+# Directions that are read from the weights are told apart in eighths of a half turn. Gabor kernels of 7x7 with wavelengths from 2.5 pixels, sampled as
 # they are, have their direction within 5.6 degrees of the nominal one (24 angles), and 11.25 are allowed.
 STEP = 22.5
-
-# Frequencies per pixel of the support. With four times as many, the directions of those Gabor kernels move by 0.3
-# degrees at most; directions on an axis or a diagonal of symmetry do not move.
-DENSITY = 8
 
 
 class _Bank(Protocol):
@@ -54,6 +50,8 @@ class _Bank(Protocol):
     @property
     def orders(self) -> list[int]: ...
     @property
+    def kernels(self) -> Sequence[Kernel]: ...
+    @property
     def weight(self) -> Array: ...
     def index(self, name: str) -> int: ...
 
@@ -64,7 +62,7 @@ def as_groups(bank: _Bank, groups: str | Mapping[str, Iterable[str]]) -> Groups:
     Parameters
     ----------
     bank : FilterBank
-    groups : {"order", "orientation", "family", "dependent"} or mapping of str to sequence of str
+    groups : {"order", "orientation", "scale", "family", "dependent"} or mapping of str to sequence of str
         A kind that `FilterBank.groups` knows, or ``{name: [filters]}`` with names or aliases of the bank's filters.
 
     Returns
@@ -195,63 +193,23 @@ def _positions(group: str, names: Iterable[str], index: Callable[[str], int]) ->
     return [index(name) for name in given]
 
 
-def change_direction(weight: Array) -> float | None:
-    """Return the direction in which an image must change for a kernel to answer most.
-
-    The second moment of the frequency response on natural images: response energy ``|F(u)|^2 / |u|^2`` (images hold
-    equal energy in every octave, Field 1987), weighted by ``n n^T`` of its direction ``n = u / |u|``. The direction is
-    the principal axis of that 2x2 matrix. Without the weight of natural images ``[[-2, -1, 0, 1, 2]]``, one pixel
-    high, would be said to answer to changes from top to bottom; with it, each row without a mean answers along itself.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (height, width)
-        float64.
-
-    Returns
-    -------
-    direction : float or None
-        In degrees from 0 to below 180, from the x axis (right) towards the y axis (down), as in ``sobel_d45``. None if
-        no direction is above the others to float32 rounding, as in blurs, Laplacians and corners: the second moment
-        of a corner is that of a disc, because it answers to both diagonals alike.
-
-    Examples
-    --------
-    >>> from edgefilter import get_kernel
-    >>> [change_direction(get_kernel(name).weight) for name in ("sobel_x", "line_0", "laplacian_4")]
-    [0.0, 90.0, None]
-    """
-    return _direction(weight.tobytes(), weight.shape)
-
-
-# Every explanation asks for those of its bank: 7 ms for the 49 of 7x7, 0.3 ms the next time.
-@lru_cache(maxsize=1024)
-def _direction(values: bytes, shape: tuple[int, int]) -> float | None:
-    weight = np.frombuffer(values).reshape(shape)
-    largest = np.abs(weight).max()
-    if largest == 0:
-        return None
-    side = DENSITY * max(shape) + 1  # odd: each frequency has its opposite
-    energy = np.abs(np.fft.fft2(weight / largest, s=(side, side))) ** 2
-    axis = np.fft.fftfreq(side)
-    y, x = axis[:, None], axis[None, :]
-    square = x**2 + y**2
-    square[0, 0] = np.inf  # a flat image has no direction
-    energy /= square
-    along, diagonal = ((energy * part / square).sum() for part in (x**2 - y**2, 2 * x * y))
-    if np.hypot(along, diagonal) <= ROUNDING * energy.sum():
-        return None
-    angle = float(np.rad2deg(np.arctan2(diagonal, along))) / 2
-    return round(angle, 6) % 180.0  # rounding would tell -1e-15 from 0
-
-
 def _by_order(bank: _Bank) -> list[str]:
     return [ORDERS[min(order, len(ORDERS) - 1)] for order in bank.orders]
 
 
 def _by_direction(bank: _Bank) -> list[str]:
-    directions = map(change_direction, bank.weight)
-    return [NO_DIRECTION if d is None else f"{round(d / STEP) * STEP % 180:g} deg" for d in directions]
+    return [_direction_name(kernel) for kernel in bank.kernels]
+
+
+def _direction_name(kernel: Kernel) -> str:
+    if kernel.direction is not None:
+        return f"{round(kernel.direction, 2) % 180:g} deg"
+    found = change_direction(kernel.weight)
+    return NO_DIRECTION if found is None else f"{round(found / STEP) * STEP % 180:g} deg"
+
+
+def _by_scale(bank: _Bank) -> list[str]:
+    return [scale_name(kernel) if kernel.order else ORDERS[0] for kernel in bank.kernels]
 
 
 def _by_family(bank: _Bank) -> list[str]:
@@ -290,6 +248,7 @@ def _first_multiples(flat: Array) -> list[int]:
 _KINDS: dict[str, Callable[[_Bank], list[str]]] = {
     "order": _by_order,
     "orientation": _by_direction,
+    "scale": _by_scale,
     "family": _by_family,
     "dependent": _by_dependence,
 }

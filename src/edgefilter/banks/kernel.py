@@ -7,6 +7,7 @@ columns run right (x). First derivatives answer positively to dark -> bright rig
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,13 +48,19 @@ class Kernel:
     order : int, optional
         How often it differentiates: 0 answers to brightness, 1 to edges, 2 to lines and corners, 3 and more to
         texture. By default the lowest degree of a polynomial in x and y that the kernel answers to.
+    direction : float, optional
+        The direction of change that it was made for, in degrees from the x axis (right) towards the y axis (down), 0 to below 180. By
+        default groups read it from the weight, in steps of 22.5 degrees.
+    wavelength : float, optional
+        The wavelength in pixels that it was made for. By default groups read it from the weight, in octaves.
 
     Raises
     ------
     TypeError
         If ``name`` is not a string, ``weight`` is not real numbers or ``aliases`` is a bare string.
     ValueError
-        If ``name`` is empty, ``weight`` is not 2-D, non-empty and finite, or ``order`` is not an integer >= 0.
+        If ``name`` is empty, ``weight`` is not 2-D, non-empty and finite, ``order`` is not an integer >= 0, or ``direction`` or
+        ``wavelength`` is out of its range.
 
     Examples
     --------
@@ -73,6 +80,8 @@ class Kernel:
     aliases: tuple[str, ...] = ()
     notes: str = ""
     order: int = None  # type: ignore[assignment]  # an integer once it is made
+    direction: float | None = None
+    wavelength: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -87,6 +96,14 @@ class Kernel:
                 f"order must be an integer >= 0; got {order!r}. Leave it out to read it from the weight."
             )
         object.__setattr__(self, "order", order)
+        if self.direction is not None and not 0 <= self.direction < 180:
+            raise ValueError(
+                f"direction must be at least 0 and below 180 degrees; got {self.direction!r}. Pass it modulo 180."
+            )
+        if self.wavelength is not None and not 0 < self.wavelength < math.inf:
+            raise ValueError(
+                f"wavelength must be a positive number of pixels; got {self.wavelength!r}. Leave it out to read it from the weight."
+            )
 
     @property
     def label(self) -> str:
@@ -110,8 +127,11 @@ class Kernel:
         return html_of_kernel(self)
 
     def _key(self) -> tuple[object, ...]:
-        w, about = self.weight, (self.family, self.source, self.aliases, self.notes, self.order)
-        return (self.name, w.shape, w.tobytes(), *about)
+        return (self.name, self.weight.shape, self.weight.tobytes(), *self._about())
+
+    def _about(self) -> tuple[object, ...]:
+        made_for = (self.direction, self.wavelength)
+        return (self.family, self.source, self.aliases, self.notes, self.order, *made_for)
 
     def __eq__(self, other: object) -> bool:
         return self._key() == other._key() if isinstance(other, Kernel) else NotImplemented
@@ -120,8 +140,7 @@ class Kernel:
         return hash(self._key())
 
     def __reduce__(self) -> tuple[object, ...]:  # rebuilt by the constructor: the copy is read-only as well
-        about = (self.family, self.source, self.aliases, self.notes, self.order)
-        return Kernel, (self.name, self.weight, *about)
+        return Kernel, (self.name, self.weight, *self._about())
 
 
 def _clean_aliases(aliases: Iterable[str] | str) -> tuple[str, ...]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from edgefilter._checks import closest, pair
 from edgefilter.errors import UnknownNameError
 
 from .bank import FilterBank, Size
 from .catalogue import get_kernel, kernel_names
 from .families import COMPASS
+from .gabor import gabor_kernels
+from .kernel import Kernel
 from .products import product_kernels
 
 __all__ = ["bank_names", "complete_bank", "get_bank"]
@@ -74,6 +80,7 @@ _FORMULA_SETS = {  # preset: the family and size of its members
     },
     "walsh_4": ("walsh", 4),
 }
+_MADE: dict[str, Callable[..., list[Kernel]]] = {"gabor": gabor_kernels}  # by options
 
 
 def bank_names() -> list[str]:
@@ -84,16 +91,29 @@ def bank_names() -> list[str]:
     >>> bank_names()[:4]
     ['sobel', 'prewitt', 'scharr', 'roberts']
     """
-    return [*_PRESETS, *_FORMULA_SETS]
+    return [*_PRESETS, *_FORMULA_SETS, *_MADE]
 
 
-def get_bank(name: str) -> FilterBank:
+def get_bank(name: str, **options: Any) -> FilterBank:
     """Return a preset bank, its kernels as in their sources.
+
+    Parameters
+    ----------
+    name : str
+        One of `bank_names`.
+    **options
+        Of ``"gabor"`` alone: ``orientations=4`` and ``scales=2``, numbers of them or the directions in degrees and the wavelengths in pixels;
+        ``phases=("even", "odd")``; ``sigma=0.56``, ``aspect=0.5`` and ``extent=2.5``, the shape of the envelope in wavelengths: see
+        :func:`edgefilter.banks.gabor.gabor_kernels`.
 
     Raises
     ------
     KeyError
         If there is no such preset.
+    TypeError
+        If it has no such option.
+    ValueError
+        If an option is out of its range.
 
     Examples
     --------
@@ -101,7 +121,13 @@ def get_bank(name: str) -> FilterBank:
     ['sobel_x', 'sobel_y']
     >>> len(get_bank("edges")), get_bank("edges").rank
     (18, 9)
+    >>> len(get_bank("gabor", orientations=8, scales=3)), get_bank("gabor", scales=(4, 8)).size
+    (48, 21)
     """
+    if name in bank_names():
+        _check_options(name, options)
+    if name in _MADE:
+        return FilterBank(_MADE[name](**options), name=name)
     if name in _PRESETS:
         return FilterBank(_PRESETS[name], name=name)
     if name in _FORMULA_SETS:
@@ -110,6 +136,20 @@ def get_bank(name: str) -> FilterBank:
     raise UnknownNameError(
         f"unknown bank {name!r}{closest(name, known)} bank_names() lists all {len(known)}."
     )
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Raise for an option that a bank does not have."""
+    known = list(inspect.signature(_MADE[name]).parameters) if name in _MADE else []
+    wrong = next((option for option in options if option not in known), None)
+    if wrong == "trainable":
+        raise TypeError(
+            "trainable must be left out: the kernels of a bank are fixed, or their names and scores would mean nothing after training. "
+            "Train the mixing of EdgeFilterConv2d behind them, or a SpectralTransform2d on feature maps."
+        )
+    if wrong is not None:
+        has = f"has the options {', '.join(known)}" if known else "has no options"
+        raise TypeError(f"bank {name!r} {has}; got {wrong}={options[wrong]!r}. Leave it out.")
 
 
 _COMPLETE = {"sobel": "sobel", "dct": "dct", "gram": "gram", "krawtchouk": "krawtchouk_functions"}

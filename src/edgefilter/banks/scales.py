@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 
-from .groups import DENSITY
-from .kernel import Array
+from .directions import DENSITY
+from .kernel import Array, Kernel
 
-__all__ = ["wavelength"]
+__all__ = ["scale_name", "wavelength"]
 
 
 def wavelength(weight: Array) -> float | None:
@@ -33,6 +36,13 @@ def wavelength(weight: Array) -> float | None:
     [5.6, 7.6, 2.4]
     """
     weight = np.asarray(weight, np.float64)
+    return _wavelength(weight.tobytes(), weight.shape)
+
+
+# Every explanation asks for those of its bank.
+@lru_cache(maxsize=1024)
+def _wavelength(values: bytes, shape: tuple[int, int]) -> float | None:
+    weight = np.frombuffer(values).reshape(shape)
     largest = float(np.abs(weight).max())
     if np.count_nonzero(weight) < 2:
         return None
@@ -43,3 +53,19 @@ def wavelength(weight: Array) -> float | None:
     energy = np.abs(np.fft.fft2(weight / largest, s=(side, side))) ** 2 / square
     energy[0, 0] = 0.0
     return float(np.exp(-0.5 * (energy * np.log(square)).sum() / energy.sum()))
+
+
+def scale_name(kernel: Kernel) -> str:
+    """Return the scale of a kernel in words: the wavelength it was made for, or else its own in whole octaves.
+
+    Examples
+    --------
+    >>> from edgefilter import get_kernel
+    >>> scale_name(get_kernel("sobel_x")), scale_name(Kernel("mine", [[-1, 0, 1]], wavelength=4.6))
+    ('about 4 pixels', '4.6 pixels')
+    """
+    if kernel.wavelength is not None:
+        return f"{kernel.wavelength:.4g} pixels"
+    found = wavelength(kernel.weight)
+    octave = 0 if found is None else max(0, round(math.log2(found)))
+    return f"about {2**octave} pixel{'s' * (octave > 0)}"

@@ -93,9 +93,10 @@ def entry(
     notes: str = "",
     words: tuple[str, ...] = (),
     order: int | None = None,
+    made_for: tuple[float | None, float | None] = (None, None),
 ) -> Kernel:
-    """Make a catalogue kernel: its aliases looked up, an unchecked citation marked as such."""
+    """Make a catalogue kernel, perhaps for a direction and a wavelength: its aliases looked up, an unchecked citation marked as such."""
     if _YEAR.search(source) and source not in _LOOKED_UP:
         notes = f"{notes}; citation from memory" if notes else "citation from memory"
     aliases = (*words, ALIASES[name]) if name in ALIASES else words
-    return Kernel(name, np.asarray(weight), family, source, aliases, notes, order)  # type: ignore[arg-type]  # None: from the weight
+    return Kernel(name, np.asarray(weight), family, source, aliases, notes, order, *made_for)  # type: ignore[arg-type]  # None: from the weight

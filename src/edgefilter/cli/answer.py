@@ -15,6 +15,7 @@ from edgefilter.attribution.causal import causal_check
 from edgefilter.attribution.explanation import Explanation
 from edgefilter.banks.bank import FilterBank
 from edgefilter.classifiers.classifier import Classifier
+from edgefilter.plots.words import COMPARED
 from edgefilter.stems.finding import bank_of_model
 
 from .printing import by_size
@@ -31,7 +32,7 @@ __all__ = [
     "quantity",
 ]
 
-Against = int | Literal["rest"] | None
+Against = int | Literal["rest", "odds"] | None
 
 MOST_SILENCED = 64  # filters; each takes one run of the network
 ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
@@ -171,14 +172,16 @@ def margin(answer: Answer, *, numbered: bool = True) -> str | None:
     other = next(iter(answer.explanation.against), None)
     if other is None:
         return None
-    if other == "rest":
-        return "the mean of the others"
+    if isinstance(other, str):
+        return COMPARED[other]
     name = answer.classifier.class_names[other]
     return f"{name} ({other})" if numbered else name
 
 
 def quantity(answer: Answer) -> str:
-    """Return what the explained output is: a logit, or the probability of a model that ends with them in its own way."""
+    """Return what the explained output is: log odds, a logit, or the probability of a model that ends with them in its own way."""
+    if "odds" in answer.explanation.against:
+        return "log odds"
     return "probability" if not answer.explanation.left_out and _are_probabilities(answer) else "logit"
 
 

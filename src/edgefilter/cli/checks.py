@@ -104,7 +104,7 @@ def chosen_bank(name: str) -> FilterBank:
     return get_bank(name)
 
 
-def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["rest"] | None:
+def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["rest", "odds"] | None:
     """Return what the explained class is compared with."""
     if given is None:
         return None
@@ -112,7 +112,9 @@ def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["
         raise ValueError(
             f"against must be another class; got {given!r}, and {classifier.name} has one class only. Leave it out."
         )
-    return "rest" if given == "rest" else classifier.class_index(given, argument="against")
+    if given in ("rest", "odds"):
+        return given  # type: ignore[return-value]
+    return classifier.class_index(given, argument="against")
 
 
 def torch_device(name: str) -> torch.device:

@@ -115,8 +115,8 @@ Target = Annotated[
 Against = Annotated[
     str | None,
     typer.Option(
-        help="The class that it is compared with, by index or name, or rest: the mean of all others. Default: none, the "
-        "output itself."
+        help="The class that it is compared with, by index or name; or rest, the mean of all others; or odds: its log odds against "
+        "chance are explained. Default: none, the output itself."
     ),
 ]
 Top = Annotated[

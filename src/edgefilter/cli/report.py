@@ -47,9 +47,9 @@ Other = Annotated[
     str | None,
     typer.Option(
         "--against",
-        metavar="NAME|rest",
-        help="Explain as well why it is the first class and not this one, by index or name, or rest: the mean of all others. "
-        "Default: the second class.",
+        metavar="NAME|rest|odds",
+        help="Explain as well why it is the first class and not this one, by index or name; or rest, the mean of all others; or odds, "
+        "its log odds against chance. Default: the second class.",
     ),
 ]
 Out = Annotated[
@@ -102,7 +102,7 @@ def report(
         other = chosen_against(classifier, against)
         if targets and other == targets[0]:
             raise ValueError(
-                f"against must be another class than the first target; got {against!r}. Name another class, or rest."
+                f"against must be another class than the first target; got {against!r}. Name another class, rest or odds."
             )
         pages.check_new(photos, classifier.name)
     with stage(FAILURE if chosen is None else USAGE):

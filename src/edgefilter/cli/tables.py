@@ -66,7 +66,7 @@ def title_of(answer: Answer) -> str:
 
 
 def _difference(what: str) -> str:
-    return "probabilities differ by" if what == "probability" else "logits differ by"
+    return {"log odds": what, "probability": "probabilities differ by"}.get(what, "logits differ by")
 
 
 def _kept(explanation: Explanation) -> str:
@@ -128,7 +128,8 @@ def _sentences(answer: Answer) -> Iterator[str]:
     explanation, output = answer.explanation, float(answer.explanation.output[0])
     explained = quantity(answer)
     if margin(answer) is not None:
-        explained = "difference of logits" if explained == "logit" else "difference of probabilities"
+        names = {"logit": "difference of logits", "probability": "difference of probabilities"}
+        explained = names.get(explained, explained)
     place, color = by_size(explanation.edge[0])[0], explanation.colors[by_size(explanation.color[0])[0]]
     name, label = explanation.filters[place], spaced(explanation.filter_labels[place])
     measured = drops(explanation)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
+from edgefilter.attribution.arguments import NAMED
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.finding import check_module
 from edgefilter.stems.layers import EdgeFilterConv2d
@@ -25,6 +26,8 @@ from .metrics import METRICS
 
 __all__ = ["compare"]
 
+ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
+
 
 def compare(
     model: nn.Module,
@@ -33,7 +36,7 @@ def compare(
     methods: Sequence[str] | Mapping[str, Explain | str] | None = None,
     metrics: Sequence[str] | None = None,
     *,
-    against: int | Literal["rest"] | None = None,
+    against: int | Literal["rest", "odds"] | None = None,
     steps: int = 12,
     samples: int = 10,
     seed: int = 0,
@@ -57,9 +60,10 @@ def compare(
         ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours. Default: all of ours.
     metrics : sequence of str, optional
         Names from ``METRICS``, see Notes. Default: all.
-    against : int or "rest", optional
-        A class that the explained ones are compared with, or the mean of all others. All methods then explain the
-        margin, and the metrics measure it. Default: the outputs themselves.
+    against : int, "rest" or "odds", optional
+        A class that the explained ones are compared with, or the mean of all others, or chance: the log odds
+        ``log(p / (1 - p)) + log(K - 1)`` of ``K`` classes. All methods then explain the margin or the log odds, and the metrics measure
+        them. Default: the outputs themselves.
     steps : int, default: 12
         Steps in which pixel flipping takes an image away; the nearest number that Quantus allows.
     samples : int, default: 10
@@ -108,8 +112,8 @@ def compare(
     chosen, wanted = _chosen(methods), _wanted(metrics)
     images = _checked(model, inputs, steps, samples, seed)
     plain = fold_stem(model) if any(isinstance(m, EdgeFilterConv2d) for m in model.modules()) else model
-    indices, classes = _targets(plain, images, targets)
-    network, plain = _margins(model, plain, indices, classes, against)
+    indices, outputs = _targets(plain, images, targets)
+    network, plain = _margins(model, plain, indices, outputs, against)
     measured = [name for name in wanted if METRICS[name].measure is not None]
     total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
     work = Work(images, indices, plain, network, steps, samples, seed, ProgressBar(total, progress))
@@ -222,28 +226,38 @@ def _margins(
     model: nn.Module,
     plain: nn.Module,
     targets: list[int],
-    classes: int,
-    against: int | Literal["rest"] | None,
+    outputs: Tensor,
+    against: int | Literal["rest", "odds"] | None,
 ) -> tuple[nn.Module, nn.Module]:
     """Return the networks that are compared: themselves, or their margins."""
     if against is None:
         return model, plain
+    classes = outputs.shape[1]
     whole = isinstance(against, int) and not isinstance(against, bool) and 0 <= against < classes
-    if classes < 2 or (against != "rest" and not whole):
+    if classes < 2 or (against not in NAMED and not whole):
         raise ValueError(
-            f"against must be None, 'rest', or one of {classes} classes, of which there are two or more; got {against!r}. Leave it "
-            "out to explain the outputs themselves."
+            f"against must be None, 'rest', 'odds', or one of {classes} classes, of which there are two or more; got {against!r}. Leave "
+            "it out to explain the outputs themselves."
         )
     if against in targets:
         raise ValueError(
             f"against must be another class than targets; got {against!r}, the target of image {targets.index(int(against))}. "
             "Pass targets, or another class."
         )
+    if (
+        against == "odds"
+        and bool((outputs >= 0).all())
+        and bool(((outputs.sum(1) - 1).abs() < ROUNDING).all())
+    ):
+        raise ValueError(
+            "against='odds' must have a model that returns logits; got probabilities, which are positive and add up to 1. Leave the "
+            "softmax at its end out."
+        )
     return Margin(model, against), Margin(plain, against)
 
 
-def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int], int]:
-    """Return the class to explain of each image, and how many classes there are."""
+def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int], Tensor]:
+    """Return the class to explain of each image, and the outputs, shape (N, classes)."""
     with torch.no_grad():
         outputs = torch.cat([model(images[i : i + BATCH]) for i in range(0, len(images), BATCH)])
     if outputs.dim() != 2:
@@ -251,7 +265,7 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int],
             f"model must return outputs of shape (batch, classes); got {tuple(outputs.shape)}. Pass a classifier."
         )
     if targets is None:
-        return [int(index) for index in outputs.argmax(1)], outputs.shape[1]
+        return [int(index) for index in outputs.argmax(1)], outputs
     try:
         given = torch.as_tensor(targets).reshape(-1).tolist()
     except (TypeError, ValueError, RuntimeError):
@@ -263,4 +277,4 @@ def _targets(model: nn.Module, images: Tensor, targets: Any) -> tuple[list[int],
             f"targets must be one class, or one for each of the {len(images)} images, from 0 to {outputs.shape[1] - 1}; "
             f"got {targets!r}. Leave it out for the predicted classes."
         )
-    return [int(index) for index in given], outputs.shape[1]
+    return [int(index) for index in given], outputs

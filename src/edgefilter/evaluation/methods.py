@@ -132,7 +132,7 @@ class Ours(NamedTuple):
     """Our attribution of a network, and what its outputs are compared with."""
 
     attribution: EdgeFilterAttribution
-    against: int | Literal["rest"] | None
+    against: int | Literal["rest", "odds"] | None
 
     def attribute(self, inputs: Tensor, targets: Any) -> Tensor:
         """Return the scores of the pixels."""

@@ -1,18 +1,25 @@
-"""Arguments that several methods share: one image tensor, counts, and where random numbers come from."""
+"""Arguments that several methods share: inputs, models, counts, and where random numbers come from."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgefilter.errors import InputTypeError
 
-__all__ = ["generator_of", "one_input", "whole_number"]
+__all__ = ["check_evaluation", "generator_of", "imported", "input_tensors", "one_input", "whole_number"]
+
+SWITCHED = (  # layers that compute something else in training mode
+    nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the only name of what BatchNorm and InstanceNorm share
+    nn.modules.dropout._DropoutNd,  # noqa: SLF001
+    nn.RReLU,
+)
 
 
-def one_input(inputs: Any) -> tuple[Tensor, bool]:
+def one_input(inputs: Any, name: str = "inputs") -> tuple[Tensor, bool]:
     """Return the images of a method that takes one tensor, and whether they came as a tuple of one.
 
     Raises
@@ -27,14 +34,79 @@ def one_input(inputs: Any) -> tuple[Tensor, bool]:
     if not isinstance(image, Tensor):
         got = f"a tuple of {len(inputs)}" if several else type(inputs).__name__
         raise InputTypeError(
-            f"inputs must be one Tensor, or a tuple of one; got {got}. Pass the images as one tensor."
+            f"{name} must be one Tensor, or a tuple of one; got {got}. Pass the images as one tensor."
         )
     if image.dim() != 4 or not image.is_floating_point() or not len(image):
         raise ValueError(
-            f"inputs must be a floating-point Tensor of shape (N, C, H, W); got {image.dtype} of shape {tuple(image.shape)}. "
+            f"{name} must be a floating-point Tensor of shape (N, C, H, W); got {image.dtype} of shape {tuple(image.shape)}. "
             "Preprocess the images as for the model."
         )
     return image.detach(), several
+
+
+def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
+    """Return the inputs of a method that takes one tensor or a tuple of them, and whether they came as a tuple.
+
+    Detached, and fit for a backward pass also inside ``torch.inference_mode``.
+
+    Raises
+    ------
+    InputTypeError
+        If they are no tensors.
+    ValueError
+        If one is not a batch in floating point, or they are not of one length.
+
+    Examples
+    --------
+    >>> parts, several = input_tensors((torch.zeros(2, 3), torch.zeros(2, 1, 4, 4)))
+    >>> [tuple(part.shape) for part in parts], several
+    ([(2, 3), (2, 1, 4, 4)], True)
+    """
+    several = isinstance(inputs, tuple)
+    parts: tuple[Any, ...] = inputs if several else (inputs,)
+    wrong = next((part for part in parts if not isinstance(part, Tensor)), None)
+    if wrong is not None or not parts:
+        got = "an empty tuple" if not parts else type(wrong).__name__ + (" in a tuple" if several else "")
+        raise InputTypeError(
+            f"inputs must be a Tensor, or a tuple of them; got {got}. Pass the images as one tensor."
+        )
+    for part in parts:
+        if not part.dim() or not part.is_floating_point() or not len(part):
+            raise ValueError(
+                "inputs must be floating-point Tensors of shape (N, ...) with N of at least 1; "
+                f"got {part.dtype} of shape {tuple(part.shape)}. Preprocess the images as for the model."
+            )
+    if len({len(part) for part in parts}) > 1:
+        raise ValueError(
+            f"inputs must have one length N; got {[len(part) for part in parts]}. Pass the parts of the same examples."
+        )
+    with torch.inference_mode(mode=False):
+        return tuple(part.clone() if part.is_inference() else part.detach() for part in parts), several
+
+
+def check_evaluation(forward_func: Any) -> None:
+    """Raise if a model holds a layer that computes something else, or changes, while it is training.
+
+    Raises
+    ------
+    ValueError
+        If BatchNorm, Dropout or the like is in training mode. Other layers may be: they do not care.
+
+    Examples
+    --------
+    >>> check_evaluation(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    >>> check_evaluation(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+    Traceback (most recent call last):
+        ...
+    ValueError: model must be in evaluation mode; layer '1' (Dropout) is training. Call model.eval() first.
+    """
+    if isinstance(forward_func, nn.Module):
+        for name, module in forward_func.named_modules():
+            if module.training and isinstance(module, SWITCHED):
+                layer = f"layer {name!r} ({type(module).__name__})" if name else type(module).__name__
+                raise ValueError(
+                    f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
+                )
 
 
 def whole_number(value: Any, name: str, least: int = 1) -> int:
@@ -84,3 +156,25 @@ def generator_of(seed: int | torch.Generator) -> torch.Generator:
             )
         return seed
     return torch.Generator().manual_seed(whole_number(seed, "seed", 0))
+
+
+def imported(module: str, user: str) -> Any:
+    """Return a module of a library that not everybody has installed.
+
+    Raises
+    ------
+    ImportError
+        If it is not; the message says how to get it.
+
+    Examples
+    --------
+    >>> imported("math", "this").pi > 3
+    True
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as cause:
+        library = {"skimage": "scikit-image", "scipy": "SciPy"}.get(module.partition(".")[0], module)
+        raise ImportError(
+            f"{library} is required for {user}; run pip install 'edgefilter[demo]' (in a clone: '.[demo]')."
+        ) from cause

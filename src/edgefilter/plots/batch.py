@@ -13,7 +13,7 @@ from .maps import PIXEL, blur_note, check_explained, pixel_values, shown_picture
 from .pictures import SignedMap, map_panel, picture_panel
 from .protocols import Explained
 from .style import Look, color_limit
-from .words import class_name, signed, width_of
+from .words import compared_name, signed, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,9 +133,7 @@ def _pictures(explanation: Explained, images: Sequence[Any] | None, count: int) 
 
 def _map(one: Explained, name: str | None, sigma: float, classes: Sequence[str] | None) -> SignedMap:
     """Return a map below its class and the explained output."""
-    words = class_name(one.target[0], classes) if name is None else name
-    if name is None and one.against[0] is not None:
-        words += f" minus {class_name(one.against[0], classes)}"
+    words = compared_name(one.target[0], one.against[0], classes) if name is None else name
     output = float(one.output[0])
     title = words if np.isnan(output) else f"{words} {signed(output)}"
     return SignedMap(pixel_values(one, sigma), title, "relevance of a pixel", 0.0, soft=sigma > 0)

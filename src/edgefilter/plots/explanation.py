@@ -17,7 +17,7 @@ from .protocols import Explained
 from .scores import color_bars, filter_bars, group_bars, has_groups
 from .singles import plot_pixels
 from .style import Look
-from .words import class_name
+from .words import compared_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,9 +131,7 @@ def title_of(explanation: Explained, classes: Sequence[str] | None = None) -> st
     >>> title_of(Explanation(torch.ones(1, 1, 1, 1, 1), None, torch.tensor([2.0]), (7,), ("gray",), ("sobel_x",)))
     'output 7: 2.00, 50.0 % conserved'
     """
-    what = class_name(explanation.target[0], classes)
-    if (other := explanation.against[0]) is not None:
-        what += f" minus {class_name(other, classes)}"
+    what = compared_name(explanation.target[0], explanation.against[0], classes)
     output, share = float(explanation.output[0]), float(explanation.conserved_share[0])
     if math.isnan(output):
         added = f"attributions add up to {_written(float(explanation.total[0]))}"

@@ -81,8 +81,8 @@ def plot_orders(
         The bank behind the scores: with it, orders are told apart, and the kernels are drawn. Default: the groups that the explanation knows.
     rows : {"order", "scale"}, optional
         ``"order"``: how often filters differentiate: brightness, edges, lines and corners, texture. ``"scale"``: the wavelength that they
-        answer to, in octaves, which needs ``bank``. Default: the scale of a bank that has filters of one order and orientation, but different
-        scales; else the order.
+        answer to, in octaves, or were made for. Default: the scale of a bank that was made for several, or has filters of one order and
+        orientation that are an octave apart; else the order.
     ax : matplotlib.axes.Axes, optional
         Default: a new figure.
     title : str, optional
@@ -132,18 +132,15 @@ def _table(explanation: Explained, bank: FilterBank | None, rows: str | None) ->
             f"rows must be 'order' or 'scale'; got {rows!r}{closest(str(rows), ('order', 'scale'))}"
         )
     orientation = _names(explanation, bank, "orientation")
-    if bank is None:
-        if rows == "scale":
-            raise ValueError(
-                "bank must be given for rows='scale'; got None. Pass the bank that was explained."
-            )
+    if rows == "scale" or (rows is None and _has_scales(explanation, bank, orientation)):
+        order = _names(explanation, bank, "scale")
+        names = sorted(set(order), key=_pixels, reverse=True)
+    elif bank is None:
         order = _names(explanation, bank, "order")
         names = [name for name in ORDERS if name in order]
     else:
         order = _order_names(bank)
         names = list(dict.fromkeys(order[place] for place in np.argsort(bank.orders, kind="stable")))
-        if rows == "scale" or (rows is None and _has_scales(bank, orientation)):
-            order, names = _scale_names(bank)
     columns = sorted(set(orientation), key=lambda name: (name == NO_DIRECTION, _degrees(name)))
     cells: dict[tuple[int, int], list[int]] = {}
     for place, (row, column) in enumerate(zip(order, orientation, strict=True)):
@@ -175,24 +172,21 @@ def _order_names(bank: FilterBank) -> list[str]:
     ]
 
 
-def _has_scales(bank: FilterBank, orientation: Sequence[str]) -> bool:
-    """Return whether filters of one order and orientation have different scales."""
+def _has_scales(explanation: Explained, bank: FilterBank | None, orientation: Sequence[str]) -> bool:
+    """Return whether filters were made for different scales, or those of one order and orientation are far apart."""
+    scales = explanation.groups.get("scale", {}) if bank is None else bank.groups("scale")
+    if sum(not name.startswith(("about", ORDERS[0])) for name in scales) > 1:
+        return True
     found: dict[Any, list[float]] = {}
-    for kernel, direction in zip(bank, orientation, strict=True):
+    for kernel, direction in zip(() if bank is None else bank, orientation, strict=bank is not None):
         waves = wavelength(kernel.weight)
         if kernel.order and waves is not None:
             found.setdefault((kernel.order, direction), []).append(waves)
     return any(max(waves) >= APART * min(waves) for waves in found.values())
 
 
-def _scale_names(bank: FilterBank) -> tuple[list[str], list[str]]:
-    """Return the scale of each filter in whole octaves, and all scales from coarse to fine, brightness last."""
-    waves = [wavelength(kernel.weight) if kernel.order else None for kernel in bank]
-    octaves = [None if found is None else round(float(np.log2(found))) for found in waves]
-    words = {octave: f"about {2**octave} pixels" for octave in sorted(filter(None, octaves), reverse=True)}
-    names = [ORDERS[0] if octave is None else words.get(octave, "about 1 pixel") for octave in octaves]
-    listed = [*words.values(), "about 1 pixel", ORDERS[0]]
-    return names, [name for name in listed if name in names]
+def _pixels(name: str) -> float:
+    return 0.0 if name == ORDERS[0] else float(name.removeprefix("about ").split()[0])
 
 
 def _degrees(name: str) -> float:

@@ -11,11 +11,14 @@ import numpy as np
 from .arrays import Array
 
 __all__ = [
+    "COMPARED",
     "class_name",
+    "compared_name",
     "format_number",
     "format_numbers",
     "halves",
     "has_name",
+    "joining",
     "name_of",
     "shortened",
     "signed",
@@ -23,6 +26,9 @@ __all__ = [
     "width_of",
     "wrapped",
 ]
+
+# What an output is compared with, if it is no other output.
+COMPARED: dict[Any, str] = {"rest": "the mean of the others", "odds": "chance"}
 
 # Letters are fitted to pixels: a line of DejaVu Sans of 6 to 11 points is up to 5 % wider than its outlines at 100 to 300 dots per inch, and up to
 # 13 % at 72 to 90.
@@ -185,8 +191,21 @@ def class_name(which: Any, classes: Sequence[str] | Mapping[Any, str] | None) ->
     ('dog', 'output 1', 'output')
     """
     name = name_of(which, classes, "classes", "drawn")
-    return (
-        {None: "output", "rest": "the mean of the others"}.get(which, f"output {which}")
-        if name is None
-        else name
-    )
+    return {None: "output", **COMPARED}.get(which, f"output {which}") if name is None else name
+
+
+def compared_name(target: Any, against: Any, classes: Sequence[str] | Mapping[Any, str] | None) -> str:
+    """Return what a figure calls an output that is compared with another one, with the others, with chance or with nothing.
+
+    Examples
+    --------
+    >>> compared_name(1, 0, ["cat", "dog"]), compared_name(1, "rest", None), compared_name(1, "odds", ["cat", "dog"])
+    ('dog minus cat', 'output 1 minus the mean of the others', 'dog against chance')
+    """
+    name = class_name(target, classes)
+    return name if against is None else f"{name} {joining(against)} {class_name(against, classes)}"
+
+
+def joining(against: Any) -> str:
+    """Return the word between an output and what it is compared with: outputs are subtracted, log odds are counted from chance."""
+    return "against" if against == "odds" else "minus"

@@ -174,7 +174,7 @@ def permutation_check(
         The class of each photo. Default: the predicted one, so that the loss in accuracy is the share of predictions that change.
     target : Tensor, shape (N,), integers, optional
         The output that is measured. Default: that of ``labels``; of a model of one output this one.
-    groups : {"order", "orientation", "family", "dependent"} or mapping, optional
+    groups : {"order", "orientation", "scale", "family", "dependent"} or mapping, optional
         The groups of filters. Default: each filter by itself up to 12 of them, else by order.
     permutations : int, default: 1
         How often the photos are shuffled. More of them make the errors smaller, down to what the choice of the photos leaves.

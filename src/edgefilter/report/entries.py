@@ -65,7 +65,7 @@ def entry_content(
         "id": section,
         "heading": heading,
         "favored": class_name(explanation.target[0], class_names),
-        "rather": None if explanation.against[0] is None else class_name(explanation.against[0], class_names),
+        "rather": None if _alone(explanation) else class_name(explanation.against[0], class_names),
         "facts": _facts(explanation, probability),
         "summary": explanation.summary(0, class_names).splitlines(),
         "doubts": doubts_in_words(explanation, dict(zip(explanation.filters, labels, strict=True))),
@@ -93,16 +93,21 @@ def _facts(explanation: Reported, probability: float | None) -> list[tuple[str, 
     """Return the numbers at the top: output, probability, base, and what the scores add up to."""
     output, base = float(explanation.output[0]), float(explanation.base[0])
     share = float(explanation.conserved_share[0])
-    plain = explanation.against[0] is None
-    values = {"Output" if plain else "Difference of the outputs": output}
+    names = {None: "Output", "odds": "Log odds against chance"}
+    values = {names.get(explanation.against[0], "Difference of the outputs"): output}
     values |= {"Base, without the image": base, "Scores add up to": float(explanation.total[0])}
     rows = [(name, signed(np.array([value]))[0]) for name, value in values.items() if not math.isnan(value)]
-    if probability is not None and plain:
+    if probability is not None and _alone(explanation):
         rows.insert(1, ("Probability", percent(probability)))
     if math.isfinite(share):
         whole = abs(share - 1) < ROUNDING
         rows.append(("Conserved", percent(1.0 if whole else share)))
     return rows
+
+
+def _alone(explanation: Reported) -> bool:
+    """Return whether an output is explained without a class that it is compared with."""
+    return explanation.against[0] in (None, "odds")
 
 
 def _sprites(explanation: Reported, share: int) -> tuple[Sprite | None, Sprite]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgefilter.plots.arrays import Array, finite
-from edgefilter.plots.words import format_numbers, has_name
+from edgefilter.plots.words import COMPARED, format_numbers, has_name
 
 from .protocols import Reported
 
@@ -39,16 +39,17 @@ def class_name(which: Any, class_names: Sequence[str] | Mapping[int, str] | None
     """
     if isinstance(which, int) and class_names is not None and has_name(which, class_names):
         return str(class_names[which])
-    return {None: "the output", "rest": "the mean of the others"}.get(which, f"output {which}")
+    return {None: "the output", **COMPARED}.get(which, f"output {which}")
 
 
 def heading_of(explanation: Reported, class_names: Sequence[str] | None) -> str:
     """Return the title of an explained output: its class, or the question why it is this and not that."""
-    target = class_name(explanation.target[0], class_names)
-    other = explanation.against[0]
-    if other is None:
-        return target[:1].upper() + target[1:] if class_names is None else target
-    return f"Why {target}, not {class_name(other, class_names)}"
+    target, other = explanation.target[0], explanation.against[0]
+    name = class_name(target, class_names)
+    if other not in (None, "odds"):
+        return f"Why {name}, not {class_name(other, class_names)}"
+    title = name[:1].upper() + name[1:] if class_names is None else name
+    return title if other is None else f"{title} against {class_name(other, class_names)}"
 
 
 def signed(values: Array) -> list[str]:

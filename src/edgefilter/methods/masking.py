@@ -1,0 +1,167 @@
+"""The output of a model for masked copies of images: all that the black-box methods see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from captum._utils.common import _expand_additional_forward_args, _expand_target, _format_baseline
+from torch import Tensor
+
+from edgefilter.attribution.arguments import (
+    Target,
+    as_extra,
+    as_target,
+    check_output,
+    output_weights,
+)
+from edgefilter.errors import InputTypeError
+
+from .arguments import whole_number
+
+__all__ = ["MaskedScores"]
+
+
+class MaskedScores:
+    """The target's output for masked copies of images.
+
+    A copy is ``mask * image + (1 - mask) * baseline``: 1 keeps a pixel, 0 replaces it. Only the forward function is called, without
+    gradients.
+
+    Parameters
+    ----------
+    forward_func : callable
+        Takes images and further arguments; returns one number for each image, or one row from which ``target`` picks a number.
+    images : Tensor, shape (N, C, H, W)
+    baselines : number or Tensor of shape (N, C, H, W) or (1, C, H, W), optional
+        What stands for absence. Default: 0.
+    target : int, tuple, Tensor or list, optional
+        In Captum's forms, one for all images or one for each. Default: the output is one number for each image.
+    additional_forward_args : optional
+        Further arguments. Tensors have one entry for each image along their first axis.
+    perturbations_per_eval : int, default: 1
+        How many copies of each image go through the model at a time.
+
+    Raises
+    ------
+    TypeError, ValueError, AssertionError
+        If an argument does not fit; the message says what does.
+
+    Examples
+    --------
+    >>> images = torch.ones(1, 3, 4, 4)
+    >>> scores = MaskedScores(lambda x: x.mean((1, 2, 3)), images)
+    >>> masks = torch.stack([torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)])
+    >>> scores.of(masks)
+    tensor([[1.],
+            [0.]], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        images: Tensor,
+        baselines: Any = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        perturbations_per_eval: int = 1,
+    ) -> None:
+        if not callable(forward_func):
+            raise TypeError(
+                f"forward_func must be callable; got {type(forward_func).__name__}. Pass a model, or a function of the images."
+            )
+        self.forward_func, self.images = forward_func, images.detach()
+        self.baselines = _baselines(baselines, self.images)
+        self.target = _checked(as_target(target), len(images))
+        self.extra = as_extra(additional_forward_args)
+        self.copies = whole_number(perturbations_per_eval, "perturbations_per_eval")
+
+    def of(self, masks: Tensor) -> Tensor:
+        """Return the target's output under each mask.
+
+        Parameters
+        ----------
+        masks : Tensor, shape (M, N, C, H, W)
+            From 0 to 1, of any dtype. The second axis may be 1 (the same masks for all images), the third as well (the same for all
+            channels).
+
+        Returns
+        -------
+        scores : Tensor, shape (M, N), float64, on the CPU
+
+        Raises
+        ------
+        ValueError
+            If masks do not fit the images, or a score is not finite.
+        TypeError, AssertionError, IndexError
+            If the output does not fit the images or the target.
+        """
+        count, *sides = self.images.shape
+        shape = tuple(masks.shape)
+        if (
+            len(shape) != 5
+            or not len(masks)
+            or any(
+                size not in allowed
+                for size, allowed in zip(
+                    shape[1:], ((1, count), (1, sides[0]), sides[1:2], sides[2:]), strict=True
+                )
+            )
+        ):
+            raise ValueError(
+                f"masks must have shape (masks, {count} or 1, {sides[0]} or 1, {sides[1]}, {sides[2]}); got {shape}. "
+                "Make one mask of the images' size for each copy."
+            )
+        with torch.no_grad():
+            return torch.cat([self._scores(some) for some in torch.split(masks, self.copies)])
+
+    def _scores(self, masks: Tensor) -> Tensor:
+        """Return the scores of so many masks as go through the model at a time."""
+        copies, count = len(masks), len(self.images)
+        kept = masks.to(self.images)
+        shown = (kept * self.images + (1 - kept) * self.baselines).flatten(0, 1)
+        extra = _expand_additional_forward_args(self.extra, copies) or ()
+        output = self.forward_func(shown, *extra)
+        output = torch.as_tensor(output) if isinstance(output, (list, np.ndarray)) else output
+        if isinstance(output, Tensor) and not output.is_floating_point():
+            output = output.double()
+        output = check_output(output, copies * count).detach()
+        weights = output_weights(output, _expand_target(self.target, copies))
+        scores = torch.where(weights != 0, output, 0).flatten(1).sum(1) if output.dim() > 1 else output
+        scores = scores.cpu().double().reshape(copies, count)
+        if not bool((finite := torch.isfinite(scores)).all()):
+            image = int((~finite).any(0).nonzero()[0])
+            raise ValueError(
+                f"forward_func must return finite numbers; got NaN or infinity for a masked copy of image {image}. "
+                "Look at the output for the baseline alone."
+            )
+        return scores
+
+
+def _baselines(given: Any, images: Tensor) -> Tensor:
+    """Return baselines that broadcast to the images, in their dtype and on their device."""
+    if isinstance(given, tuple) and len(given) == 1:
+        given = given[0]
+    if isinstance(given, bool) or not (given is None or isinstance(given, (int, float, Tensor))):
+        raise InputTypeError(
+            f"baselines must be None, a number or a Tensor; got {type(given).__name__}. Pass for example baselines=0."
+        )
+    (found,) = _format_baseline(given, (images,))
+    if isinstance(found, Tensor) and found.dim() and found.shape not in (images.shape, images[:1].shape):
+        raise ValueError(
+            f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
+            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing."
+        )
+    return torch.as_tensor(found).detach().to(images)
+
+
+def _checked(target: Target, count: int) -> Target:
+    """Raise unless there is one target, or one for each image; with copies of images the number could not be named."""
+    several = len(target) if isinstance(target, list) else target.numel() if isinstance(target, Tensor) else 1
+    if several not in (1, count):
+        raise AssertionError(
+            f"target must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
+        )
+    return target[0] if isinstance(target, list) and several == 1 else target
