@@ -6,16 +6,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from captum.attr import LayerAttribution, LayerGradientXActivation
 from torch import Tensor, nn
 
 from edgefilter.evaluation import METHODS
-from edgefilter.evaluation.methods import BATCH, PATH_STEPS, WINDOWS, _last_convolution, attributions
-from edgefilter.methods import MFPP, GuidedNonlinearityIG, SmoothTaylor, ZoomCAM, grid_fragments
-from edgefilter.models.networks import SplitReLU
+from edgefilter.evaluation.method import BATCH, attributions
+from edgefilter.evaluation.methods import PATH_STEPS, WINDOWS
+from edgefilter.methods import MFPP, SmoothTaylor, grid_fragments
 
 BUDGET = 1000  # passes of a black-box method for each image; published: 4000 (RISE), 20000 (MFPP)
-CELLS = 7  # of RISE's grid, along each side, as published
+CELLS = 8  # of RISE's grid, along each side
 ROOTS, NOISE = 150, 0.5  # of SmoothTaylor, as published, in units of the preprocessed image
 
 Explain = Callable[[Tensor, Tensor], Tensor]
@@ -51,24 +50,6 @@ def of_compare(name: str) -> Callable[[nn.Module, Score], Explain]:
     return lambda model, _: METHODS[name](model).explain
 
 
-def hires_cam(model: nn.Module, _: Score) -> Explain:
-    """Return the gradient times the activation at the layer of Grad-CAM."""
-
-    def explain(images: Tensor, targets: Tensor) -> Tensor:
-        layer = _last_convolution(model, images)
-        found = LayerGradientXActivation(model, layer).attribute(images, target=targets)
-        return LayerAttribution.interpolate(
-            found.sum(1, keepdim=True).relu(), tuple(images.shape[2:]), "bilinear"
-        )
-
-    return explain
-
-
-def itself(_: nn.Module, __: Score) -> Explain:
-    """Return the image as its own map."""
-    return lambda images, _: images
-
-
 def random_map(_: nn.Module, __: Score) -> Explain:
     """Return noise that is the same whatever was asked before."""
 
@@ -84,21 +65,6 @@ def smooth_taylor(model: nn.Module, _: Score) -> Explain:
     method = SmoothTaylor(model)
     return lambda images, targets: method.attribute(
         images, target=targets, n_samples=ROOTS, stdevs=NOISE, n_samples_batch_size=BATCH
-    )
-
-
-def zoom_cam(model: nn.Module, _: Score) -> Explain:
-    """Return Zoom-CAM at every ReLU, as published."""
-    layers = [module for module in model.modules() if isinstance(module, (nn.ReLU, nn.ReLU6, SplitReLU))]
-    method = ZoomCAM(model, layers)
-    return lambda images, targets: method.attribute(images, target=targets)
-
-
-def guided(model: nn.Module, _: Score) -> Explain:
-    """Return integrated gradients with guided nonlinearities, on the path of integrated gradients."""
-    method = GuidedNonlinearityIG(model)
-    return lambda images, targets: method.attribute(
-        images, target=targets, n_steps=PATH_STEPS, internal_batch_size=max(BATCH, len(images))
     )
 
 
@@ -148,21 +114,26 @@ def asked() -> dict[str, Asked]:
             of_compare("integrated_gradients"), f"{PATH_STEPS} steps from zero", absolute=True, colors=True
         ),
         "grad_cam": Asked(of_compare("grad_cam"), "last convolution"),
-        "hires_cam": Asked(hires_cam, "last convolution, positive part"),
+        "hires_cam": Asked(of_compare("hires_cam"), "last convolution, positive part"),
         "occlusion": Asked(of_compare("occlusion"), f"{WINDOWS} x {WINDOWS} windows, zero"),
         "smooth_taylor": Asked(
             smooth_taylor, f"{ROOTS} roots, noise {NOISE}", absolute=True, slow=True, colors=True
         ),
-        "zoom_cam": Asked(zoom_cam, "every ReLU"),
+        "zoom_cam": Asked(of_compare("zoom_cam"), "last convolution of each size"),
         "guided_nonlinearity_ig": Asked(
-            guided, f"negative control: {PATH_STEPS} steps from zero", absolute=True, colors=True
+            of_compare("guided_nonlinearity_ig"),
+            f"negative control: {PATH_STEPS} steps from zero",
+            absolute=True,
+            colors=True,
         ),
         "mfpp": Asked(mfpp, f"{BUDGET} masks, up to 5 levels, probability", slow=True),
         "rise": Asked(
             rise, f"MFPP on 4 grids of {CELLS} x {CELLS} cells, {BUDGET} masks, probability", slow=True
         ),
         "sobel": Asked(of_compare("sobel"), "control: steepness of the gray image"),
-        "input": Asked(itself, "control: the preprocessed image, summed over the colors", colors=True),
+        "input": Asked(
+            of_compare("input"), "control: the preprocessed image, summed over the colors", colors=True
+        ),
         "random": Asked(random_map, "control: noise"),
     }
 

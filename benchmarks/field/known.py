@@ -28,7 +28,8 @@ from groundtruth.reference import filters_of, reference
 from torch import Tensor, nn
 
 import edgefilter as ef
-from edgefilter.evaluation.methods import PATH_STEPS, attributions
+from edgefilter.evaluation.method import attributions
+from edgefilter.evaluation.methods import PATH_STEPS
 from edgefilter.methods import ZoomCAM
 
 from .asking import Asked, asked
