@@ -302,6 +302,8 @@ def test_every_name_that_is_loaded_on_use_is_there():
         assert set(package.__all__) <= set(dir(package))
         for name in package.__all__:
             assert getattr(package, name) is not None
+            path = f"{room or ''}.{name}".removeprefix(".")
+            assert path not in FILES or room is None, f"{path}.py hides the name, once it is loaded"
         with pytest.raises(AttributeError, match=r"has no attribute 'nothing'"):
             _ = package.nothing
 

@@ -59,7 +59,7 @@ SIGNATURES = {
     "replace_stem": "(model, bank=None, *, stem=None, init='exact', inputs=None)",
     "fold_stem": "(model)",
     "split": "(model)",
-    "check": "(model, inputs, target=None, *, composite=None, bank=None, layer=None)",
+    "check": "(model, inputs, target=None, *, against=None, composite=None, bank=None, layer=None)",
     "Report.to_dataframe": "(self)",
     "causal_check": "(attribution, inputs, explanation=None, additional_forward_args=None, *, target=None, against=None, show_progress=False)",
     "compare": "(model, inputs, targets=None, methods=None, metrics=None, *, against=None, steps=12, samples=10, seed=0, progress=True)",

@@ -832,12 +832,14 @@ def test_the_names_in_the_help_are_those_of_the_library():
     from edgefilter.classifiers.loading import DEMO
     from edgefilter.cli import options
     from edgefilter.evaluation import FILES, METHODS, METRICS
+    from edgefilter.evaluation.methods import DEFAULT_METHODS
     from edgefilter.lrp.composites import DEFAULT, composite_names
     from edgefilter.profiles import RESULTS
 
     assert (options.DEMO, options.COMPOSITE) == (DEMO, DEFAULT)
     assert tuple(composite_names()) == options.COMPOSITES
-    assert tuple(METHODS) == options.METHODS
+    assert tuple(METHODS) == (*options.METHODS, *options.MORE_METHODS)
+    assert options.METHODS == DEFAULT_METHODS
     assert tuple(METRICS) == options.METRICS
     assert options.COMPARISON_FILES[:-1] == FILES
     assert options.PROFILE_FILES == RESULTS

@@ -16,8 +16,10 @@ from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.evaluation.comparison import FILES, PART_COLUMNS
-from edgefilter.evaluation.methods import METHODS, PARTS, Method
+from edgefilter.evaluation.method import own_method
+from edgefilter.evaluation.methods import DEFAULT_METHODS, METHODS
 from edgefilter.evaluation.metrics import METRICS, _area, _AsFloat
+from edgefilter.evaluation.parts import PARTS
 from edgefilter.plots.comparison import plot_comparison
 
 OF_QUANTUS = ["pixel_flipping", "faithfulness_correlation", "sparseness", "randomisation"]
@@ -54,13 +56,15 @@ def quick(net, images, *arguments, **options):
 def test_every_method_is_measured_by_every_metric(everything):
     """No cell of either table is empty."""
     assert everything.failures == ()
-    assert list(everything.pixel.index) == list(METHODS)
+    assert list(everything.pixel.index) == list(DEFAULT_METHODS)
     columns = [column for metric in METRICS.values() for column in metric.better]
     assert [name for name in everything.pixel.columns if not name.endswith("_se")] == columns
     assert np.isfinite(everything.pixel.to_numpy()).all()
     assert list(everything.parts.index) == list(PARTS)
     assert np.isfinite(everything.parts[list(PART_COLUMNS)].to_numpy()).all()
-    assert {name: len(values) for name, values in everything.maps.items()} == dict.fromkeys(METHODS, 3)
+    assert {name: len(values) for name, values in everything.maps.items()} == dict.fromkeys(
+        DEFAULT_METHODS, 3
+    )
 
 
 def test_the_table_is_mean_and_standard_error_of_the_single_values(everything):
@@ -274,7 +278,7 @@ def test_grad_cam_takes_the_last_convolution_with_places(net, images):
 
 
 def test_the_answer_for_known_images_is_not_computed_again(images):
-    method = Method("mine", lambda inputs, targets: pytest.fail("computed again"))
+    method = own_method("mine", lambda inputs, targets: pytest.fail("computed again"))
     method.known = (images, images.abs())
     assert method.again((images,))[0] is method.known[1]
 
@@ -329,8 +333,8 @@ def test_figure_holds_one_row_per_image(everything):
     figure = everything.plot(images=2)
     figure.set_dpi(30)
     figure.canvas.draw()
-    assert len(figure.axes) == 2 * (1 + len(METHODS))
-    titles = [axes.get_title() for axes in figure.axes[: 1 + len(METHODS)]]
+    assert len(figure.axes) == 2 * (1 + len(DEFAULT_METHODS))
+    titles = [axes.get_title() for axes in figure.axes[: 1 + len(DEFAULT_METHODS)]]
     assert titles[:2] == ["image", "edgefilter"]
     for axes in figure.axes[1:10]:
         (shown,) = axes.images

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .arguments import Against, Target
 
-__all__ = ["ExplainedOutput", "LogOdds", "Tangent", "Weighted", "explained_of"]
+__all__ = ["ExplainedOutput", "LogOdds", "Tangent", "Weighted", "explained_of", "output_weights"]
 
 CLASSES = "against={!r} must have an output of shape (N, classes) with two classes or more; got {}. {}"
 
@@ -116,7 +116,7 @@ def explained_of(output: Tensor, target: Target, against: Against = None) -> Exp
     ValueError, IndexError, AssertionError
         If the target or what it is compared with does not fit the outputs.
     """
-    weights = _chosen(output, target, "target")
+    weights = output_weights(output, target)
     if against is None:
         return Weighted(weights)
     if isinstance(against, str):
@@ -131,7 +131,7 @@ def explained_of(output: Tensor, target: Target, against: Against = None) -> Exp
             if against == "odds"
             else Weighted(weights - (1 - weights) / (output.shape[1] - 1))
         )
-    weights = weights - _chosen(output, against, "against")
+    weights = weights - output_weights(output, against, "against")
     same = (weights == 0).flatten(1).all(1)
     if bool(same.any()):
         raise ValueError(
@@ -141,7 +141,7 @@ def explained_of(output: Tensor, target: Target, against: Against = None) -> Exp
     return Weighted(weights)
 
 
-def _chosen(output: Tensor, target: Target, name: str) -> Tensor:
+def output_weights(output: Tensor, target: Target, name: str = "target") -> Tensor:
     """Return 1 for the output that a target picks and 0 for the others."""
     leaf = output.detach().requires_grad_()
     _check_target(leaf, target, name)

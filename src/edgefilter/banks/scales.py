@@ -36,16 +36,18 @@ def wavelength(weight: Array) -> float | None:
     [5.6, 7.6, 2.4]
     """
     weight = np.asarray(weight, np.float64)
+    rows, columns = (np.flatnonzero(weight.any(axis=axis)) for axis in (1, 0))
+    if np.count_nonzero(weight) < 2:
+        return None
+    weight = weight[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # a wider support changes nothing
     return _wavelength(weight.tobytes(), weight.shape)
 
 
 # Every explanation asks for those of its bank.
 @lru_cache(maxsize=1024)
-def _wavelength(values: bytes, shape: tuple[int, int]) -> float | None:
+def _wavelength(values: bytes, shape: tuple[int, int]) -> float:
     weight = np.frombuffer(values).reshape(shape)
     largest = float(np.abs(weight).max())
-    if np.count_nonzero(weight) < 2:
-        return None
     side = DENSITY * max(weight.shape) + 1
     axis = np.fft.fftfreq(side)
     square = axis[:, None] ** 2 + axis[None, :] ** 2

@@ -27,6 +27,7 @@ from .options import (
     COMPARISON_FILES,
     METHODS,
     METRICS,
+    MORE_METHODS,
     Against,
     Device,
     Force,
@@ -38,11 +39,17 @@ from .stopping import loading
 
 __all__ = ["compare"]
 
+KNOWN = (*METHODS, *MORE_METHODS)
+
 Photos = Annotated[
     list[Path] | None, typer.Argument(help="The photos. Default: scikit-image's cup of coffee.")
 ]
 Methods = Annotated[
-    str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METHODS)}. Default: all.")
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help=f"Any of {', '.join(METHODS)} (the default: all of these), {', '.join(MORE_METHODS)}.",
+    ),
 ]
 Metrics = Annotated[
     str | None, typer.Option(metavar="NAME,...", help=f"Any of {', '.join(METRICS)}. Default: all.")
@@ -72,7 +79,7 @@ def compare(
         from edgefilter.evaluation.comparison import LINE
 
     with stage(USAGE):
-        chosen, wanted = split_names(methods, METHODS, "method"), split_names(metrics, METRICS, "metric")
+        chosen, wanted = split_names(methods, KNOWN, "method"), split_names(metrics, METRICS, "metric")
         read = ReadFiles([*(("image", path) for path in images or ()), *network.files])
         for name in COMPARISON_FILES:
             read.check("out", out / name)

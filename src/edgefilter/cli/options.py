@@ -20,6 +20,7 @@ __all__ = [
     "DEMO",
     "METHODS",
     "METRICS",
+    "MORE_METHODS",
     "PROFILE_FILES",
     "Against",
     "Bank",
@@ -63,6 +64,16 @@ METHODS = (
     "occlusion",
     "sobel",
     "random",
+)
+MORE_METHODS = (
+    "hires_cam",
+    "zoom_cam",
+    "smooth_taylor",
+    "guided_nonlinearity_ig",
+    "mfpp",
+    "rise",
+    "mask_search",
+    "input",
 )
 METRICS = (
     "infidelity",

@@ -21,8 +21,11 @@ from edgefilter.stems.replacing import fold_stem
 from .comparison import PART_COLUMNS, Comparison
 from .margin import Margin
 from .measuring import ProgressBar, Work
-from .methods import BATCH, METHODS, PARTS, Explain, Method
+from .method import BATCH, Explain, Method, own_method
+from .methods import DEFAULT_METHODS, METHODS
 from .metrics import METRICS
+from .parts import PARTS
+from .peers import PEER_PARTS
 
 __all__ = ["compare"]
 
@@ -55,9 +58,11 @@ def compare(
         What is explained: one class for all images or one for each. Default: the predicted ones.
     methods : sequence of str, or dict, optional
         Names from ``METHODS``: edgefilter, edgefilter_relevance (without calibration), integrated_gradients, grad_cam, saliency, input_x_gradient,
-        guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random. Or a dict, in
+        guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random: these are the default. From
+        :mod:`edgefilter.methods`: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, and
+        guided_nonlinearity_ig, a negative control; input, a control, is the image itself. Or a dict, in
         which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
-        ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours. Default: all of ours.
+        ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours.
     metrics : sequence of str, optional
         Names from ``METRICS``, see Notes. Default: all.
     against : int, "rest" or "odds", optional
@@ -98,7 +103,9 @@ def compare(
     ``parts``: the second table, see :class:`Comparison`.
 
     Quantus' metrics see the sum of a pixel's scores over the colors, so that methods with and without colors compare.
-    Integrated gradients take 20 steps, occlusion 7 x 7 windows without overlap.
+    Integrated gradients, guided_nonlinearity_ig and smooth_taylor take 20 gradients, occlusion 7 x 7 windows without overlap; mfpp, rise,
+    mask_search and kernel_lime ask for 256 masked copies of each image, far fewer than was published. zoom_cam fuses the last convolution of
+    each size of map, hires_cam is the last one alone. zoom_cam and guided_nonlinearity_ig have a row in ``parts`` too, at the filter bank.
 
     Examples
     --------
@@ -115,17 +122,19 @@ def compare(
     indices, outputs = _targets(plain, images, targets)
     network, plain = _margins(model, plain, indices, outputs, against)
     measured = [name for name in wanted if METRICS[name].measure is not None]
-    total = len(chosen) * (1 + len(measured)) + (1 + len(PARTS) if "parts" in wanted else 0)
+    peers = [method.name for method in chosen if method.name in PEER_PARTS]
+    parts = (*PARTS, *peers) if "parts" in wanted else ()
+    total = len(chosen) * (1 + len(measured)) + (1 + len(parts) if parts else 0)
     work = Work(images, indices, plain, network, steps, samples, seed, ProgressBar(total, progress))
     with warnings.catch_warnings(), work.bar:
         warnings.simplefilter("ignore")  # of Captum and Quantus, on hooks and settings
         maps = work.pixels(chosen, wanted)
-        if "parts" in wanted:
-            work.parts()
+        if parts:
+            work.parts(peers)
     columns = [column for name in wanted for column in METRICS[name].better]
     return Comparison(
         pixel=work.table("pixel", [method.name for method in chosen], columns),
-        parts=work.table("parts", PARTS if "parts" in wanted else (), list(PART_COLUMNS)),
+        parts=work.table("parts", parts, list(PART_COLUMNS)),
         maps=maps,
         images=images,
         targets=tuple(indices),
@@ -154,7 +163,7 @@ def versions() -> dict[str, str]:
 
 def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list[Method]:
     if methods is None:
-        methods = list(METHODS)
+        methods = list(DEFAULT_METHODS)
     if isinstance(methods, str):
         methods = [methods]
     pairs = dict(methods) if isinstance(methods, Mapping) else {name: name for name in methods}
@@ -172,10 +181,10 @@ def _chosen(methods: Sequence[str] | Mapping[str, Explain | str] | None) -> list
                 raise ValueError(
                     f"a method of one's own must have a new name; got {name!r}, which is ours. Rename it."
                 )
-            found.append(Method(name, given))
+            found.append(own_method(name, given))
             continue
         _check_name(given, METHODS, "method")
-        found.append(Method(given))
+        found.append(Method(given, METHODS[given]))
     return found
 
 

@@ -20,8 +20,10 @@ from edgefilter.stems.replacing import replace_stem
 
 from .comparison import Failure
 from .margin import Margin
-from .methods import OURS, Method, batches, ours, part_scores
+from .method import Method, batches
 from .metrics import METRICS, Case
+from .ours import OURS, ours
+from .parts import part_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +100,7 @@ class Work:
         maps: dict[str, Tensor] = {}
         for method in methods:
             with self.cell("pixel", method.name, ""):
-                method.built = method.build(self.model if method.name in OURS else self.plain)
+                method.built = method.make(self.model if method.name in OURS else self.plain)
                 maps[method.name] = method.run(self.images, self.targets)
         able = [method for method in methods if method.name in maps]
         for name in metrics:
@@ -117,14 +119,14 @@ class Work:
             self.times("pixel", {method.name: method.run for method in able})
         return maps
 
-    def parts(self) -> None:
+    def parts(self, peers: Sequence[str]) -> None:
         """Compare scores of colors and filters with what silencing each of them costs."""
         able: dict[str, Callable[[Tensor, Any], Any]] = {}
         with self.cell("parts", "", ""):
             mine = ours(self.banked)
             explanation = mine.explain(self.images, self.targets)
             drops = causal_check(mine.attribution, self.images, explanation)
-            able.update(part_scores(self.banked))
+            able.update(part_scores(self.banked, peers))
         for name, score in able.items():
             with self.cell("parts", name, ""):
                 found = [score(*batch) for batch in batches(self.images, self.targets)]

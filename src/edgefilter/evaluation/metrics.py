@@ -14,7 +14,7 @@ from captum.metrics import infidelity, infidelity_perturb_func_decorator, sensit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .methods import BATCH, Method, attributions
+from .method import BATCH, Method, attributions
 
 __all__ = ["METRICS", "Case", "Metric"]
 
@@ -155,7 +155,7 @@ def _sparseness(case: Case) -> dict[str, Sequence[float]]:
 
 def _randomisation(case: Case) -> dict[str, Sequence[float]]:
     """Explain the network with all weights drawn anew, its filter bank excepted."""
-    if case.method.given is not None:
+    if case.method.own:
         raise ValueError(
             "randomisation must build the method for another model; got a callable, which knows only its own. "
             "Leave the metric out."
@@ -167,7 +167,7 @@ def _randomisation(case: Case) -> dict[str, Sequence[float]]:
         if model is known:
             return _summed(case.maps, case.images)
         images = torch.from_numpy(np.asarray(inputs)).to(case.images)
-        maps = attributions(case.method.build(model.model).explain, images, targets.tolist())
+        maps = attributions(case.method.make(model.model).explain, images, targets.tolist())
         return _summed(maps, images)
 
     metric = _quantus().EfficientMPRT(abs=True, seed=case.seed, disable_warnings=True)

@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_nonlinearity
+    from .guided_nonlinearity import guided_gradients
+    from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
+    from .hmax import HMAXFront
+    from .kernel_lime import KernelLIME, LimeExplanation
+    from .linear_region import LinearRegion
+    from .mask_search import MaskSearch
     from .mfpp import MFPP
-    from .perturbation_curve import area_under_perturbation_curve, perturbation_curve
+    from .perturbation import area_under_perturbation_curve, perturbation_curve
+    from .region import ClassBoundary, Region, Unit, Walk
+    from .relevance_weighting import relevance_weights
+    from .salient_part import SalientPart, salient_part_score
     from .score_shares import score_ratio
     from .smooth_taylor import SmoothTaylor
     from .spectral import SpectralTransform2d
@@ -25,19 +33,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MFPP",
+    "ClassBoundary",
     "GroupRatio",
     "GuidedNonlinearityIG",
+    "HMAXFront",
+    "KernelLIME",
+    "LimeExplanation",
+    "LinearRegion",
+    "MaskSearch",
+    "Region",
+    "SalientPart",
     "SmoothTaylor",
     "SpectralTransform2d",
     "TunedStdevs",
+    "Unit",
+    "Walk",
     "ZoomCAM",
     "activation_ratio",
     "area_under_perturbation_curve",
     "average_total_variation",
     "fragments",
     "grid_fragments",
+    "guided_gradients",
     "guided_nonlinearity",
     "perturbation_curve",
+    "relevance_weights",
+    "salient_part_score",
     "score_ratio",
 ]
 
@@ -48,11 +69,24 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
-        "GuidedNonlinearityIG": ".guided_nonlinearity",
-        "guided_nonlinearity": ".guided_nonlinearity",
+        "guided_gradients": ".guided_nonlinearity",
+        "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
+        "guided_nonlinearity": ".guided_nonlinearity_ig",
+        "HMAXFront": ".hmax",
+        "KernelLIME": ".kernel_lime",
+        "LimeExplanation": ".kernel_lime",
+        "LinearRegion": ".linear_region",
+        "MaskSearch": ".mask_search",
         "MFPP": ".mfpp",
-        "area_under_perturbation_curve": ".perturbation_curve",
-        "perturbation_curve": ".perturbation_curve",
+        "area_under_perturbation_curve": ".perturbation",
+        "perturbation_curve": ".perturbation",
+        "ClassBoundary": ".region",
+        "Region": ".region",
+        "Unit": ".region",
+        "Walk": ".region",
+        "relevance_weights": ".relevance_weighting",
+        "SalientPart": ".salient_part",
+        "salient_part_score": ".salient_part",
         "score_ratio": ".score_shares",
         "SmoothTaylor": ".smooth_taylor",
         "SpectralTransform2d": ".spectral",

@@ -15,13 +15,13 @@ from edgefilter.attribution.arguments import (
     as_extra,
     as_target,
     check_output,
-    output_weights,
 )
+from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import whole_number
 
-__all__ = ["MaskedScores"]
+__all__ = ["MaskedScores", "as_baselines"]
 
 
 class MaskedScores:
@@ -73,7 +73,7 @@ class MaskedScores:
                 f"forward_func must be callable; got {type(forward_func).__name__}. Pass a model, or a function of the images."
             )
         self.forward_func, self.images = forward_func, images.detach()
-        self.baselines = _baselines(baselines, self.images)
+        self.baselines = as_baselines(baselines, self.images)
         self.target = _checked(as_target(target), len(images))
         self.extra = as_extra(additional_forward_args)
         self.copies = whole_number(perturbations_per_eval, "perturbations_per_eval")
@@ -140,7 +140,7 @@ class MaskedScores:
         return scores
 
 
-def _baselines(given: Any, images: Tensor) -> Tensor:
+def as_baselines(given: Any, images: Tensor) -> Tensor:
     """Return baselines that broadcast to the images, in their dtype and on their device."""
     if isinstance(given, tuple) and len(given) == 1:
         given = given[0]

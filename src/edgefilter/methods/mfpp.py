@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import torch
 from captum.attr import PerturbationAttribution
@@ -22,7 +22,7 @@ from .smoothing import box, smoothed
 __all__ = ["MFPP"]
 
 N_MASKS = 4000  # RISE's number for VGG16; see the errors for what it buys on an image
-Maps = Tensor | tuple[Tensor, ...]
+Maps = TypeVar("Maps", Tensor, tuple[Tensor, ...])
 
 
 class MFPP(PerturbationAttribution):  # type: ignore[misc]

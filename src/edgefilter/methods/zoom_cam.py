@@ -17,9 +17,9 @@ from edgefilter.attribution.arguments import (
     as_extra,
     as_target,
     check_output,
-    output_weights,
     unwrapped,
 )
+from edgefilter.attribution.explained import output_weights
 from edgefilter.lrp.surroundings import eager
 
 from .arguments import one_input

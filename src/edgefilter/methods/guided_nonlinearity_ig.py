@@ -21,14 +21,14 @@ from edgefilter.errors import UnsupportedModelError
 
 from .arguments import check_evaluation, input_tensors, whole_number
 
-__all__ = ["GuidedNonlinearityIG", "guided_nonlinearity"]
+__all__ = ["GuidedNonlinearityIG", "guided_gradients"]
 
 RELUS = {"relu", "relu_", "relu6"}
 POOLS = {"max_pool2d", "max_pool2d_with_indices"}
 
 
 @contextlib.contextmanager
-def guided_nonlinearity(model: nn.Module) -> Iterator[None]:
+def guided_gradients(model: nn.Module) -> Iterator[None]:
     """Let gradients of what runs inside pass each ReLU and each max pooling only where they are positive.
 
     The rules of :class:`GuidedNonlinearityIG`, for use with Captum's other methods. The result is a **negative control**:
@@ -60,7 +60,7 @@ def guided_nonlinearity(model: nn.Module) -> Iterator[None]:
     >>> import edgefilter as ef
     >>> model = ef.models.edge_cnn(5, in_channels=3, bank="sobel").double().eval()
     >>> bank, images = model.stem.filters, torch.rand(2, 3, 16, 16).double()
-    >>> with guided_nonlinearity(model):
+    >>> with guided_gradients(model):
     ...     at_bank = LayerIntegratedGradients(model, bank).attribute(images, target=1)
     >>> scores = ef.Explanation.from_responses(at_bank, bank)
     >>> scores.color.shape, scores.edge.shape
@@ -231,7 +231,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             )
         if internal_batch_size is not None:
             whole_batch(internal_batch_size, len(parts[0]))
-        with torch.inference_mode(mode=False), guided_nonlinearity(self.model):
+        with torch.inference_mode(mode=False), guided_gradients(self.model):
             found = IntegratedGradients(self.model).attribute(
                 parts,
                 baselines,
