@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from edgefilter.evaluation import METHODS
 from edgefilter.evaluation.method import BATCH, attributions
 from edgefilter.evaluation.methods import PATH_STEPS, WINDOWS
-from edgefilter.methods import MFPP, SmoothTaylor, grid_fragments
+from edgefilter.methods import MFPP, KernelLIME, MaskSearch, SmoothTaylor, grid_fragments
 
 BUDGET = 1000  # passes of a black-box method for each image; published: 4000 (RISE), 20000 (MFPP)
 CELLS = 8  # of RISE's grid, along each side
+SEGMENTS = 50  # of KernelLIME, its default
 ROOTS, NOISE = 150, 0.5  # of SmoothTaylor, as published, in units of the preprocessed image
 
 Explain = Callable[[Tensor, Tensor], Tensor]
@@ -105,6 +106,22 @@ def rise(_: nn.Module, score: Score) -> Explain:
     return explain
 
 
+def mask_search(_: nn.Module, score: Score) -> Explain:
+    """Return the mask that is searched for."""
+    method = MaskSearch(probability(score))
+    return lambda images, targets: method.attribute(
+        images, target=targets, max_queries=BUDGET, perturbations_per_eval=BATCH
+    )
+
+
+def kernel_lime(_: nn.Module, score: Score) -> Explain:
+    """Return what a kernel surrogate loses without each superpixel."""
+    method = KernelLIME(probability(score))
+    return lambda images, targets: method.attribute(
+        images, target=targets, n_samples=BUDGET, n_segments=SEGMENTS, perturbations_per_eval=BATCH
+    )
+
+
 def asked() -> dict[str, Asked]:
     """Return all methods by name."""
     return {
@@ -129,6 +146,10 @@ def asked() -> dict[str, Asked]:
         "mfpp": Asked(mfpp, f"{BUDGET} masks, up to 5 levels, probability", slow=True),
         "rise": Asked(
             rise, f"MFPP on 4 grids of {CELLS} x {CELLS} cells, {BUDGET} masks, probability", slow=True
+        ),
+        "mask_search": Asked(mask_search, f"8 x 8 cells, {BUDGET} queries, probability", slow=True),
+        "kernel_lime": Asked(
+            kernel_lime, f"about {SEGMENTS} superpixels, {BUDGET} samples, probability", slow=True
         ),
         "sobel": Asked(of_compare("sobel"), "control: steepness of the gray image"),
         "input": Asked(
