@@ -140,7 +140,7 @@ SIGNATURES = {
 }
 ATTRIBUTES = {
     "FilterBank": ["names", "labels", "families", "orders", "size", "weight", "rank", "is_complete"],
-    "Kernel": ["name", "weight", "family", "source"],
+    "Kernel": ["name", "weight", "family", "source", "direction", "wavelength"],
     "Explanation": [
         *("color", "edge", "color_edge", "pixel", "response", "output", "target", "delta", "total"),
         *(

@@ -162,7 +162,7 @@ images, low = half_biased(digits[test], labels[test]), labels[test] < 5
 groups = {"0 to 4": images[low][:15], "5 to 9": images[~low][:15]}
 
 # %%
-# InsideBias (Serna et al. 2020) looks for such a bias *inside* the network: does a layer answer less to one group than to another? A ratio of 1 means the
+# InsideBias (Serna et al. 2020) looks for such a bias *inside* the network: does a layer respond less to one group than to another? A ratio of 1 means the
 # same for both, and fifteen images of each group are enough.
 
 print(activation_ratio(half, "4", groups).summary())
@@ -183,7 +183,7 @@ ax.set(xlim=(0, 1), xlabel="share of color in the scores, with its 95 % interval
 ax.invert_yaxis()
 
 # %%
-# Neither number needed a second test set, or a wrong answer. The groups must differ in nothing but what you suspect, though: a layer also answers less to
+# Neither number needed a second test set, or a wrong answer. The groups must differ in nothing but what you suspect, though: a layer also responds less to
 # darker photos.
 #
 # The scores can only show a shortcut that your question can see: ink and shape share every channel, so red, green and blue could not tell them apart.

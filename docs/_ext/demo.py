@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 import edgefilter as ef
 from edgefilter.classifiers import Classifier, load_classifier
+from edgefilter.evaluation import METHODS
 from edgefilter.photos import demo_photo
 
 ESPRESSO, MUG = 967, 504
@@ -54,6 +55,23 @@ def attribution(**options: Any) -> ef.EdgeFilterAttribution:
 def explanation(target: int = ESPRESSO, against: int | None = None, **options: Any) -> ef.Explanation:
     """Return the explanation of the photo."""
     return attribution(**options).explain(image(), target=target, against=against)
+
+
+@cache
+def compared() -> ef.Comparison:
+    """Return the maps of all methods but for plain gradients (guided backpropagation is one here, with ReLU6); controls come last."""
+    controls = ["sobel", "input", "random"]
+    left_out = ["guided_backprop", "saliency", "input_x_gradient", *controls]
+    names = [*(name for name in METHODS if name not in left_out), *controls]
+    return ef.compare(
+        classifier().model,
+        image(),
+        ESPRESSO,
+        methods=names,
+        metrics=["infidelity"],
+        samples=1,
+        progress=False,
+    )
 
 
 @cache

@@ -170,6 +170,12 @@ def _over(values: Any) -> Any:
 
 
 @picture
+def methods() -> Any:
+    """The photo by all methods of ``ef.compare``, but for two that are much like others here."""
+    return demo.compared().plot([demo.picture()], width=WIDTH)
+
+
+@picture
 def flipping() -> Any:
     """Silence the filters one by one: the largest score first, the smallest first."""
     found, attr = demo.explanation(), demo.attribution()

@@ -360,6 +360,8 @@ def test_bank_that_does_not_span_the_stem_is_refused(run, photo, weights):
     assert refused(result, message)
     result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "laws_7")
     assert refused(result, "got 'laws_7', which is 7x7. Use --bank complete.")
+    result = run("explain", photo, "--model", MODEL, "--weights", weights, "--bank", "gabor")
+    assert refused(result, "got 'gabor', which is 15x15. Use --bank complete.")
 
 
 def test_network_whose_stem_cannot_be_replaced_is_explained(run, folders, small_classifier):
@@ -613,6 +615,9 @@ def test_kernels_lists_a_family_and_a_bank(run):
     assert "scharr_x" in family.stdout
     assert "sobel_x" not in family.stdout
     assert len(bank.stdout.strip().splitlines()) == 3
+    gabor = run("kernels", "--bank", "gabor").stdout.strip().splitlines()
+    assert [line.split()[0] for line in gabor[1:3]] == ["gabor_w4_t0_even", "gabor_w4_t0_odd"]
+    assert len(gabor) == 17
 
 
 def test_kernels_draws_them(run, tmp_path):

@@ -1,4 +1,4 @@
-"""How strongly a layer answers to groups of images."""
+"""How strongly a layer responds to groups of images."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_statistics_by_hand():
 
 
 def test_an_activation_is_read_before_the_next_layer_works_in_place():
-    """The convolution's own output, not what an in-place ReLU makes of it."""
+    """The convolution's own output, not what an in-place ReLU leaves of it."""
     groups = {"a": torch.ones(2, 1, 2, 2), "b": torch.full((2, 1, 2, 2), 0.5)}
     found = activation_ratio(one_filter((3.0, -1.0)), "0", groups, statistic="mean")
     assert found.means["a"] == 1.0
@@ -114,7 +114,7 @@ def test_a_group_with_half_the_activation_is_found(generator):
     found = activation_ratio(one_filter(), "1", {"seen": 1 + noise[:15], "unseen": 0.5 + noise[15:] / 2})
     assert (found.least, found.largest) == ("unseen", "seen")
     assert found.high < 0.7
-    assert "The layer answers more to 'seen' than to 'unseen'." in found.summary()
+    assert "The layer responds more strongly to 'seen' than to 'unseen'." in found.summary()
 
 
 def test_everything_is_left_as_it_was(small_net, images):
@@ -195,7 +195,7 @@ def test_wrong_arguments_are_refused(change, error, words, small_net, images):
 
 
 def test_a_model_in_training_is_refused(small_net, images):
-    """Its answers would depend on the batch."""
+    """Its activations would depend on the batch."""
     with pytest.raises(ValueError, match="model must be in evaluation mode"):
         activation_ratio(small_net.train(), "3", images)
     assert small_net.training

@@ -154,13 +154,25 @@ def test_a_front_that_cannot_be_made(given, words):
         HMAXFront(**given)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 7, 12), (1, 12, 12)])
-def test_images_that_are_too_small_are_refused(shape):
-    """Before anything runs."""
+@pytest.mark.parametrize(
+    ("options", "shape", "least"),
+    [
+        ({}, (1, 1, 7, 12), "8 x 8"),
+        ({}, (1, 12, 12), "8 x 8"),
+        ({}, (1, 3, 12, 12), "8 x 8"),
+        ({"pool": 2}, (1, 1, 6, 12), "7 x 7"),
+        ({"pool": 2, "padding_mode": "zeros"}, (1, 1, 6, 1), "2 x 2"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(options, shape, least):
+    """Before anything runs: too small for the neighbourhood or to be reflected, or of other channels."""
+    front = HMAXFront(1, **options)
     with pytest.raises(
-        ValueError, match=r"images must have shape \(N, 1, H, W\) with at least 8 x 8 pixels; got"
+        ValueError, match=rf"images must have shape \(N, 1, H, W\) with at least {least} pixels; got"
     ):
-        HMAXFront(1)(torch.zeros(shape))
+        front(torch.zeros(shape))
+    sides = int(least.split()[0])
+    assert front(torch.zeros(1, 1, sides, sides)).shape[0] == 1
 
 
 # --- explained ------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_a_constant_score_gives_an_exactly_flat_map(value, dtype):
             torch.rand(2, 3, 20, 28, dtype=dtype), max_queries=300, seed=seed
         )
         assert len(found.unique()) == 1
-        assert 0 < float(found.max()) < 0.1
+        assert 0.02 < float(found.max()) < 0.2
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_each_round_is_the_update_that_is_documented(rounds):
         outputs = [float(total(mask.reshape(1, 1, 4, 4))) for mask in masks]
         mean = sum(outputs) / 20
         effect = sum((y - mean) / width * (z - chances) for y, z in zip(outputs, masks, strict=True)) / 19
-        rate = 3 / rounds / (0.7 / 16)
+        rate = 2 / rounds / (0.7 / 16)
         chances = (chances + rate * (effect - 0.7 / 16 * chances * (1 - chances))).clamp(0.02, 0.98)
     assert_close(found.flatten(), chances, rtol=0, atol=1e-12)
 

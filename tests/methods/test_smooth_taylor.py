@@ -315,7 +315,9 @@ def test_forms_of_target(small_net, x, target):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_dtype_is_that_of_the_inputs(small_net, x, dtype):
     """Half precision too: the terms are added in single precision."""
-    found, delta = SmoothTaylor(small_net.to(dtype)).attribute(x.to(dtype), 1, True, n_samples=8)
+    found, delta = SmoothTaylor(small_net.to(dtype)).attribute(
+        x.to(dtype), 1, return_convergence_delta=True, n_samples=8
+    )
     assert found.dtype == delta.dtype == dtype
     assert found.is_contiguous()
     exact = SmoothTaylor(small_net.double()).attribute(x, 1, n_samples=8)

@@ -93,6 +93,23 @@ def test_a_bank_of_several_scales_has_a_row_for_each():
     assert rows[-2] == "brightness"
 
 
+@pytest.mark.parametrize("given", ["bank", "groups"])
+def test_a_bank_that_was_made_for_scales_has_a_row_for_each(given):
+    """Half an octave apart; from the bank, or from the groups of the explanation alone."""
+    bank = ef.get_bank("gabor", orientations=6, scales=3)
+    e = explanation(bank=bank, groups={kind: bank.groups(kind) for kind in ("order", "orientation", "scale")})
+    figure = plot_orders(e, bank if given == "bank" else None)
+    assert faults(figure) == []
+    (rows, columns), numbers = table(figure)
+    assert rows == ["8 pixels", "5.657 pixels", "4 pixels", "sum"]
+    assert columns == ["0°", "30°", "60°", "90°", "120°", "150°", "sum"]
+    scores = dict(zip(bank.names, e.edge[0].tolist(), strict=True))
+    for row, scale in enumerate(("8", "5.657", "4")):
+        for column, angle in enumerate((0, 30, 60, 90, 120, 150)):
+            both = sum(scores[f"gabor_w{scale}_t{angle}_{phase}"] for phase in ("even", "odd"))
+            assert numbers[row, column] == pytest.approx(both, abs=0.51)
+
+
 def test_what_is_not_known_is_refused():
     bank = ef.get_bank("sobel")
     with pytest.raises(

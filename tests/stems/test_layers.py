@@ -395,3 +395,17 @@ def test_a_step_that_leaves_the_kernels_alone_is_no_change():
     optimizer.step()
     layer.load_state_dict(layer.state_dict())
     assert layer(images).shape == (2, 4, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: EdgeFilterBank2d("sobel", 3, trainable=True),
+        lambda: EdgeFilterConv2d(3, 8, "sobel", trainable=True),
+        lambda: get_bank("sobel", trainable=True),
+    ],
+)
+def test_kernels_cannot_be_made_trainable(layer):
+    """A filter that training changes is no longer what its name says; the argument does not exist."""
+    with pytest.raises(TypeError, match="trainable"):
+        layer()

@@ -15,8 +15,8 @@ from .sources import GABOR, entry
 __all__ = ["gabor_kernels", "named_gabor"]
 
 FIRST = 4.0  # pixels: the wavelength of the finest scale; each next one is longer by half an octave
-SIGMA = 0.56  # of the wavelength: a bandwidth of one octave (Petkov & Kruizinga 1997)
-ASPECT = 0.5  # of the same paper: across the direction, the envelope is twice as long
+SIGMA = 0.56  # of the wavelength: 3 sqrt(log(2) / 2) / pi is a bandwidth of one octave at half height
+ASPECT = 0.5  # Petkov & Kruizinga 1997 (from memory): across the direction, the envelope is twice as long
 # Of the wavelength: with 2, the energy of a pair changes by 6 % with the phase of a grating, with 2.5 by 3 %, with 3 no less.
 EXTENT = 2.5
 PHASES = ("even", "odd")
@@ -85,7 +85,7 @@ def gabor_kernels(
     ----------
     Petkov & Kruizinga, "Computational models of visual neurons specialised in the detection of periodic and aperiodic oriented visual
     stimuli", Biological Cybernetics 76, 1997: one octave, :math:`\gamma = 0.5`. With ``sigma=0.8, aspect=0.3, extent=2`` and wavelengths of
-    3.5, 4.6, 5.6, 6.8 pixels, kernels are those of HMAX: :class:`edgefilter.methods.HMAXFront`.
+    3.5, 4.6, 5.6, 6.8 pixels, they are those of HMAX: :class:`edgefilter.methods.HMAXFront`.
 
     Examples
     --------

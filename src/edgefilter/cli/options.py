@@ -73,6 +73,7 @@ MORE_METHODS = (
     "mfpp",
     "rise",
     "mask_search",
+    "kernel_lime",
     "input",
 )
 METRICS = (

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from edgefilter.methods import (
     MFPP,
     GuidedNonlinearityIG,
+    KernelLIME,
     MaskSearch,
     SmoothTaylor,
     ZoomCAM,
     grid_fragments,
-    guided_nonlinearity,
+    guided_gradients,
 )
 
 from .layers import convolutions_by_size
@@ -115,6 +116,18 @@ def _mask_search(model: nn.Module) -> Built:
     return Built(explain, True)
 
 
+def _kernel_lime(model: nn.Module) -> Built:
+    method = KernelLIME(model)
+
+    def explain(inputs: Tensor, targets: Any) -> Tensor:
+        found: Tensor = method.attribute(
+            inputs, target=targets, n_samples=EVALUATIONS, perturbations_per_eval=BATCH, seed=_drawn()
+        )
+        return found[:, :1]  # the same for all colors
+
+    return Built(explain, True)
+
+
 PEERS: dict[str, Make] = {
     "hires_cam": _hires_cam,
     "zoom_cam": _zoom_cam,
@@ -123,6 +136,7 @@ PEERS: dict[str, Make] = {
     "mfpp": _mfpp,
     "rise": _rise,
     "mask_search": _mask_search,
+    "kernel_lime": _kernel_lime,
 }
 
 
@@ -135,7 +149,7 @@ def _guided_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor, A
     method = LayerIntegratedGradients(model, layer)
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
-        with guided_nonlinearity(model):
+        with guided_gradients(model):
             found: Tensor = method.attribute(
                 inputs, target=targets, n_steps=STEPS, internal_batch_size=max(BATCH, len(inputs))
             )

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
-    from .guided_nonlinearity import guided_gradients
-    from .guided_nonlinearity_ig import GuidedNonlinearityIG, guided_nonlinearity
+    from .guided_nonlinearity import GuidedNonlinearityIG, guided_gradients
     from .hmax import HMAXFront
     from .kernel_lime import KernelLIME, LimeExplanation
     from .linear_region import LinearRegion
@@ -55,7 +54,6 @@ __all__ = [
     "fragments",
     "grid_fragments",
     "guided_gradients",
-    "guided_nonlinearity",
     "perturbation_curve",
     "relevance_weights",
     "salient_part_score",
@@ -69,9 +67,8 @@ __getattr__, __dir__ = lazy(
         "fragments": ".fragmenting",
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
+        "GuidedNonlinearityIG": ".guided_nonlinearity",
         "guided_gradients": ".guided_nonlinearity",
-        "GuidedNonlinearityIG": ".guided_nonlinearity_ig",
-        "guided_nonlinearity": ".guided_nonlinearity_ig",
         "HMAXFront": ".hmax",
         "KernelLIME": ".kernel_lime",
         "LimeExplanation": ".kernel_lime",

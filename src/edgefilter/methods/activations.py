@@ -1,4 +1,4 @@
-"""How strongly a layer answers to groups of images: means, and the ratio of the least to the largest."""
+"""How strongly a layer responds to groups of images: means, and the ratio of the least to the largest."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def activation_ratio(
     confidence: float = 0.95,
     seed: int | torch.Generator = 0,
 ) -> GroupRatio:
-    r"""Compare how strongly a layer answers to groups of images.
+    r"""Compare how strongly a layer responds to groups of images.
 
-    A network that was trained on few images of a group may answer more weakly to that group, even where its accuracy is the same. The ratio
+    A network that was trained on few images of a group may respond more weakly to that group, even where its accuracy is the same. The ratio
     of the groups' mean activations shows it with few images and no labels. For what the model *uses* in each group, see
     :func:`score_ratio`.
 
@@ -55,7 +55,7 @@ def activation_ratio(
         Two groups or more. Each: images of shape (N, C, H, W), or batches of them, such as a ``DataLoader`` (of ``(images, labels)``, the
         images count), or single images of shape (C, H, W), such as a ``Dataset``.
     statistic : {"max", "mean", "absolute"} or callable, default: "max"
-        What one image's activation comes to. ``"max"``: of each channel the largest value, averaged over the channels. ``"mean"``: the
+        How the activation of an image becomes one number. ``"max"``: of each channel the largest value, averaged over the channels. ``"mean"``: the
         mean of all values. ``"absolute"``: the mean of their absolute values, for layers of both signs such as a bank. A callable takes
         the activations (N, ...) and returns one number for each image, (N,).
     batch_size : int, default: 32
@@ -88,8 +88,8 @@ def activation_ratio(
 
         m_g = \frac{1}{N_g} \sum_{n} \frac{1}{C} \sum_c \max_{h, w} a_{nchw} , \qquad \mathrm{ratio} = \frac{\min_g m_g}{\max_g m_g} .
 
-    InsideBias [1]_ asks this question. Its exact formula was not at hand: this is the idea, not its implementation. A ratio below 1 says
-    that a layer answers differently, which may be due to the pictures (darker photos) as well as to the training: compare groups that
+    InsideBias [1]_ asks this question. Its exact formula was not available: this follows the idea and is not an implementation of it. A ratio below 1 says
+    that a layer responds differently, which may be due to the pictures (darker photos) as well as to the training: compare groups that
     differ in nothing else.
 
     With 15 images a group, a 95 % interval holds the true ratio of two groups in 93 of 100 cases, of three equal groups in 90 and of five in
@@ -231,7 +231,7 @@ def _measured(model: nn.Module, layer: nn.Module, images: Tensor, statistic: Sta
 
 
 def _numbers(activation: Any, statistic: Statistic, count: int, path: str) -> Tensor:
-    """Return what a statistic makes of an activation, once both are checked."""
+    """Return a statistic of an activation, and check both."""
     if not isinstance(activation, Tensor) or activation.dim() < 2 or len(activation) != count:
         got = tuple(activation.shape) if isinstance(activation, Tensor) else type(activation).__name__
         raise ValueError(

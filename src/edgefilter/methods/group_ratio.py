@@ -147,7 +147,7 @@ class GroupRatio:
             return "These images do not tell the two groups apart."
         if self.part:
             return f"The model uses {self.part} more for {largest!r} than for {least!r}."
-        return f"The layer answers more to {largest!r} than to {least!r}."
+        return f"The layer responds more strongly to {largest!r} than to {least!r}."
 
 
 def group_ratio(

@@ -16,7 +16,8 @@ from .arguments import whole_number
 
 __all__ = ["S1_WAVELENGTHS", "HMAXFront"]
 
-# Pixels. Serre et al. 2007, table 1; kernels there have 7, 9, ... 37 pixels, which is twice the wavelength for the first five.
+# Pixels. Serre et al. 2007, table 1, as implementations of it agree; kernels there have 7, 9, ... 37 pixels, which is twice the wavelength
+# for the first five.
 S1_WAVELENGTHS = (
     *(3.5, 4.6, 5.6, 6.8, 7.9, 9.1, 10.3, 11.5),
     *(12.7, 14.1, 15.4, 16.8, 18.2, 19.7, 21.2, 22.8),
@@ -75,7 +76,7 @@ class HMAXFront(nn.Module):
     -----
     HMAX-like: as in Serre et al. 2007 the S1 wavelengths, the envelopes, the even phase, the maxima over two scales, and neighbourhoods that
     overlap by half. Otherwise, one neighbourhood serves all bands (theirs grows from 8 to 22 pixels), S1 is not divided by the local
-    contrast of the image, kernels above the sixth scale are wider, and there is no S2 and no C2: what comes after is a network of
+    contrast of the image, kernels from the sixth scale on are wider, and there is no S2 and no C2: what comes after is a network of
     your own. Features of HMAX were found not to foretell where people look; neither the maps of this layer nor their explanations say so.
     Linear up to the size and the maxima, without parameters that train: relevance goes to the S1 response that won, and none is lost.
 
@@ -159,14 +160,9 @@ class HMAXFront(nn.Module):
         Raises
         ------
         ValueError
-            If images are smaller than ``pool``.
+            If images are smaller than ``pool``, too small to be reflected, or have other channels.
         """
-        high, wide = self.pool
-        if images.dim() != 4 or images.shape[2] < high or images.shape[3] < wide:
-            raise ValueError(
-                f"images must have shape (N, {self.in_channels}, H, W) with at least {high} x {wide} pixels; "
-                f"got {tuple(images.shape)}. Enlarge them, or make the front with a smaller pool."
-            )
+        self._check(images)
         simple = self.simple(images).abs()
         each = simple.unflatten(1, (self.in_channels, self.scales, self.orientations))
         finer = list(range(0, self.scales, 2))
@@ -174,6 +170,18 @@ class HMAXFront(nn.Module):
         two = torch.maximum(each[:, :, finer], each[:, :, coarser])
         pooled: Tensor = self.complex(two.flatten(1, 3))
         return pooled
+
+    def _check(self, images: Tensor) -> None:
+        high, wide = self.pool
+        if self.simple.padding_mode == "reflect":
+            beyond = self.bank.shape[0] // 2 + 1
+            high, wide = max(high, beyond), max(wide, beyond)
+        shape = tuple(images.shape)
+        if len(shape) != 4 or shape[1] != self.in_channels or shape[2] < high or shape[3] < wide:
+            raise ValueError(
+                f"images must have shape (N, {self.in_channels}, H, W) with at least {high} x {wide} pixels; got {shape}. "
+                "Enlarge them, or make the front for their channels, with fewer scales and a smaller pool."
+            )
 
     def extra_repr(self) -> str:
         """Show how many channels there are of what."""

@@ -54,9 +54,9 @@ class LimeExplanation(NamedTuple):
 
 
 class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
-    r"""LIME with a kernel surrogate, fitted to sets of superpixels that hang together.
+    r"""LIME with a kernel surrogate, fitted to connected sets of superpixels.
 
-    By default, sets of neighboring SLIC superpixels are shown to the model, and a radial kernel learns what it makes of them. Use
+    By default, connected sets of SLIC superpixels are shown to the model, and a radial kernel is fitted to its outputs. Use
     :class:`captum.attr.FeatureAblation` with the same ``feature_mask`` for the exact effect of hiding one feature (``K + 1`` passes), and a
     gradient method where there are gradients.
 
@@ -79,15 +79,28 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
     ``sampling="independent"`` it equals :class:`captum.attr.Lime` on the same sets. A set that is drawn more than once is shown to the model
     once, and counts as often as it was drawn.
 
-    The paper's kernel, weights and number of samples were not at hand: this is in its spirit, not its implementation. ``fidelity`` in
-    :meth:`explain` says how well a surrogate foretells the model; look at it before you believe the map.
+    The paper's kernel, weights and number of samples were not available: this is in its spirit, and not an implementation of it. ``fidelity`` in
+    :meth:`explain` says how well a surrogate predicts the model; look at it before you trust the map.
 
-    Measured with EfficientNet-Lite0 on the demo photo (40 superpixels, 1000 samples): see ``FIDELITY``.
+    EfficientNet-Lite0 on the demo photo (40 superpixels, 1000 samples), the default against simpler choices:
+
+    ===========  =========  ========  ======================================
+    sampling     kernel     fidelity  correlation with the exact drops
+    ===========  =========  ========  ======================================
+    connected    rbf        0.95      0.92 (300 samples: 0.74; 3000: 0.96)
+    connected    quadratic  0.90      0.52
+    connected    linear     0.81      0.25
+    independent  rbf        0.66      0.47
+    independent  linear     0.58      0.30
+    ===========  =========  ========  ======================================
+
+    Fidelity is that for sets of the kind that was sampled.
 
     **Cost**: up to ``n_samples`` forward passes for each image and no backward pass; and one eigenvalue problem of that size.
 
-    **Sanity check**: passes. A constant output gives exactly zero; randomising the layers above the first gives another map. It is not
-    complete: drops of single features do not add up where features interact.
+    **Sanity check**: passes. A constant output gives exactly zero. With the layers above the first randomised, the map correlates with the one
+    before by 0.0 (shipped digits network, 4 digits, 8 draws), with another seed by 0.95. It is not complete: drops of single features do not
+    add up where features interact.
 
     References
     ----------
@@ -159,7 +172,7 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
             :math:`\exp(-\|z - z'\|^2 / K)`, :math:`z \cdot z'` or :math:`(1 + z \cdot z')^2`. A callable takes two batches of sets, (M, K)
             and (S, K) in float64, and returns (M, S).
         sampling : {"connected", "independent"} or Tensor of shape (M, K), default: "connected"
-            Sets that hang together, of sizes from 1 to ``K``; or each feature with probability 1/2; or sets of your own.
+            Connected sets, of sizes from 1 to ``K``; or each feature with probability 1/2; or sets of your own.
         ridge : float, optional
             The factor of the penalty, at least 0. Default: of the powers of ten from 1e-6 to 1000, the one with the best leave-one-out
             predictions.
@@ -216,7 +229,7 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
         show_progress: bool = False,
         **options: Any,
     ) -> LimeExplanation:
-        """Return the attributions with the surrogates and how well they foretell the model; arguments as in :meth:`attribute`.
+        """Return the attributions with the surrogates and how well they predict the model; arguments as in :meth:`attribute`.
 
         Returns
         -------

@@ -11,7 +11,8 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target, output_weights
+from edgefilter.attribution.arguments import Target, as_extra, as_target
+from edgefilter.attribution.explained import output_weights
 
 from .arguments import one_input, whole_number
 from .nearest_unit import Nearest, nearest_unit

@@ -153,13 +153,13 @@ def perturbation_curve(
         curve, rows = [first], torch.arange(len(images), device=images.device)
         for step in range(n_windows):
             unit = torch.rand(fills, images.shape[1], side, side, generator=generator).to(images)
-            noise = (lows[:, None] + (highs - lows)[:, None] * unit).expand(len(images), *unit.shape)
-            tried = _filled(images, noise, places[:, step], side)
-            found = scores(tried)
+            noise = lows[:, None] + (highs - lows)[:, None] * unit
+            noise = noise.expand(len(images), *unit.shape)
+            found = scores.of_fills(images, noise, places[:, step])
             curve.append(found.mean(1))
-            middle = found.quantile(0.5, dim=1, keepdim=True)
-            images = tried[rows, (found - middle).abs().argmin(1)]
-        return torch.stack(curve, 1) / first.abs()[:, None]
+            nearest = (found - found.quantile(0.5, dim=1, keepdim=True)).abs().argmin(1)
+            images = _filled(images, noise[rows, nearest][:, None], places[:, step])[:, 0]
+        return (torch.stack(curve, 1) / first.abs()[:, None]).to(images)
 
 
 class _Scores:
@@ -170,11 +170,6 @@ class _Scores:
 
     def __call__(self, versions: Tensor) -> Tensor:
         """Map (N, V, C, H, W) to (N, V)."""
-        return torch.cat(
-            [self._some(versions[:, i : i + self.size]) for i in range(0, versions.shape[1], self.size)], 1
-        )
-
-    def _some(self, versions: Tensor) -> Tensor:
         count = versions.shape[1]
         together = ExpansionTypes.repeat_interleave
         output = _run_forward(
@@ -189,7 +184,12 @@ class _Scores:
                 f"{tuple(output.shape)}. Pass the index of a class."
             )
         chosen: Tensor = output.reshape(versions.shape[:2])
-        return chosen.to(versions)
+        return chosen.to(versions.device, torch.promote_types(versions.dtype, torch.float32))
+
+    def of_fills(self, images: Tensor, fills: Tensor, corners: Tensor) -> Tensor:
+        """Return the outputs with a window of each image filled in several ways, (N, V)."""
+        pieces = torch.split(fills, self.size, 1)
+        return torch.cat([self(_filled(images, some, corners)) for some in pieces], 1)
 
 
 def _checked(inputs: Any, attributions: Any, window: int | None) -> tuple[Tensor, Tensor, int]:
@@ -247,9 +247,10 @@ def _range(images: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
     return ends[0], ends[1]
 
 
-def _filled(images: Tensor, noise: Tensor, corners: Tensor, side: int) -> Tensor:
+def _filled(images: Tensor, fills: Tensor, corners: Tensor) -> Tensor:
     """Return versions of each image with a window of noise, (N, V, C, H, W)."""
-    versions = images[:, None].repeat(1, noise.shape[1], 1, 1, 1)
-    for one, fill, (top, left) in zip(versions, noise, corners.tolist(), strict=True):
+    side = fills.shape[-1]
+    versions = images[:, None].repeat(1, fills.shape[1], 1, 1, 1)
+    for one, fill, (top, left) in zip(versions, fills, corners.tolist(), strict=True):
         one[..., top : top + side, left : left + side] = fill
     return versions

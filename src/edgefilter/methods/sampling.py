@@ -1,4 +1,4 @@
-"""Sets of features drawn at random: independent ones, or ones that hang together in the image."""
+"""Sets of features drawn at random: independent sets, or sets that are connected in the image."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def adjacency(labels: Tensor) -> Tensor:
 
 
 def connected_sets(touching: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw sets of features that hang together.
+    """Draw connected sets of features.
 
     Each starts at a random feature and takes in random neighbors, until it has a size that is drawn from 1 to ``K``.
 

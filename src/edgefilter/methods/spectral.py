@@ -156,7 +156,7 @@ class SpectralTransform2d(nn.Module):
             drawn: Tensor = nn.init.orthogonal_(torch.empty(matrix.shape, dtype=torch.float64))
         else:
             drawn = torch.from_numpy(_ROWS[self.init](len(matrix)))
-        return (drawn.t() if self.inverse else drawn).to(matrix)
+        return (drawn.t() if self.inverse else drawn).to(matrix.dtype).to(matrix.device)
 
 
 def _cosines(n: int) -> Array:

@@ -13,7 +13,6 @@ from edgefilter._checks import closest
 from edgefilter.attribution.arguments import Question
 
 from .arguments import whole_number
-from .perturbation_curves import area_under_perturbation_curve
 from .perturbation import area_under_perturbation_curve
 from .total_variation import average_total_variation
 

@@ -1,4 +1,4 @@
-"""Weighted kernel ridge regression with an intercept, and how well it foretells what it was not fitted to."""
+"""Weighted kernel ridge regression with an intercept, and how well it predicts what it was not fitted to."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Surrogate(NamedTuple):
     kernel : callable
     ridge : float
     fidelity : float
-        R2 of leave-one-out predictions: 1 if each sample is foretold by the others, 0 or less if no better than by the mean; NaN if the outputs
+        R2 of leave-one-out predictions: 1 if each sample is predicted by the others, 0 or less if no better than by the mean; NaN if the outputs
         are all the same.
     """
 
@@ -117,7 +117,7 @@ def fitted(
     samples : Tensor, shape (M, K)
         Sets of features, no two the same.
     outputs, importance : Tensor, shape (M,), float64
-        What the model makes of them, and how much each counts.
+        The model's outputs for them, and the weight of each.
     kernel : callable
         Takes (M, K) and (S, K), float64; returns (M, S).
     ridge : float, optional
@@ -145,6 +145,7 @@ def fitted(
     # eigenvalues below this are rounding: the function does not see their eigenvectors
     values, vectors = torch.linalg.eigh(root[:, None] * gram * root)
     tiny = float(len(samples) * torch.finfo(torch.float64).eps * values.abs().max())
+    values = torch.where(values > tiny, values, 0)
     shifted = root * (outputs - outputs[0])  # of a constant, exactly zero
     fits = [_fit(values, vectors, shifted, root, one, tiny) for one in (RIDGES if ridge is None else [ridge])]
     best = min(fits, key=lambda fit: math.inf if math.isnan(fit.error) else fit.error)
@@ -162,14 +163,14 @@ def fitted(
 
 def _fit(values: Tensor, vectors: Tensor, outputs: Tensor, root: Tensor, ridge: float, tiny: float) -> _Fit:
     """Fit with one ridge, and sum up the squared errors of leave-one-out predictions."""
-    inverse = 1 / (values.clamp(min=0) + max(ridge, tiny))
+    inverse = 1 / (values + max(ridge, tiny))
     y, one = vectors.T @ outputs, vectors.T @ root
     norm = (one.square() * inverse).sum()
     constant = (one * inverse * y).sum() / norm
     beta = inverse * (y - constant * one)
     leverage = vectors.square() @ inverse - (vectors @ (inverse * one)).square() / norm
     errors = (vectors @ beta) / leverage
-    return _Fit(vectors @ torch.where(values > tiny, beta, 0), constant, ridge, float(errors.square().sum()))
+    return _Fit(vectors @ torch.where(values > 0, beta, 0), constant, ridge, float(errors.square().sum()))
 
 
 def _gram(kernel: Kernel, samples: Tensor) -> Tensor:

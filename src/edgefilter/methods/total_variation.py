@@ -68,7 +68,7 @@ def average_total_variation(
     sides = maps.shape[2:]
     smallest = min(SMALLEST_LEVEL, min(sides) / 2) if min_size is None else min_size
     areas = []
-    for one in maps.sum(1).double().cpu().numpy():
+    for one in maps.double().sum(1).cpu().numpy():
         levels = [_variation(level, percentile) for level in _pyramid(one, downscale, smallest)]
         if len(levels) < 2:
             raise ValueError(
@@ -76,7 +76,7 @@ def average_total_variation(
                 f"Pass at most {min(sides) / downscale:.0f}, or None."
             )
         areas.append(float(simpson(levels, dx=1)))
-    return torch.tensor(areas).to(maps)
+    return torch.tensor(areas, dtype=torch.float64).to(maps)
 
 
 def _pyramid(one: Any, downscale: float, smallest: float) -> Any:

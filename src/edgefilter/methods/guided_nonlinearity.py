@@ -66,7 +66,12 @@ def guided_gradients(model: nn.Module) -> Iterator[None]:
     >>> scores.color.shape, scores.edge.shape
     (torch.Size([2, 3]), torch.Size([2, 2]))
     """
-    _check_visible(model)
+    _check_readable(model)
+    if unwrapped(model) is not model:
+        raise UnsupportedModelError(
+            f"model must run its functions in Python and in this thread; got {type(model).__name__}. "
+            "Pass the model inside: model.module of DataParallel, model._orig_mod of torch.compile."
+        )
     with _Guide():
         yield
 
@@ -136,8 +141,8 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
     """
 
     def __init__(self, model: nn.Module) -> None:
+        _check_readable(model)
         model = unwrapped(model)
-        _check_visible(model)
         GradientAttribution.__init__(self, model)
         self.model = model
 
@@ -297,16 +302,11 @@ def _guided_pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:  #
     return output
 
 
-def _check_visible(model: Any) -> None:
-    """Raise unless each function that a model calls can be seen in Python, in this thread."""
+def _check_readable(model: Any) -> None:
+    """Raise unless each function that a model calls is called from Python, where its gradient can be guided."""
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"model must be an nn.Module; got {type(model).__name__}. Wrap a function in a module whose forward calls it."
-        )
-    if unwrapped(model) is not model:
-        raise UnsupportedModelError(
-            f"model must run its functions in Python and in this thread; got {type(model).__name__}. "
-            "Pass the model inside: model.module of DataParallel, model._orig_mod of torch.compile."
         )
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
