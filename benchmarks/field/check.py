@@ -108,7 +108,7 @@ def against_torchcam(loaded: Case, name: str, images: int = 2) -> float:
             found.append(metric.summary())
         ours = by_steps(loaded, number, scores, STEPS[0])
         theirs = (found[0]["deletion_auc"], found[1]["insertion_auc"])
-        worst = max(worst, *(abs(a - b) for a, b in zip(ours, theirs, strict=True)))
+        worst = max(worst, *(abs(a - b) for a, b in zip(ours[:2], theirs, strict=True)))
     return worst
 
 

@@ -20,10 +20,13 @@ Score = Callable[[Tensor], Tensor]  # images (N, C, H, W) to logits (N, classes)
 
 
 class Areas(NamedTuple):
-    """Areas under both curves, divided by their width: in [0, 1]."""
+    """Areas under both curves, divided by their width, and the probabilities at their ends: in [0, 1]."""
 
     deletion: float
     insertion: float
+    plain: float
+    blurred: float
+    zero: float
 
 
 def areas(score: Score, image: Tensor, target: int, order: Tensor, steps: int) -> Areas:
@@ -31,7 +34,8 @@ def areas(score: Score, image: Tensor, target: int, order: Tensor, steps: int) -
     zero, blurred = torch.zeros_like(image), gaussian_blur(image, [KERNEL, KERNEL], [SIGMA, SIGMA])
     deleted = curve(score, image, zero, target, order, steps)
     inserted = curve(score, blurred, image, target, order, steps)
-    return Areas(area(deleted), area(inserted))
+    ends = (float(value) for value in (deleted[0], inserted[0], deleted[-1]))
+    return Areas(area(deleted), area(inserted), *ends)
 
 
 def curve(score: Score, first: Tensor, last: Tensor, target: int, order: Tensor, steps: int) -> Tensor:

@@ -91,6 +91,7 @@ def record(loaded: Case, number: int, name: str, protocol: Protocol, *, full: bo
         if form == "signed" or signed:
             both = areas(loaded.score, image, int(target), ordered(values), protocol.steps)
         found |= {f"deletion {form}": both.deletion, f"insertion {form}": both.insertion}
+    found |= {"plain": both.plain, "blurred": both.blurred, "zero": both.zero}
     if full:
         found["AUPC"] = perturbed(loaded, number, scores, protocol.fills)
     return found

@@ -30,7 +30,9 @@ def tables(records: Sequence[Record], options: argparse.Namespace) -> dict[str, 
     for network in options.networks:
         own = [r for r in records if r["network"] == network and is_current(r, options)]
         if any("deletion signed" in r for r in own):
-            found[network] = "\n\n".join([area_table(own), noise_table(own), form_table(own), *refusals(own)])
+            found[network] = "\n\n".join(
+                [ends(own), area_table(own), noise_table(own), form_table(own), *refusals(own)]
+            )
     known = [r for r in records if r["network"].startswith(("gratings/", "stamps/"))]
     if known:
         found["known"] = known_table(known)
@@ -86,6 +88,18 @@ def estimated(values: Values) -> Estimate:
 
 
 # --- tables ---------------------------------------------------------------------------------------------------
+
+
+def ends(records: Sequence[Record]) -> str:
+    """Return the probabilities at the ends of the curves."""
+    control = [record for record in records if record["method"] == "random"]
+    plain, blurred, zero = (
+        estimate([record[key] for record in control]).mean for key in ("plain", "blurred", "zero")
+    )
+    return (
+        f"{len(control)} images. Mean probability of the predicted class: {plain:.2f} for the image, {blurred:.2f} for the blurred image, "
+        f"from which insertion starts, and {zero:.2f} for zero, where deletion ends."
+    )
 
 
 def area_table(records: Sequence[Record]) -> str:
