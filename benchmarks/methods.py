@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +36,7 @@ from pages import write  # noqa: E402
 
 # For the workers: the GNU allocator keeps large blocks. Without, EfficientNet-Lite0 takes two to five times as long.
 KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
+IMAGES = 200  # of each network, from which those that are asked about are taken
 CHECKED = 10  # photos
 PIECE = 5  # images of a job
 
@@ -47,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="file of JSON lines, which is continued")
     parser.add_argument("--out", type=Path, help="Markdown page; the tables go between their marks")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="real images")
-    parser.add_argument("--images", type=int, default=100, help="of each network; default: 100")
+    parser.add_argument("--images", type=int, default=100, help="of each network, 200 at most; default: 100")
     parser.add_argument(
         "--slow-images", type=int, default=20, help="of them, those for slow methods; default: 20"
     )
@@ -84,19 +86,25 @@ def work(options: argparse.Namespace, known: list[Record]) -> list[Piece | Trial
         missing = [name for name in each if (trial, 0, name, known_key(name)) not in done]
         if missing:
             pieces.append(Trial(trial, missing))
-    every = max(options.images // max(options.slow_images, 1), 1)
-    full = set(range(0, options.images, every))
+    chosen = evenly(range(IMAGES), options.images)
+    full = set(evenly(chosen, options.slow_images))
     for network in options.networks:
         left = {}
-        for number in range(options.images):
+        for number in chosen:
             given = [name for name in names if number in full or not asked()[name].slow]
             keys = {name: options.protocol.key(name, full=number in full) for name in given}
             left[number] = [name for name in given if (network, number, name, keys[name]) not in done]
         numbers = [number for number, missing in left.items() if missing]
         for start in range(0, len(numbers), PIECE):
             some = {number: left[number] for number in numbers[start : start + PIECE]}
-            pieces.append(Piece(network, some, full, options.images))
+            pieces.append(Piece(network, some, full, IMAGES))
     return pieces
+
+
+def evenly(numbers: Sequence[int], count: int) -> list[int]:
+    """Return so many of some numbers, evenly taken."""
+    count = min(count, len(numbers))
+    return [numbers[place * len(numbers) // count] for place in range(count)]
 
 
 def trials(options: argparse.Namespace) -> list[str]:

@@ -17,6 +17,9 @@ from edgefilter.classifiers import load_classifier
 from .curves import BATCH
 
 
+FRUITS = 256  # every third test image
+
+
 class Case(NamedTuple):
     """A network, images that it reads, and the classes that it predicts for them.
 
@@ -36,9 +39,15 @@ def photos(data: Path, count: int) -> tuple[nn.Module, Tensor]:
     return classifier.model, torch.cat(found)
 
 
+def all_fruits(data: Path, count: int) -> tuple[nn.Module, Tensor]:
+    """Return the shipped network, and images of all classes."""
+    network, images = fruits(data, FRUITS)
+    return network, images[[place * len(images) // count for place in range(count)]]
+
+
 NETWORKS = {
     "photos": ("EfficientNet-Lite0, ImageNet photos", photos),
-    "fruits": ("shipped network, Fruits-360 test", fruits),
+    "fruits": ("shipped network, Fruits-360 test", all_fruits),
     "digits": ("shipped network, MNIST test", digits),
 }
 
