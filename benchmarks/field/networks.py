@@ -16,7 +16,6 @@ from edgefilter.classifiers import load_classifier
 
 from .curves import BATCH
 
-
 FRUITS = 256  # every third test image
 
 
