@@ -20,6 +20,7 @@ ORDER = (
     "plot_bands_and_stains.py",
     "plot_own_bank.py",
     "plot_train_edge_network.py",
+    "plot_few_shot.py",
     "plot_exact_stem.py",
 )
 

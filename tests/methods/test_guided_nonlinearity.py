@@ -275,7 +275,7 @@ def test_randomization_fails():
     network, images = ef.models.load("digits"), sanity.digits(MNIST.parent, 8)
     guided = lambda model, x, t: GuidedNonlinearityIG(model).attribute(x, target=t, n_steps=10)  # noqa: E731
     assert sanity.correlation(guided, network, images) > 0.7
-    assert abs(sanity.correlation(sanity.METHODS["IntegratedGradients"], network, images)) < 0.2
+    assert abs(sanity.correlation(sanity.integrated_gradients, network, images)) < 0.2
 
 
 # Captum's contract

@@ -403,3 +403,18 @@ def test_bad_arguments_are_refused_before_the_model_runs(options, error, words):
     with pytest.raises(error, match=words):
         MFPP(score).attribute(**{"inputs": ones(), "segments": grid_fragments(SIZE, 2), **options})
     assert not score.copies
+
+
+@pytest.mark.extended
+def test_a_cup_is_found_on_a_photo():
+    """EfficientNet-Lite0 and the demo photo: the coffee and the rim are worth more than the table, by two standard errors."""
+    classifier = ef.classifiers.load_classifier("efficientnet_lite0")
+    image = classifier.preprocess(ef.photos.demo_photo())
+    found, errors = MFPP(lambda x: classifier.model(x).softmax(1)).attribute(
+        image, target=967, n_masks=1000, return_errors=True
+    )
+    coffee, table = (
+        found[0, 0, rows, columns]
+        for rows, columns in ((slice(50, 110), slice(70, 150)), (slice(190, 224), slice(150, 224)))
+    )
+    assert float(coffee.mean() - table.mean()) > 2 * float(errors.mean())

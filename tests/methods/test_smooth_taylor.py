@@ -363,7 +363,7 @@ TAKEN = {
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_captums_own_configurations(name):
-    """Each runs, untouched models and shapes of the inputs, and each example gives what it gives alone."""
+    """Each gives finite maps shaped as its inputs, and leaves the model as it was."""
     entry = TAKEN[name]
     net, arguments = copy.deepcopy(entry["model"]), dict(entry["attribute_args"])
     options = {

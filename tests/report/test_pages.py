@@ -218,6 +218,19 @@ def test_probabilities_are_shown_where_they_are_known(explanation, contrast, tmp
     assert "25.0 %" in facts[0]
 
 
+def test_log_odds_are_named_and_speak_for_the_class_alone(tmp_path, read):
+    """Chance is no class that blue places could speak for; the probability is that of the class."""
+    odds = drawn((1,), against=("odds",))
+    (section,) = read(
+        write_report(tmp_path / "a.html", odds, class_names=NAMES, probabilities=[{1: 0.4}])
+    ).sections()
+    words = " ".join(section.get_text(" ").split())
+    assert section.h2.get_text() == "dog against chance"
+    assert "Log odds against chance" in words
+    assert "Probability 40.0 %" in words
+    assert "red places speak for dog, blue ones against it" in words
+
+
 def test_a_batch_of_photos_is_a_section_each(tmp_path, read):
     """By default without names."""
     page = read(drawn((0, 0), inputs=torch.rand(2, 3, 12, 16)).to_html(tmp_path / "a.html"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from captum.attr import GradientAttribution
@@ -21,6 +22,19 @@ from .region import ClassBoundary, Region, Walk
 from .walking import first_crossing, of_some, walked
 
 __all__ = ["LinearRegion"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _with_gradients(method: Method) -> Method:
+    """Let a method be called in inference mode."""
+
+    @functools.wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False):
+            return method(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
 
 
 class LinearRegion(GradientAttribution):  # type: ignore[misc]
@@ -97,6 +111,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         return True
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @_with_gradients
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -130,6 +145,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             If an argument does not fit; the message says what does.
         """
         image, several = one_input(inputs)
+        image = image.clone()
         leaf, output = PiecewiseModel(self.forward_func).checked(image, as_extra(additional_forward_args))
         weights = output_weights(output, as_target(target))
         attributions = _gradient(output, leaf, weights) * image
@@ -139,6 +155,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         explained = (weights * output.detach()).flatten(1).sum(1) if output.dim() > 1 else output.detach()
         return found, explained - attributions.flatten(1).sum(1)
 
+    @_with_gradients
     def at(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -167,7 +184,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError
             As :meth:`attribute`; and if the output has not the shape (N, K).
         """
-        image, _ = one_input(inputs)
+        image = one_input(inputs)[0].clone()
         size = whole_number(internal_batch_size, "internal_batch_size")
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
         leaf, output = _with_classes(*model.checked(image, extra))
@@ -177,10 +194,10 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         output = output.detach()
         bias = output - torch.einsum("nkchw,nchw->nk", weight, image)
         if not radius:
-            return Region(image.clone(), output, weight, bias)
+            return Region(image, output, weight, bias)
         found = _nearest(model, image, extra, size)
         return Region(
-            image.clone(),
+            image,
             output,
             weight,
             bias,
@@ -190,6 +207,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             n_units=found[0].n_units,
         )
 
+    @_with_gradients
     def class_boundary(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -249,6 +267,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             self._reaches(region, move, additional_forward_args),
         )
 
+    @_with_gradients
     def walk(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -282,7 +301,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError, IndexError
             As :meth:`at`; and if a direction is zero.
         """
-        image, _ = one_input(inputs)
+        image = one_input(inputs)[0].clone()
         whole_number(max_regions, "max_regions")
         far = _checked_distance(max_distance)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
@@ -323,11 +342,9 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         """Return whether no unit switches on the way to other points."""
         lengths = move.flatten(1).norm(dim=1)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
-        directions = torch.where(
-            lengths[:, None, None, None] > 0, move / lengths[:, None, None, None], 0
-        ).nan_to_num(0)
-        _, _, ahead = first_crossing(model, region.inputs, directions, extra)
-        reaches: Tensor = ahead >= lengths
+        model.checked(region.inputs, extra)
+        unit = (move / lengths[:, None, None, None]).nan_to_num(0)
+        reaches: Tensor = first_crossing(model, region.inputs, unit, extra).distance >= lengths
         return reaches
 
 

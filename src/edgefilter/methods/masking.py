@@ -123,11 +123,8 @@ class MaskedScores:
         kept = masks.to(self.images)
         shown = (kept * self.images + (1 - kept) * self.baselines).flatten(0, 1)
         extra = _expand_additional_forward_args(self.extra, copies) or ()
-        output = self.forward_func(shown, *extra)
-        output = torch.as_tensor(output) if isinstance(output, (list, np.ndarray)) else output
-        if isinstance(output, Tensor) and not output.is_floating_point():
-            output = output.double()
-        output = check_output(output, copies * count).detach()
+        output = check_output(_as_output(self.forward_func(shown, *extra), copies * count), copies * count)
+        output = output.detach()
         weights = output_weights(output, _expand_target(self.target, copies))
         scores = torch.where(weights != 0, output, 0).flatten(1).sum(1) if output.dim() > 1 else output
         scores = scores.cpu().double().reshape(copies, count)
@@ -138,6 +135,17 @@ class MaskedScores:
                 "Look at the output for the baseline alone."
             )
         return scores
+
+
+def _as_output(given: Any, count: int) -> Any:
+    """Return NumPy's arrays, lists, and whole numbers as a floating-point tensor; a number alone for one copy as a row."""
+    if isinstance(given, (list, int, float)):
+        given = torch.as_tensor(given, dtype=torch.float64)
+    output = torch.as_tensor(given) if isinstance(given, (np.ndarray, np.number)) else given
+    if not isinstance(output, Tensor):
+        return output
+    output = output.reshape(1) if count == 1 and output.dim() == 0 else output
+    return output if output.is_floating_point() else output.double()
 
 
 def as_baselines(given: Any, images: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def salient_part_score(
     target: Target = None,
     *,
     share: float = SHARE,
-    baselines: Any = "blur",
+    baselines: Any = "mean",
     additional_forward_args: Any = None,
     softmax: bool | None = None,
 ) -> SalientPart:
@@ -69,8 +69,8 @@ def salient_part_score(
         In Captum's forms. Default: the largest output for each whole image.
     share : float, default: 0.3
         Which share of the pixels to keep, up to 1.
-    baselines : {"blur", "mean"}, number or Tensor, default: "blur"
-        What fills the rest: the image under a Gaussian of 5 pixels in 224 (what RISE starts insertion from), the mean of each channel,
+    baselines : {"mean", "blur"}, number or Tensor, default: "mean"
+        What fills the rest: the mean of each channel, the image under a Gaussian of 5 pixels in 224 (what RISE starts insertion from),
         or one of Captum's baselines.
     additional_forward_args : optional
     softmax : bool, optional
@@ -89,8 +89,10 @@ def salient_part_score(
     Notes
     -----
     The published score fills the rest by a generative network's inpainting, and reports for how many images the class is
-    recovered (89 %). Here the rest is blurred or flat, so that the numbers do not compare with the published one. Whatever fills
-    the rest also has an effect on the output: score a random map as well. Two forward passes.
+    recovered (89 %): the mean of ``recovered``. Here the rest is flat or blurred, so that the numbers do not compare with the published
+    one. What fills the rest has an effect of its own, so score a random map as well: on the demo photo and EfficientNet-Lite0, 30 %
+    random pixels have a ratio of 0.01 over the mean and of 0.47 over the blurred image, which alone says much about the class.
+    Two forward passes.
 
     References
     ----------
