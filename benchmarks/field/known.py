@@ -41,12 +41,16 @@ Found = dict[str, float]
 
 
 class Subject(NamedTuple):
-    """A network, images of which the answer is known, and the exact Shapley values of the colors and filters there."""
+    """A network, images of which the answer is known, and the exact Shapley values of the colors and filters there.
+
+    ``named`` says whether these values name the label's orientation in nearly all images: whether a filter hit is known.
+    """
 
     network: nn.Module
     samples: Samples
-    color: Tensor | None
-    edge: Tensor | None
+    color: Tensor | None = None
+    edge: Tensor | None = None
+    named: bool = False
 
 
 def answers(
@@ -58,7 +62,9 @@ def answers(
         found = trained(test, architecture, seed, settings.images, **sizes)
     except VoidError:
         return {}
-    subject = referred(found, settings.orders) if test == "gratings" else Subject(*found[:2], None, None)
+    subject = (
+        referred(found, settings.orders) if test == "gratings" else Subject(found.network, found.samples)
+    )
     measure = parts_found if test == "gratings" else partial(places_found, seed=seed)
     return {name: measure(few(subject, name), say) for name, say in said_by(names)}
 
@@ -66,8 +72,9 @@ def answers(
 def referred(found: Trained, orders: int) -> Subject:
     """Return a network with its reference."""
     given = (found.network, found.samples.images, found.samples.labels)
-    values = [reference(*given, level, orders).shapley for level in ("color", "edge")]
-    return Subject(found.network, found.samples, *values)
+    color, edge = (reference(*given, level, orders).shapley for level in ("color", "edge"))
+    named = filter_gate(edge, found.samples.labels, orientations(filters_of(found.network).bank)) >= NAMED
+    return Subject(found.network, found.samples, color, edge, named)
 
 
 def few(subject: Subject, name: str) -> Subject:
@@ -94,11 +101,10 @@ def said_by(names: list[str]) -> Iterator[tuple[str, Say]]:
 def by_pixels(
     method: Asked, at_bank: Say | None, model: nn.Module, images: Tensor, targets: Tensor
 ) -> Scores:
-    """Sum a map over the places for the colors; ask for the filters at the output of the bank."""
+    """Sum a map over the places for the colors, if it has colors; ask for what else there is at the output of the bank."""
     found = attributions(method.make(model, model), images, targets)
-    color = found.sum((2, 3)) if method.colors else None
-    edge = None if at_bank is None else at_bank(model, images, targets).level(filters_of(model).bank, "edge")
-    return Scores(color=color, edge=edge, places=found.sum(1))
+    pairs = None if at_bank is None else at_bank(model, images, targets).pairs
+    return Scores(pairs, color=found.sum((2, 3)) if method.colors else None, places=found.sum(1))
 
 
 def responses_of(make: Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]]) -> Say:
@@ -161,11 +167,9 @@ def parts_found(subject: Subject, say: Say) -> Found:
         values |= color_metrics(colors, samples.color)
         values["color_pearson"] = mean(pearson(colors, subject.color[: len(colors)]))
     if edges is not None:
-        directions = orientations(bank)
-        wanted = subject.edge[: len(edges)]
-        values["filter_pearson"] = mean(pearson(edges, wanted))
-        if filter_gate(wanted, samples.labels, directions) >= NAMED:
-            values |= filter_metrics(edges, samples.parts, samples.color, directions)
+        values["filter_pearson"] = mean(pearson(edges, subject.edge[: len(edges)]))
+        if subject.named:
+            values |= filter_metrics(edges, samples.parts, samples.color, orientations(bank))
     return values
 
 
