@@ -27,7 +27,6 @@ from edgefilter.methods import GuidedNonlinearityIG, SmoothTaylor, guided_gradie
 
 DRAWS = 3  # of new weights
 PIXELS = 28  # that are deleted at a time
-NOISE = 0.5  # standard deviation
 
 Explain = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -38,31 +37,36 @@ def guided_backprop(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor
         return Saliency(model).attribute(images, target=targets, abs=False)
 
 
-def smooth_grad(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    torch.manual_seed(0)
-    options = {"nt_samples": 150, "nt_samples_batch_size": 10, "stdevs": NOISE, "abs": False}
-    return NoiseTunnel(Saliency(model)).attribute(images, target=targets, **options)
-
-
-def smooth_taylor(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    return SmoothTaylor(model).attribute(images, targets, stdevs=NOISE, n_samples_batch_size=10)
+def integrated_gradients(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    return IntegratedGradients(model).attribute(images, target=targets)
 
 
 def random(_model: nn.Module, images: Tensor, _targets: Tensor) -> Tensor:
     return torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
 
 
-METHODS: dict[str, Explain] = {
-    "GuidedNonlinearityIG": lambda model, x, t: GuidedNonlinearityIG(model).attribute(x, target=t),
-    "guided backpropagation": guided_backprop,
-    "Captum's GuidedBackprop": lambda model, x, t: GuidedBackprop(model).attribute(x, target=t),
-    "IntegratedGradients": lambda model, x, t: IntegratedGradients(model).attribute(x, target=t),
-    "SmoothGrad": smooth_grad,
-    "SmoothTaylor": smooth_taylor,
-    "-SmoothTaylor": lambda *given: -smooth_taylor(*given),
-    "|SmoothTaylor|": lambda *given: smooth_taylor(*given).abs(),
-    "random": random,
-}
+def methods(noise: float) -> dict[str, Explain]:
+    """Return the methods by name; two of them add noise of this standard deviation."""
+
+    def smooth_grad(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        options = {"nt_samples": 150, "nt_samples_batch_size": 10, "stdevs": noise, "abs": False}
+        return NoiseTunnel(Saliency(model)).attribute(images, target=targets, **options)
+
+    def smooth_taylor(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return SmoothTaylor(model).attribute(images, targets, stdevs=noise, n_samples_batch_size=10)
+
+    return {
+        "GuidedNonlinearityIG": lambda model, x, t: GuidedNonlinearityIG(model).attribute(x, target=t),
+        "guided backpropagation": guided_backprop,
+        "Captum's GuidedBackprop": lambda model, x, t: GuidedBackprop(model).attribute(x, target=t),
+        "IntegratedGradients": integrated_gradients,
+        "SmoothGrad": smooth_grad,
+        "SmoothTaylor": smooth_taylor,
+        "-SmoothTaylor": lambda *given: -smooth_taylor(*given),
+        "|SmoothTaylor|": lambda *given: smooth_taylor(*given).abs(),
+        "random": random,
+    }
 
 
 def digits(folder: Path, count: int) -> Tensor:
@@ -111,11 +115,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--randomized", type=int, default=30, help="images of the first check")
     parser.add_argument("--deleted", type=int, default=200, help="images of the second check")
+    parser.add_argument(
+        "--noise", type=float, default=0.5, help="standard deviation, of pixels between 0 and 1"
+    )
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # Captum says that it sets hooks
     network = ef.models.load("digits")
     print(f"{'':24} randomization  deletion")
-    for name, explain in METHODS.items():
+    for name, explain in methods(given.noise).items():
         kept = correlation(explain, network, digits(given.data, given.randomized))
         fallen = deletion(explain, network, digits(given.data, given.deleted))
         print(f"{name:24} {kept:13.2f} {fallen:9.3f}", flush=True)

@@ -2,8 +2,16 @@
 
 import pytest
 import torch
+from torch import nn
 
-from edgefilter.methods.arguments import generator_of, one_input, whole_number
+from edgefilter.methods.arguments import (
+    check_evaluation,
+    generator_of,
+    imported,
+    input_tensors,
+    one_input,
+    whole_number,
+)
 
 
 def test_one_tensor_is_taken_alone_or_in_a_tuple():
@@ -50,3 +58,58 @@ def test_a_seed_starts_a_generator_and_a_generator_goes_on():
     assert not torch.rand(3, generator=generator_of(mine)).equal(first)
     with pytest.raises(ValueError, match="seed must be"):
         generator_of(1.5)
+
+
+def test_several_tensors_of_one_length():
+    """Detached, of any axes; also those that were made in inference mode."""
+    pair = (torch.rand(2, 3, requires_grad=True), torch.rand(2, 1, 4, 4))
+    parts, several = input_tensors(pair)
+    assert several
+    assert not any(part.requires_grad for part in parts)
+    assert pair[0].requires_grad
+    with torch.inference_mode():
+        made = torch.rand(2, 3)
+        ((part,), several) = input_tensors(made)
+    assert not several
+    assert not part.is_inference()
+    part.requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ([torch.rand(2)], TypeError, "inputs must be a Tensor, or a tuple of them; got list"),
+        ((torch.rand(2), 3), TypeError, "got int in a tuple"),
+        ((), TypeError, "got an empty tuple"),
+        (torch.tensor(1.0), ValueError, r"got torch.float32 of shape \(\)"),
+        (torch.rand(0, 3), ValueError, "N of at least 1"),
+        ((torch.rand(2), torch.rand(3)), ValueError, r"one length N; got \[2, 3\]"),
+    ],
+)
+def test_other_tensors_are_refused(given, error, words):
+    """By what they are, and with what to do."""
+    with pytest.raises(error, match=words):
+        input_tensors(given)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout2d(), nn.BatchNorm2d(3), nn.InstanceNorm1d(3), nn.RReLU(), nn.AlphaDropout()]
+)
+def test_layers_that_train_are_named(layer):
+    """Those that compute something else then; others may train."""
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), layer)
+    with pytest.raises(
+        ValueError, match=rf"layer '2' \({type(layer).__name__}\) is training. Call model.eval\(\) first"
+    ):
+        check_evaluation(model)
+    check_evaluation(model.eval())
+    check_evaluation(model[:2].train())
+    check_evaluation(lambda images: images)
+
+
+def test_what_is_missing_is_named():
+    """And how to get it."""
+    with pytest.raises(
+        ImportError, match=r"no_such_library is required for this; run pip install 'edgefilter\[demo\]'"
+    ):
+        imported("no_such_library", "this")

@@ -5,12 +5,13 @@ import itertools
 import pytest
 import torch
 from captum.attr import NoiseTunnel, PerturbationAttribution
+from captum.metrics import sensitivity_max
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 import edgefilter as ef
-from edgefilter.methods import MaskSearch
+from edgefilter.methods import MaskSearch, salient_part_score
 
 
 def ones(size=16, count=1):
@@ -129,6 +130,15 @@ def test_masks_are_cells_interpolated_bilinearly():
     assert_close(score.masks[:, 5, 5], (4 * cells[:, 1, 1] + 2 * cells[:, 1, 2] + 2 * cells[:, 2, 1] + cells[:, 2, 2]) / 9, rtol=0, atol=1e-12)  # fmt: skip
 
 
+def test_small_images_have_fewer_cells():
+    """By default; else 8 along each side."""
+    score = Seen()
+    for size, cells in (((5, 40), (5, 8)), ((16, 16), (8, 8))):
+        images = torch.ones(1, 1, *size).double()
+        found = MaskSearch(score).attribute(images, max_queries=42)
+        assert torch.equal(found, MaskSearch(score).attribute(images, max_queries=42, cells=cells))
+
+
 def test_scale_and_offset_of_the_score_do_not_matter():
     """Up to rounding."""
     plain = MaskSearch(total).attribute(ones(), max_queries=200)
@@ -150,7 +160,7 @@ def test_a_larger_penalty_gives_a_smaller_mask():
 # --- queries, batches, seeds ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("most", [22, 41, 42, 100, 333])
+@pytest.mark.parametrize("most", [4, 21, 42, 100, 333])
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 50])
 def test_max_queries_is_never_exceeded(most, count, size):
@@ -240,6 +250,21 @@ def test_it_works_inside_noise_tunnel():
     assert_close(found, MaskSearch(total).attribute(ones(16, 2).float(), max_queries=42))
 
 
+def test_it_works_in_inference_mode_and_under_sensitivity_max():
+    """As elsewhere; images in any memory format."""
+    images = torch.rand(2, 3, 12, 16).contiguous(memory_format=torch.channels_last)
+    plain = MaskSearch(total).attribute(images, max_queries=42)
+    with torch.inference_mode():
+        images = images.clone()
+        assert torch.equal(MaskSearch(total).attribute(images, max_queries=42), plain)
+    method = MaskSearch(total)
+    found = sensitivity_max(
+        method.attribute, plain.expand(-1, 3, -1, -1), n_perturb_samples=2, max_queries=42
+    )
+    assert found.shape == (2,)
+    assert bool(torch.isfinite(found).all())
+
+
 def test_progress_is_shown_if_asked_for(capsys):
     """All queries, in one bar."""
     MaskSearch(total).attribute(ones(), max_queries=50)
@@ -295,7 +320,7 @@ def test_randomising_the_layers_above_the_first_gives_another_map():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"max_queries": 21}, ValueError, "max_queries must be a whole number of at least 22; got 21"),
+        ({"max_queries": 3}, ValueError, "max_queries must be a whole number of at least 4; got 3"),
         ({"max_queries": 1e3}, ValueError, "max_queries must be a whole number"),
         ({"cells": 17}, ValueError, r"cells must be at most as many as the pixels of a side, \(16, 16\); got \(17, 17\)"),
         ({"cells": 0}, ValueError, "cells must be an integer >= 1"),
@@ -312,3 +337,16 @@ def test_bad_arguments_are_refused_before_the_model_runs(options, error, words):
     with pytest.raises(error, match=words):
         MaskSearch(score).attribute(**{"inputs": ones(), **options})
     assert not score.copies
+
+
+@pytest.mark.extended
+def test_a_cup_is_found_on_a_photo():
+    """EfficientNet-Lite0 and the demo photo: the mask keeps the opening of the cup and recovers the class, and not the table."""
+    classifier = ef.classifiers.load_classifier("efficientnet_lite0")
+    image = classifier.preprocess(ef.photos.demo_photo())
+    found = MaskSearch(lambda x: classifier.model(x).softmax(1)).attribute(image, target=967)
+    assert float(found[0, 0, 50:110, 70:150].mean()) > 0.7
+    assert float(found[0, 0, 190:].mean()) < 0.3
+    kept = salient_part_score(classifier.model, image, found)
+    assert kept.recovered.all()
+    assert float(kept.ratio) > 0.5

@@ -93,6 +93,15 @@ def test_a_score_alone_needs_no_target(images, masks, form):
     assert_close(found, (masks * images).sum((2, 3, 4)))
 
 
+@pytest.mark.parametrize("form", [float, np.float32, lambda s: s])
+def test_a_number_alone_is_the_score_of_one_copy(images, masks, form):
+    """As Captum takes it; of several copies it is no score."""
+    one = MaskedScores(lambda x: form(x.sum()), images[:1])
+    assert_close(one.of(masks[:, :1]), (masks[:, :1] * images[:1]).sum((2, 3, 4)), rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="one row for each of the 3 inputs"):
+        MaskedScores(lambda x: form(x.sum()), images).of(masks)
+
+
 def test_counts_are_scores(images):
     """Whole numbers, such as how many pixels are bright."""
     found = MaskedScores(lambda x: (x > 0.5).sum((1, 2, 3)), images).of(torch.ones(1, 1, 1, 4, 5))

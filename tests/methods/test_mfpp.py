@@ -3,6 +3,7 @@
 import pytest
 import torch
 from captum.attr import NoiseTunnel, PerturbationAttribution
+from captum.metrics import sensitivity_max
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -328,6 +329,20 @@ def test_it_works_inside_noise_tunnel():
     assert_close(found, MFPP(total).attribute(ones(2).float(), **options))
 
 
+def test_it_works_in_inference_mode_and_under_sensitivity_max():
+    """As elsewhere; images in any memory format."""
+    options = {"segments": grid_fragments(SIZE, 2), "n_masks": 10}
+    images = torch.rand(2, 3, 12, 16).contiguous(memory_format=torch.channels_last)
+    plain = MFPP(total).attribute(images, **options)
+    with torch.inference_mode():
+        images = images.clone()
+        assert torch.equal(MFPP(total).attribute(images, **options), plain)
+    method = MFPP(total)
+    found = sensitivity_max(method.attribute, plain.expand(-1, 3, -1, -1), n_perturb_samples=2, **options)
+    assert found.shape == (2,)
+    assert bool(torch.isfinite(found).all())
+
+
 def test_progress_is_shown_if_asked_for(capsys):
     """All masks, in one bar."""
     options = {"segments": grid_fragments(SIZE, 2), "n_masks": 10}
@@ -403,3 +418,18 @@ def test_bad_arguments_are_refused_before_the_model_runs(options, error, words):
     with pytest.raises(error, match=words):
         MFPP(score).attribute(**{"inputs": ones(), "segments": grid_fragments(SIZE, 2), **options})
     assert not score.copies
+
+
+@pytest.mark.extended
+def test_a_cup_is_found_on_a_photo():
+    """EfficientNet-Lite0 and the demo photo: the coffee and the rim are worth more than the table, by two standard errors."""
+    classifier = ef.classifiers.load_classifier("efficientnet_lite0")
+    image = classifier.preprocess(ef.photos.demo_photo())
+    found, errors = MFPP(lambda x: classifier.model(x).softmax(1)).attribute(
+        image, target=967, n_masks=1000, return_errors=True
+    )
+    coffee, table = (
+        found[0, 0, rows, columns]
+        for rows, columns in ((slice(50, 110), slice(70, 150)), (slice(190, 224), slice(150, 224)))
+    )
+    assert float(coffee.mean() - table.mean()) > 2 * float(errors.mean())

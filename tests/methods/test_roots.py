@@ -47,3 +47,11 @@ def test_a_function_is_called_once_for_each_sample_in_order():
     assert isinstance(seen[0][0], torch.Tensor)
     drawn((inputs, inputs), 2, given=roots)
     assert isinstance(seen[-1][0], tuple)
+
+
+def test_examples_may_share_their_points():
+    """With an axis of one example."""
+    inputs, roots = torch.zeros(3, 4), torch.rand(5, 1, 4)
+    ((_, (rows,)),) = drawn(inputs, None, given=roots)
+    ((_, (expected,)),) = drawn(inputs, None, given=roots.expand(5, 3, 4))
+    assert torch.equal(rows, expected)

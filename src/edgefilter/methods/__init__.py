@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .activations import activation_ratio
     from .fragmenting import fragments, grid_fragments
     from .group_ratio import GroupRatio
-    from .guided_nonlinearity import GuidedNonlinearityIG, guided_gradients
+    from .guided_nonlinearity import GuidedNonlinearityIG
+    from .guiding import guided_gradients
     from .hmax import HMAXFront
     from .kernel_lime import KernelLIME, LimeExplanation
     from .linear_region import LinearRegion
@@ -68,7 +69,7 @@ __getattr__, __dir__ = lazy(
         "grid_fragments": ".fragmenting",
         "GroupRatio": ".group_ratio",
         "GuidedNonlinearityIG": ".guided_nonlinearity",
-        "guided_gradients": ".guided_nonlinearity",
+        "guided_gradients": ".guiding",
         "HMAXFront": ".hmax",
         "KernelLIME": ".kernel_lime",
         "LimeExplanation": ".kernel_lime",

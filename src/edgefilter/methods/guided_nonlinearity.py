@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
@@ -12,68 +10,14 @@ from captum.attr import GradientAttribution, IntegratedGradients
 from captum.attr._utils.approximation_methods import SUPPORTED_METHODS
 from captum.log import log_usage
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import Target, as_extra, as_target, unwrapped, whole_batch
-from edgefilter.errors import UnsupportedModelError
+from edgefilter.attribution.arguments import Question, Target, as_extra, as_target, unwrapped
 
 from .arguments import check_evaluation, input_tensors, whole_number
+from .guiding import check_readable, guided_gradients
 
-__all__ = ["GuidedNonlinearityIG", "guided_gradients"]
-
-RELUS = {"relu", "relu_", "relu6"}
-POOLS = {"max_pool2d", "max_pool2d_with_indices"}
-
-
-@contextlib.contextmanager
-def guided_gradients(model: nn.Module) -> Iterator[None]:
-    """Let gradients of what runs inside pass each ReLU and each max pooling only where they are positive.
-
-    The rules of :class:`GuidedNonlinearityIG`, for use with Captum's other methods. The result is a **negative control**:
-    a map that looks sharp and hardly depends on the upper layers.
-
-    Parameters
-    ----------
-    model : nn.Module
-        The model that runs inside; left as it is.
-
-    Raises
-    ------
-    TypeError
-        If it is no ``nn.Module``.
-    UnsupportedModelError
-        If its functions cannot be seen: a scripted or compiled model, or one in ``DataParallel``.
-
-    Notes
-    -----
-    Each ReLU and each 2-D max pooling that runs in this thread gets its rule, whether a module calls it or the model's
-    ``forward`` does. No hook is set on a module. Values do not change; backward passes of what ran inside keep the
-    rules, also if they run later.
-
-    Examples
-    --------
-    The guided attribution at the first layer of a model, and its scores by color and filter:
-
-    >>> from captum.attr import LayerIntegratedGradients
-    >>> import edgefilter as ef
-    >>> model = ef.models.edge_cnn(5, in_channels=3, bank="sobel").double().eval()
-    >>> bank, images = model.stem.filters, torch.rand(2, 3, 16, 16).double()
-    >>> with guided_gradients(model):
-    ...     at_bank = LayerIntegratedGradients(model, bank).attribute(images, target=1)
-    >>> scores = ef.Explanation.from_responses(at_bank, bank)
-    >>> scores.color.shape, scores.edge.shape
-    (torch.Size([2, 3]), torch.Size([2, 2]))
-    """
-    _check_readable(model)
-    if unwrapped(model) is not model:
-        raise UnsupportedModelError(
-            f"model must run its functions in Python and in this thread; got {type(model).__name__}. "
-            "Pass the model inside: model.module of DataParallel, model._orig_mod of torch.compile."
-        )
-    with _Guide():
-        yield
+__all__ = ["GuidedNonlinearityIG"]
 
 
 class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
@@ -119,14 +63,17 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
     **Cost.** ``n_steps`` forward and backward passes for each image, as for integrated gradients.
 
     **Sanity check.** A constant output gives 0 everywhere. *Completeness fails*: the sum of the map is not
-    ``f(x) - f(x')``, and the delta says by how much. *Randomisation fails*: SANITY
+    ``f(x) - f(x')``, and the delta says by how much. *Randomization fails*: when every layer of the shipped network for digits above its
+    filter bank gets new weights, the rank correlation of the maps before and after is 0.81 on the pixels of the digit (30 images,
+    3 draws; ``benchmarks/sanity.py``). That of guided backpropagation is 0.74, or 0.58 with Captum's, which does not see
+    that network's first ReLU, a function; that of integrated gradients 0.03.
 
     References
     ----------
-    .. [1] Jeon, Jeong & Choi, "Improving Explainability of Integrated Gradients with Guided Non-Linearity", ICPR 2020.
+    .. [1] Kwon, Koo & Cho, "Improving Explainability of Integrated Gradients with Guided Non-Linearity", ICPR 2020.
     .. [2] Nie, Zhang & Patel, "A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
-       Visualizations", ICML 2018.
-    .. [3] Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018.
+       Visualizations", ICML 2018 (arXiv 1805.07039).
+    .. [3] Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018 (arXiv 1810.03292).
 
     Examples
     --------
@@ -141,7 +88,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
     """
 
     def __init__(self, model: nn.Module) -> None:
-        _check_readable(model)
+        check_readable(model)
         model = unwrapped(model)
         GradientAttribution.__init__(self, model)
         self.model = model
@@ -211,7 +158,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         method : str, default: "gausslegendre"
             The quadrature: one of Captum's names.
         internal_batch_size : int, optional
-            The most rows that the model gets at a time, but at least one step of all images, as in Captum. Default: all.
+            The most rows that the model gets at a time: of fewer images, or fewer steps. Default: all.
         return_convergence_delta : bool, default: False
             Whether to return the delta as well.
 
@@ -234,84 +181,37 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"method must be one of {', '.join(SUPPORTED_METHODS)}; got {method!r}{closest(str(method), SUPPORTED_METHODS)}"
             )
-        if internal_batch_size is not None:
-            whole_batch(internal_batch_size, len(parts[0]))
+        question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+        pieces, size = question.pieces(internal_batch_size)
+        integrated, steps = IntegratedGradients(self.model), whole_number(n_steps, "n_steps")
+        found = []
         with torch.inference_mode(mode=False), guided_gradients(self.model):
-            found = IntegratedGradients(self.model).attribute(
-                parts,
-                baselines,
-                as_target(target),
-                as_extra(additional_forward_args) or None,
-                n_steps=whole_number(n_steps, "n_steps"),
-                method=method,
-                internal_batch_size=internal_batch_size,
-                return_convergence_delta=return_convergence_delta,
-            )
-        maps = found[0] if return_convergence_delta else found
-        maps = tuple(part.detach().to(like) for part, like in zip(maps, parts, strict=True))
+            for number, piece in enumerate(pieces):
+                some = slice(number * size, (number + 1) * size)
+                answer = integrated.attribute(
+                    piece.images,
+                    _of_examples(baselines, some, len(parts[0])),
+                    piece.target,
+                    piece.extra or None,
+                    n_steps=steps,
+                    method=method,
+                    internal_batch_size=None if internal_batch_size is None else size,
+                    return_convergence_delta=return_convergence_delta,
+                )
+                found.append((*answer[0], answer[1]) if return_convergence_delta else answer)
+        columns = [torch.cat(values).detach() for values in zip(*found, strict=True)]
+        maps = tuple(one.to(like) for one, like in zip(columns, parts, strict=False))
         result = maps if several else maps[0]
-        return (result, found[1].detach()) if return_convergence_delta else result
+        return (result, columns[-1]) if return_convergence_delta else result
 
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
         raise NotImplementedError("attribute_future is not implemented for GuidedNonlinearityIG")
 
 
-class _Guide(TorchFunctionMode):
-    """Sets the rules on the tensors of each ReLU and each max pooling that runs."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        if name in POOLS:
-            return _guided_pool(func, *args, **kwargs)
-        output = func(*args, **kwargs)
-        if (name in RELUS or (name == "hardtanh" and _is_relu6(*args, **kwargs))) and output.requires_grad:
-            output.register_hook(_positive)
-        return output
-
-
-def _positive(gradient: Tensor) -> Tensor:
-    """Clamp the gradient of a ReLU's output: behind the gate of 0 and 1, that of its input is clamped as well."""
-    return gradient.clamp(min=0)
-
-
-def _is_relu6(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> bool:  # noqa: A002, ARG001
-    """Return whether a call of ``hardtanh`` is what ``nn.ReLU6`` calls."""
-    return (min_val, max_val) == (0, 6)
-
-
-def _guided_pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: A002
-    """Pool, and see to it that the gradient of the input is masked; of this reader of the input alone."""
-    if not (input.requires_grad and torch.is_grad_enabled()):
-        return func(input, *args, **kwargs)
-    mine = input.view_as(input)
-    output = func(mine, *args, **kwargs)
-    masks: list[Tensor] = []
-
-    def note(gradient: Tensor) -> None:
-        positive = (gradient > 0).to(gradient).reshape(-1, 1, *gradient.shape[-2:])
-        masks.append(F.interpolate(positive, size=input.shape[-2:], mode="nearest"))
-
-    def apply(gradient: Tensor) -> Tensor:
-        return gradient * masks.pop().reshape(gradient.shape)
-
-    pooled: Tensor = output[0] if isinstance(output, tuple) else output
-    pooled.register_hook(note)  # type: ignore[no-untyped-call]
-    mine.register_hook(apply)  # type: ignore[no-untyped-call]
-    return output
-
-
-def _check_readable(model: Any) -> None:
-    """Raise unless each function that a model calls is called from Python, where its gradient can be guided."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model must be an nn.Module; got {type(model).__name__}. Wrap a function in a module whose forward calls it."
-        )
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            where = f"layer {name!r}, which is scripted" if name else "a scripted model"
-            raise UnsupportedModelError(
-                f"model must call its ReLUs and max poolings from Python, where their gradients can be guided; got {where}. "
-                "Pass the model before torch.jit.script or torch.jit.trace."
-            )
+def _of_examples(baselines: Any, some: slice, count: int) -> Any:
+    """Return the baselines of some examples: of tensors with one for each, theirs."""
+    if isinstance(baselines, tuple):
+        return tuple(_of_examples(one, some, count) for one in baselines)
+    each = isinstance(baselines, Tensor) and baselines.dim() and len(baselines) == count
+    return baselines[some] if each else baselines

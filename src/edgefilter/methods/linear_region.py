@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from captum.attr import GradientAttribution
@@ -21,6 +22,19 @@ from .region import ClassBoundary, Region, Walk
 from .walking import first_crossing, of_some, walked
 
 __all__ = ["LinearRegion"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _with_gradients(method: Method) -> Method:
+    """Let a method be called in inference mode."""
+
+    @functools.wraps(method)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False):
+            return method(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
 
 
 class LinearRegion(GradientAttribution):  # type: ignore[misc]
@@ -45,21 +59,24 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         f(x') = W x' + b, \qquad r = \min_u \frac{|z_u(x)|}{\lVert \nabla z_u(x) \rVert}, \qquad
         d_{cj} = \frac{|f_c(x) - f_j(x)|}{\lVert W_c - W_j \rVert} .
 
-    :math:`r` is the distance to the nearest boundary, over all units :math:`u` whose argument switches at :math:`z_u = 0`; :math:`d_{cj}`
-    is the distance to where classes :math:`c` and :math:`j` have equal logits. It is the exact distance to the nearest such point of
-    the *network* only within the radius. Radii are small (0.002 on the shipped digits network, where the class boundary is farther by a factor
-    of 100 or more), so :meth:`walk` goes on through other regions: it finds the first change of class on one line, exactly. The nearest adversarial point in
-    *any* direction needs an enumeration of regions, as SyReNN and SplineCam do in few dimensions; this class does not do that.
+    :math:`r` is the distance to the nearest boundary, over all units :math:`u`, each of which switches at :math:`z_u = 0`; :math:`d_{cj}`
+    is the distance to where classes :math:`c` and :math:`j` have equal logits. It is the distance to the nearest such point of the
+    *network* only if it is within the radius. Radii of real networks are small: 0.000002 for digits with a little noise, on the shipped
+    network of 52,528 units, whose class boundary is at 0.3. So :meth:`walk` goes on through other regions: it finds the first change of
+    class on a line, exactly. The nearest adversarial point in *any* direction needs an enumeration of all regions around, as SyReNN and
+    SplineCam do in two dimensions; this class does not do that.
 
-    Laws hold to rounding errors: use float64.
+    Flat parts of an image tie the places of pooling windows: such images lie *on* a boundary, and the radius is 0. Laws hold to rounding
+    errors: use float64.
 
-    **Cost**: :meth:`attribute` one forward and one backward pass; :meth:`at` one backward pass for each output, and for the radius one
-    forward pass with slopes for each *pixel and channel* (784 for a digit: some seconds; ``radius=False`` leaves it out);
-    :meth:`walk` one forward pass with slopes for each region on the way, whatever the size of the image.
+    **Cost**: :meth:`attribute` one forward and one backward pass. :meth:`at` one backward pass for each output, and for the radius the
+    network is run at one point for each *pixel and channel*, 784 for a digit: about a second (``radius=False`` leaves it out).
+    :meth:`walk` runs the network at two points for each region on the way, whatever the size of the image: 5 ms on the digits network,
+    which has some thousand regions on the way to another class.
 
-    **Sanity check**: a constant scorer gives zeros. Complete but for ``delta``, the bias share. Passes randomization as input times
-    gradient does: on the shipped digits network the rank correlation over the digits' own pixels is 0.0 after the layers above the first are
-    randomized (20 images).
+    **Sanity check**: a constant scorer gives zeros. Complete but for ``delta``, the bias share. Randomizing the layers above the first
+    changes the attribution: on the shipped digits network the rank correlation before and after is 0.00 over the digits' own pixels (20
+    images, 5 draws).
 
     References
     ----------
@@ -97,6 +114,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         return True
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
+    @_with_gradients
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -130,6 +148,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             If an argument does not fit; the message says what does.
         """
         image, several = one_input(inputs)
+        image = image.clone()
         leaf, output = PiecewiseModel(self.forward_func).checked(image, as_extra(additional_forward_args))
         weights = output_weights(output, as_target(target))
         attributions = _gradient(output, leaf, weights) * image
@@ -139,6 +158,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         explained = (weights * output.detach()).flatten(1).sum(1) if output.dim() > 1 else output.detach()
         return found, explained - attributions.flatten(1).sum(1)
 
+    @_with_gradients
     def at(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -167,7 +187,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError
             As :meth:`attribute`; and if the output has not the shape (N, K).
         """
-        image, _ = one_input(inputs)
+        image = one_input(inputs)[0].clone()
         size = whole_number(internal_batch_size, "internal_batch_size")
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
         leaf, output = _with_classes(*model.checked(image, extra))
@@ -177,10 +197,10 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         output = output.detach()
         bias = output - torch.einsum("nkchw,nchw->nk", weight, image)
         if not radius:
-            return Region(image.clone(), output, weight, bias)
+            return Region(image, output, weight, bias)
         found = _nearest(model, image, extra, size)
         return Region(
-            image.clone(),
+            image,
             output,
             weight,
             bias,
@@ -190,6 +210,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             n_units=found[0].n_units,
         )
 
+    @_with_gradients
     def class_boundary(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -249,6 +270,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             self._reaches(region, move, additional_forward_args),
         )
 
+    @_with_gradients
     def walk(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -282,7 +304,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError, IndexError
             As :meth:`at`; and if a direction is zero.
         """
-        image, _ = one_input(inputs)
+        image = one_input(inputs)[0].clone()
         whole_number(max_regions, "max_regions")
         far = _checked_distance(max_distance)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
@@ -323,11 +345,9 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         """Return whether no unit switches on the way to other points."""
         lengths = move.flatten(1).norm(dim=1)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
-        directions = torch.where(
-            lengths[:, None, None, None] > 0, move / lengths[:, None, None, None], 0
-        ).nan_to_num(0)
-        _, _, ahead = first_crossing(model, region.inputs, directions, extra)
-        reaches: Tensor = ahead >= lengths
+        model.checked(region.inputs, extra)
+        unit = (move / lengths[:, None, None, None]).nan_to_num(0)
+        reaches: Tensor = first_crossing(model, region.inputs, unit, extra).distance >= lengths
         return reaches
 
 

@@ -20,9 +20,10 @@ from .masking import MaskedScores
 
 __all__ = ["MaskSearch"]
 
-# Measured on five synthetic scores of 64 cells (additive, two saturating, a conjunction, with pairs), 24 draws each, and on
-# EfficientNet-Lite0: rounds of 10 to 50 masks give the same; a shorter way leaves the background gray, a longer one drops cells of
-# the object that others can stand in for.
+# Measured on five synthetic scores of 64 cells (additive, two saturating, a conjunction, with pairs; 24 draws each) and on six digits:
+# rounds of 10 to 50 masks give the same. A way of 1, 2 and 3 has insertion scores of .863, .837 and .834 on the digits with 1000
+# queries, and maps of two seeds correlate by .72, .69 and .70; a short way leaves more of the background, 1 / (1 + exp(WAY)).
+CELLS = 8  # along each side, as published
 ROUND = 20  # masks between two changes of the mask
 WAY = 2.0  # how far the penalty alone moves the log-odds of a cell over the whole search
 EDGE = 0.02  # a cell's probability stays this far from 0 and 1, so that it can still change
@@ -62,8 +63,9 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
 
     **Cost**: ``max_queries`` forward passes for each image at most, and no backward pass.
 
-    **Sanity check**: passes. A constant output gives an exactly flat map; randomising the layers above the first gives another map.
-    It is not complete: a mask has no units.
+    **Sanity check**: passes. A constant output gives an exactly flat map of about 0.1. Randomising the layers above the first gives
+    another map: on the strokes of digits the two correlate by -0.04 on average, where two seeds correlate by 0.6. It is not
+    complete: a mask has no units.
 
     References
     ----------
@@ -103,7 +105,7 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
         *,
         max_queries: int = 1000,
-        cells: int | tuple[int, int] = 8,
+        cells: int | tuple[int, int] | None = None,
         penalty: float = 1.0,
         perturbations_per_eval: int = 1,
         seed: int | torch.Generator = 0,
@@ -119,9 +121,9 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
         target, additional_forward_args : optional
             As in all methods of Captum; a score alone needs no target.
         max_queries : int, default: 1000
-            How many copies of each image may go through the model, at least 22.
-        cells : int or (rows, columns), default: 8
-            Of the coarse mask, as published: 8 x 8.
+            How many copies of each image may go through the model, at least 4; with fewer than some hundreds the mask is noise.
+        cells : int or (rows, columns), optional
+            Of the coarse mask. Default: 8 x 8 as published, fewer along a side of fewer pixels.
         penalty : float, default: 1
             What the area of the whole image costs, as a share of the range of the scores. More gives smaller masks.
         perturbations_per_eval : int, default: 1
@@ -144,9 +146,7 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
         scores = MaskedScores(
             self.forward_func, images, baselines, target, additional_forward_args, perturbations_per_eval
         )
-        plan = _Plan(
-            _grid(cells, images), _penalty(penalty), whole_number(max_queries, "max_queries", ROUND + 2)
-        )
+        plan = _Plan(_grid(cells, images), _penalty(penalty), whole_number(max_queries, "max_queries", 4))
         bar = tqdm(total=plan.queries, desc=f"{self.get_name()} attribution", disable=not show_progress)
         with bar, torch.no_grad():
             chances = plan.search(scores, generator_of(seed), bar)
@@ -168,14 +168,19 @@ class _Plan(NamedTuple):
     max_queries: int
 
     @property
+    def size(self) -> int:
+        """How many masks a round has."""
+        return min(ROUND, self.max_queries - 2)
+
+    @property
     def rounds(self) -> int:
-        """How often the mask changes; two queries are for its ends."""
-        return (self.max_queries - 2) // ROUND
+        """How often the mask changes; two queries are for the whole image and the baseline."""
+        return (self.max_queries - 2) // self.size
 
     @property
     def queries(self) -> int:
         """How many copies of each image go through the model."""
-        return 2 + self.rounds * ROUND
+        return 2 + self.rounds * self.size
 
     def search(self, scores: MaskedScores, generator: torch.Generator, bar: Any) -> Tensor:
         """Return the probability of each cell, (N, K), float64."""
@@ -189,15 +194,15 @@ class _Plan(NamedTuple):
         rate = WAY / self.rounds / pull
         ranges = torch.zeros(count).double()
         for round_ in range(self.rounds):
-            drawn = torch.rand(ROUND, 1, number, generator=generator, dtype=torch.float64)
+            drawn = torch.rand(self.size, 1, number, generator=generator, dtype=torch.float64)
             on = (drawn < chances).double()
             found = scores.of(_interpolated(on, self.cells, scores.images))
-            bar.update(ROUND)
+            bar.update(self.size)
             if not round_:
                 seen = torch.cat([ends, found])
                 ranges = seen.amax(0) - seen.amin(0)
             centered = found - found[0]  # a constant score: exactly zero
-            centered = (centered - centered.mean(0)) / torch.where(ranges > 0, ranges, 1) / (ROUND - 1)
+            centered = (centered - centered.mean(0)) / torch.where(ranges > 0, ranges, 1) / (self.size - 1)
             effect = (centered[:, :, None] * (on - chances)).sum(0)
             chances = chances + rate * (effect - pull * chances * (1 - chances))
             chances = chances.clamp(EDGE, 1 - EDGE)
@@ -213,7 +218,10 @@ def _interpolated(values: Tensor, cells: tuple[int, int], images: Tensor) -> Ten
 
 
 def _grid(cells: Any, images: Tensor) -> tuple[int, int]:
-    counts, sides = pair(cells, "cells", 1), tuple(images.shape[2:])
+    sides = tuple(images.shape[2:])
+    if cells is None:
+        return min(CELLS, sides[0]), min(CELLS, sides[1])
+    counts = pair(cells, "cells", 1)
     if any(count > side for count, side in zip(counts, sides, strict=True)):
         raise ValueError(
             f"cells must be at most as many as the pixels of a side, {sides}; got {counts}. Pass fewer cells."

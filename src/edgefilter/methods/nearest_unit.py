@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .piecewise import PiecewiseModel, Site, rounding, value_and_slope
+from .piecewise import PiecewiseModel
 from .region import Unit
+from .straight import Site
 
 __all__ = ["Nearest", "nearest_unit"]
 
@@ -28,28 +29,20 @@ class _Norms:
 
     def __init__(self) -> None:
         self.sites: dict[int, Site] = {}
-        self.shapes: dict[int, torch.Size] = {}
         self.values: dict[int, Tensor] = {}
         self.squares: dict[int, Tensor] = {}
-        self.count = 1
 
-    def take(self, place: int, site: Site, values: Tensor) -> None:
+    def take(self, place: int, site: Site, values: Tensor, slopes: Tensor) -> None:
         """Add what some directions have to a function's units."""
-        value, slope = value_and_slope(values, self.count)
-        if slope is None:
-            return
         if place not in self.sites:
-            self.sites[place], self.values[place] = site, value[0].clone()
-            self.shapes[place] = torch.Size((len(values) // self.count, *values.shape[1:]))
-            self.squares[place] = torch.zeros_like(value[0])
-        self.squares[place] += slope.square().sum(0)
+            self.sites[place], self.values[place] = site, values[0].clone()
+            self.squares[place] = torch.zeros_like(values[0])
+        self.squares[place] += slopes.square().sum(0)
 
     def distances(self, place: int) -> Tensor:
-        """Return the distance to where each unit of a function switches; infinite where none of the image's pixels moves it."""
-        norms = self.squares[place].sqrt()
-        moved = norms > rounding(norms[None])[0]
-        found = torch.where(moved, self.values[place].abs() / norms, math.inf)
-        return found.nan_to_num(math.inf, math.inf, math.inf)
+        """Return the distance to where each unit of a function switches; infinite where no pixel moves it."""
+        squares = self.squares[place]
+        return torch.where(squares > 0, self.values[place].abs() / squares.sqrt(), math.inf)
 
 
 def nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> Nearest:
@@ -63,29 +56,36 @@ def nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], s
     size : int
         How many directions to take at a time.
     """
-    norms = _Norms()
-    for start in range(0, image.numel(), size):
-        norms.count = min(size, image.numel() - start)
-        directions = image.new_zeros(norms.count, image.numel())
-        directions[range(norms.count), range(start, start + norms.count)] = 1
-        several = image.expand(norms.count, *image.shape[1:])
-        model.along(several, directions.reshape(several.shape), _repeated(extra, norms.count), norms.take)
-    best: tuple[float, int, int] | None = None
-    for place in norms.sites:
-        found = norms.distances(place)
-        if found.numel() and (best is None or float(found.min()) < best[0]):
-            best = float(found.min()), place, int(found.argmin())
+    norms, pixels = _Norms(), image.numel()
+    for start in range(0, pixels, size):
+        count = min(size, pixels - start)
+        directions = image.new_zeros(count, pixels)
+        directions[range(count), range(start, start + count)] = 1
+        owners = torch.zeros(count, dtype=torch.int64, device=image.device)
+        model.along(
+            image,
+            directions.reshape(count, *image.shape[1:]),
+            owners,
+            _repeated(extra, count + 1),
+            norms.take,
+        )
     n_units = sum(value.numel() for value in norms.values.values())
-    if best is None or best[0] == math.inf:
+    best = min(
+        (
+            (float(found.min()), place, int(found.argmin()))
+            for place in norms.sites
+            if (found := norms.distances(place)).numel()
+        ),
+        default=(math.inf, 0, 0),
+    )
+    if best[0] == math.inf:
         return Nearest(image.new_tensor(math.inf), None, torch.full_like(image, math.nan), n_units)
     _, place, flat = best
     value, normal = _gradient(model, image, extra, place, flat)
     square = normal.square().sum()
-    site, index = norms.sites[place], torch.unravel_index(torch.tensor(flat), norms.shapes[place])
-    numbers = tuple(int(part) for part in index)
-    unit = Unit(
-        site.module, site.function, numbers[1:] if norms.shapes[place][0] == 1 else numbers, site.level
-    )
+    site = norms.sites[place]
+    index = tuple(int(part) for part in torch.unravel_index(torch.tensor(flat), site.shape))
+    unit = Unit(site.module, site.function, index, site.level)
     return Nearest(value.abs() / square.sqrt(), unit, image - value * normal / square, n_units)
 
 

@@ -7,18 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum._utils.common import (
-    ExpansionTypes,
-    _expand_additional_forward_args,
-    _expand_target,
-    _run_forward,
-)
 from torch import Tensor
 from torch.nn import functional as F
 
 from edgefilter.attribution.arguments import Target, as_extra, as_target
 
 from .arguments import check_evaluation, generator_of, imported, one_input, whole_number
+from .outputs import outputs_of
 
 __all__ = ["area_under_perturbation_curve", "perturbation_curve"]
 
@@ -70,7 +65,7 @@ def area_under_perturbation_curve(
     curve = perturbation_curve(
         forward_func, inputs, attributions, target, additional_forward_args, **settings
     )
-    return torch.from_numpy(np.asarray(simpson(curve.double().cpu().numpy(), dx=1, axis=1))).to(curve)
+    return torch.from_numpy(np.asarray(simpson(curve.cpu().double().numpy(), dx=1, axis=1))).to(curve)
 
 
 def perturbation_curve(
@@ -170,20 +165,8 @@ class _Scores:
 
     def __call__(self, versions: Tensor) -> Tensor:
         """Map (N, V, C, H, W) to (N, V)."""
-        count = versions.shape[1]
-        together = ExpansionTypes.repeat_interleave
-        output = _run_forward(
-            self.forward_func,
-            versions.flatten(0, 1),
-            _expand_target(self.target, count, together),
-            _expand_additional_forward_args(self.extra, count, together),
-        )
-        if output.numel() != versions.shape[0] * count:
-            raise ValueError(
-                f"target must pick one output of each image; got {self.target!r} for an output of shape "
-                f"{tuple(output.shape)}. Pass the index of a class."
-            )
-        chosen: Tensor = output.reshape(versions.shape[:2])
+        rows, count = (versions.flatten(0, 1),), versions.shape[1]
+        chosen = outputs_of(self.forward_func, rows, count, self.target, self.extra)
         return chosen.to(versions.device, torch.promote_types(versions.dtype, torch.float32))
 
     def of_fills(self, images: Tensor, fills: Tensor, corners: Tensor) -> Tensor:

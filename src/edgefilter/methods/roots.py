@@ -67,7 +67,7 @@ def as_roots(
     parts: tuple[Any, ...] = given if isinstance(given, tuple) else (given,)
     wanted = [("n_samples", *part.shape) for part in inputs]
     fits = len(parts) == len(inputs) and all(
-        isinstance(part, Tensor) and part.dim() and part.shape[1:] == like.shape
+        isinstance(part, Tensor) and part.dim() and part.shape[1:] in (like.shape, (1, *like.shape[1:]))
         for part, like in zip(parts, inputs, strict=True)
     )
     if not fits or len({len(part) for part in parts}) != 1 or not len(parts[0]):
@@ -75,7 +75,7 @@ def as_roots(
             f"roots must have {_shapes(wanted)}, the samples first; got {_shapes(map(_shape, parts))}. "
             "Pass for example torch.stack of points like the inputs."
         )
-    clean = [part.detach().to(like) for part, like in zip(parts, inputs, strict=True)]
+    clean = [part.detach().to(like).expand(-1, *like.shape) for part, like in zip(parts, inputs, strict=True)]
     return Roots(len(clean[0]), inputs, lambda i: tuple(part[i] for part in clean))
 
 

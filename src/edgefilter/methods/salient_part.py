@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target, check_output
+from edgefilter.attribution.arguments import Target, as_extra, as_target
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import one_input
-from .masking import as_baselines
+from .masking import as_baselines, as_output
 from .smoothing import gaussian, smoothed
 
 __all__ = ["SalientPart", "salient_part_score"]
@@ -52,7 +52,7 @@ def salient_part_score(
     target: Target = None,
     *,
     share: float = SHARE,
-    baselines: Any = "blur",
+    baselines: Any = "mean",
     additional_forward_args: Any = None,
     softmax: bool | None = None,
 ) -> SalientPart:
@@ -69,8 +69,8 @@ def salient_part_score(
         In Captum's forms. Default: the largest output for each whole image.
     share : float, default: 0.3
         Which share of the pixels to keep, up to 1.
-    baselines : {"blur", "mean"}, number or Tensor, default: "blur"
-        What fills the rest: the image under a Gaussian of 5 pixels in 224 (what RISE starts insertion from), the mean of each channel,
+    baselines : {"mean", "blur"}, number or Tensor, default: "mean"
+        What fills the rest: the mean of each channel, the image under a Gaussian of 5 pixels in 224 (what RISE starts insertion from),
         or one of Captum's baselines.
     additional_forward_args : optional
     softmax : bool, optional
@@ -89,8 +89,10 @@ def salient_part_score(
     Notes
     -----
     The published score fills the rest by a generative network's inpainting, and reports for how many images the class is
-    recovered (89 %). Here the rest is blurred or flat, so that the numbers do not compare with the published one. Whatever fills
-    the rest also has an effect on the output: score a random map as well. Two forward passes.
+    recovered (89 %): the mean of ``recovered``. Here the rest is flat or blurred, so that the numbers do not compare with the published
+    one. What fills the rest has an effect of its own, so score a random map as well: on the demo photo and EfficientNet-Lite0, 30 %
+    random pixels have a ratio of 0.01 over the mean and of 0.47 over the blurred image, which alone says much about the class.
+    Two forward passes.
 
     References
     ----------
@@ -110,8 +112,12 @@ def salient_part_score(
     mask = _most_salient(_summed(attributions, images), _share(share))
     filled = torch.where(mask, images, _filling(baselines, images))
     target, extra = as_target(target), as_extra(additional_forward_args)
-    with torch.no_grad():
-        whole, part = (check_output(forward_func(x, *extra), len(images)).detach() for x in (images, filled))
+    with torch.inference_mode(False), torch.no_grad():
+        whole, part = (as_output(forward_func(x, *extra), len(images)) for x in (images, filled))
+        return _compared(whole, part, target, softmax, mask)
+
+
+def _compared(whole: Tensor, part: Tensor, target: Target, softmax: bool | None, mask: Tensor) -> SalientPart:
     classes = whole.dim() == 2 and whole.shape[1] > 1
     if softmax or (softmax is None and classes and not (_sums_to_one(whole) and _sums_to_one(part))):
         whole, part = whole.softmax(1), part.softmax(1)

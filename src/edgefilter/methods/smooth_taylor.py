@@ -6,12 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import torch
-from captum._utils.common import (
-    ExpansionTypes,
-    _expand_additional_forward_args,
-    _expand_target,
-    _run_forward,
-)
 from captum._utils.typing import TensorOrTupleOfTensorsGeneric
 from captum.attr import GradientAttribution
 from captum.log import log_usage
@@ -20,6 +14,7 @@ from torch import Tensor
 from edgefilter.attribution.arguments import Question, Target, as_extra, as_target
 
 from .arguments import check_evaluation, generator_of, input_tensors, whole_number
+from .outputs import expanded, outputs_of
 from .roots import Given, Roots, Stdevs, as_roots
 from .stdev_search import Objective, Search, TunedStdevs, as_objective
 
@@ -47,13 +42,16 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
     derivative of the smoothed output, :math:`\partial_j^2\, E f_c(x + s e)`: the diagonal of its Hessian. So
 
     - it is 0, but for noise, where a model is linear, however much a pixel matters there;
-    - **its sign misleads where the output is convex**: a pixel that drives the output up gets a negative value. On the
-      shipped network for digits the ranking by :math:`\Phi` is worse than a random one (see *Sanity check*);
+    - **its sign misleads where the logit is convex**: a pixel that drives the logit up gets a negative value. On the
+      shipped network for digits its ranking is worse than a random one (see *Sanity check*);
     - it goes to 0 with ``s``, not to the input times the gradient.
 
     **You can already do this.** With the same noise, it is a difference of two of Captum's methods::
 
+        noise = {"nt_samples": 150, "stdevs": 0.5, "target": target}
+        torch.manual_seed(0)
         smooth = NoiseTunnel(Saliency(model)).attribute(x, abs=False, **noise)
+        torch.manual_seed(0)
         product = NoiseTunnel(InputXGradient(model)).attribute(x, **noise)
         phi = x * smooth - product
 
@@ -65,12 +63,17 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     **Cost.** ``n_samples`` forward and backward passes for each example; with the delta, one forward pass more each.
 
-    **Sanity check.** SANITY
+    **Sanity check.** A constant output gives 0 everywhere. Completeness holds to rounding for affine outputs, and not beyond:
+    the delta has the size of the curvature. Randomization passes: with new weights above the filter bank of the shipped network
+    for digits, the rank correlation of the maps before and after is 0.00 (30 images, 3 draws; ``benchmarks/sanity.py``).
+    *Deletion fails*: the mean probability of the class while pixels are deleted by their rank is 0.45, where a random order has
+    0.32 and integrated gradients have 0.15 (200 images); by ``-Phi`` 0.38, by its size 0.43. With a standard deviation of 0.1
+    (60 images) it is 0.54, against 0.32 and 0.12; SmoothGrad with the same noise has 0.18.
 
     References
     ----------
     .. [1] Goh, Lapuschkin, Weber, Samek & Binder, "Understanding Integrated Gradients with SmoothTaylor for Deep Neural
-       Network Attribution", ICPR 2020.
+       Network Attribution", ICPR 2020 (arXiv 2004.10484).
     .. [2] Stein, "Estimation of the Mean of a Multivariate Normal Distribution", Annals of Statistics 9, 1981.
 
     Examples
@@ -172,7 +175,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         roots : Tensor of shape (n_samples, N, ...), tuple of them, or callable, optional
             Points to use in place of the noise; ``stdevs`` and ``seed`` are ignored then. A callable gets ``inputs`` and the
             index of a sample, and returns one point for each example, shaped as ``inputs``. The number of samples is that of the
-            tensor; of a callable, ``n_samples``.
+            tensor; of a callable, ``n_samples``. With ``(n_samples, 1, ...)`` the examples share their points.
 
         Returns
         -------
@@ -257,6 +260,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         n_samples: int = 150,
         n_samples_batch_size: int | None = None,
         seed: int | torch.Generator = 0,
+        show_progress: bool = False,
     ) -> TunedStdevs:
         """Search the standard deviation of the noise that an objective likes best, for each image (adaptive noise).
 
@@ -278,6 +282,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             As published.
         n_samples, n_samples_batch_size, seed : optional
             As in :meth:`attribute`. Each evaluation has the same noise, but for its size.
+        show_progress : bool, default: False
+            Whether to show a progress bar over the images.
 
         Returns
         -------
@@ -317,7 +323,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             )  # fmt: skip
             return judge(found, images, one.target, one.extra)
 
-        return Search(step, decay, max_bad_steps, max_iterations).of_each(question, evaluate, start)
+        plan = Search(step, decay, max_bad_steps, max_iterations)
+        return plan.of_each(question, evaluate, start, show_progress=show_progress)
 
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
@@ -334,7 +341,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         scores = sums[0].new_zeros(len(inputs[0]))
         for count, rows in points.some(size):
             scores += self._outputs(rows, question, count) if outputs else 0
-            target, extra = _expanded(question, count)
+            target, extra = expanded(question.target, question.extra, count)
             gradients = self.gradient_func(
                 forward_fn=self.forward_func,
                 inputs=tuple(part.requires_grad_() for part in rows),
@@ -348,24 +355,10 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
 
     def _outputs(self, rows: tuple[Tensor, ...], question: Question, count: int) -> Tensor:
         """Return the explained output of each example, summed over its samples, (N,)."""
-        output = _run_forward(self.forward_func, rows, *_expanded(question, count))
-        examples = len(question.images[0])
-        if output.numel() != examples * count:
-            raise ValueError(
-                f"target must pick one output of each example; got {question.target!r} for an output of shape "
-                f"{tuple(output.shape)}. Pass the index of a class."
-            )
-        summed: Tensor = output.reshape(examples, count).sum(1)
-        return summed
+        found = outputs_of(self.forward_func, rows, count, question.target, question.extra)
+        return found.sum(1)
 
     def _delta(self, maps: tuple[Tensor, ...], question: Question, at_roots: Tensor) -> Tensor:
         """Return what the maps explain in excess of the difference of the outputs."""
         total = sum(part.flatten(1).sum(1) for part in maps)
         return total - (self._outputs(question.images, question, 1) - at_roots).to(maps[0])
-
-
-def _expanded(question: Question, count: int) -> tuple[Target, tuple[Any, ...]]:
-    """Return the target and the further arguments for so many samples of each example."""
-    together = ExpansionTypes.repeat_interleave
-    target = _expand_target(question.target, count, together)
-    return target, _expand_additional_forward_args(question.extra, count, together)

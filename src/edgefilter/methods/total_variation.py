@@ -68,7 +68,7 @@ def average_total_variation(
     sides = maps.shape[2:]
     smallest = min(SMALLEST_LEVEL, min(sides) / 2) if min_size is None else min_size
     areas = []
-    for one in maps.double().sum(1).cpu().numpy():
+    for one in maps.cpu().double().sum(1).numpy():
         levels = [_variation(level, percentile) for level in _pyramid(one, downscale, smallest)]
         if len(levels) < 2:
             raise ValueError(

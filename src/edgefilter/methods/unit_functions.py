@@ -22,14 +22,17 @@ class Meeting(NamedTuple):
 
     Attributes
     ----------
-    value : Tensor, shape (N, ...)
-        Zero where they meet; it has one sign on each side. Infinite where there is nothing to meet.
+    values : Tensor, shape (rows, ...)
+        Zero where they meet, with one sign on each side. For maxima: what is compared, along the last axis; minus infinity stands for
+        places outside a window.
     level : float or None
-        The argument at which they meet; None for maxima, whose arguments are compared with each other.
+        The argument at which they meet; None where arguments are compared with each other.
+    is_maximum : bool
     """
 
-    value: Tensor
-    level: float | None
+    values: Tensor
+    level: float | None = None
+    is_maximum: bool = False
 
 
 Handler = Callable[[dict[str, Any]], Iterator[Meeting]]
@@ -106,15 +109,22 @@ def _threshold(given: dict[str, Any]) -> Iterator[Meeting]:
 
 @_meets("maximum", "minimum", given=("input", "other"))
 def _of_two(given: dict[str, Any]) -> Iterator[Meeting]:
-    yield Meeting(given["input"] - given["other"], None)
+    yield Meeting(given["input"] - given["other"])
 
 
-@_meets("max", "min", "amax", "amin", given=("input", "dim"))
-def _of_an_axis(given: dict[str, Any]) -> Iterator[Meeting]:
-    signal, axes = given["input"], given.get("other", given.get("dim"))
+@_meets("max", "amax", given=("input", "dim"))
+def _largest(given: dict[str, Any]) -> Iterator[Meeting]:
+    yield _along_axes(given["input"], given.get("other", given.get("dim")), 1)
+
+
+@_meets("min", "amin", given=("input", "dim"))
+def _smallest(given: dict[str, Any]) -> Iterator[Meeting]:
+    yield _along_axes(given["input"], given.get("other", given.get("dim")), -1)
+
+
+def _along_axes(signal: Tensor, axes: Any, sign: int) -> Meeting:
     if isinstance(axes, Tensor):
-        yield Meeting(signal - axes, None)
-        return
+        return Meeting(signal - axes)
     axes = [axes] if isinstance(axes, int) else list(axes or range(signal.dim()))
     axes = sorted(axis % signal.dim() for axis in axes)
     if 0 in axes:
@@ -122,9 +132,7 @@ def _of_an_axis(given: dict[str, Any]) -> Iterator[Meeting]:
             "model must treat each image on its own; got a maximum over the batch. Pass dim=1 or a later one to it."
         )
     kept = [axis for axis in range(signal.dim()) if axis not in axes]
-    values = signal.permute(kept + axes).flatten(len(kept))
-    yield _against_the_largest(values)
-    yield _against_the_largest(-values)
+    return Meeting(sign * signal.permute(kept + axes).flatten(len(kept)), is_maximum=True)
 
 
 @_meets(
@@ -149,7 +157,7 @@ def _pooled(given: dict[str, Any]) -> Iterator[Meeting]:
         _places(length, *setting, ceil=bool(given.get("ceil_mode")))
         for length, *setting in zip(signal.shape[-axes:], *settings, strict=True)
     ]
-    yield _against_the_largest(_windows(signal, tables))
+    yield Meeting(_windows(signal, tables), is_maximum=True)
 
 
 @_meets(
@@ -163,15 +171,7 @@ def _adaptively_pooled(given: dict[str, Any]) -> Iterator[Meeting]:
     sizes = _each(given["output_size"], axes)
     lengths = signal.shape[-axes:]
     tables = [_adaptive_places(length, size or length) for length, size in zip(lengths, sizes, strict=True)]
-    yield _against_the_largest(_windows(signal, tables))
-
-
-def _against_the_largest(values: Tensor) -> Meeting:
-    """Compare each value of the last axis with the largest one there."""
-    place = values.detach().argmax(-1, keepdim=True)
-    difference = values.gather(-1, place) - values
-    itself = torch.arange(values.shape[-1], device=values.device) == place
-    return Meeting(difference.masked_fill(itself, math.inf), None)
+    yield Meeting(_windows(signal, tables), is_maximum=True)
 
 
 def _each(value: Any, axes: int) -> list[Any]:

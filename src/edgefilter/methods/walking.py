@@ -3,33 +3,62 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .piecewise import PiecewiseModel, Site, value_and_slope
+from .piecewise import PiecewiseModel
 from .region import Walk
+from .straight import Site
 
-__all__ = ["first_crossing", "of_some", "walked"]
+__all__ = ["Ahead", "first_crossing", "of_some", "walked"]
+
+
+class Ahead(NamedTuple):
+    """What is ahead of each image along its direction, inside its region.
+
+    Attributes
+    ----------
+    output, slope : Tensor, shape (N, K)
+    distance : Tensor, shape (N,)
+        To where the first unit switches; infinite if none does.
+    unit : Tensor, shape (N,)
+        The number of that unit.
+    """
+
+    output: Tensor
+    slope: Tensor
+    distance: Tensor
+    unit: Tensor
 
 
 def first_crossing(
     model: PiecewiseModel, points: Tensor, directions: Tensor, extra: tuple[Any, ...]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the output, its slope, both (N, K), and how far ahead the first unit switches, (N,): infinite if none does."""
+) -> Ahead:
+    """Return what is ahead of some points."""
     count = len(points)
-    ahead = points.new_full((count,), math.inf)
+    distance = points.new_full((count,), math.inf)
+    unit = torch.full((count,), -1, device=points.device)
+    before = 0
 
-    def take(_place: int, _site: Site, values: Tensor) -> None:
-        value, slope = value_and_slope(values, count)
-        if slope is not None and slope.shape[1]:
-            steps = -value / slope
-            steps = torch.where((steps >= 0) & (slope != 0), steps, math.inf)
-            torch.minimum(ahead, steps.amin(1), out=ahead)
+    def take(_place: int, _site: Site, values: Tensor, slopes: Tensor) -> None:
+        nonlocal before
+        if values.shape[1]:
+            steps = -values / slopes
+            steps = torch.where((steps >= 0) & (slopes != 0), steps, math.inf)
+            least, place = steps.min(1)
+            torch.where(least < distance, place + before, unit, out=unit)
+            torch.minimum(distance, least, out=distance)
+        before += values.shape[1]
 
-    output, slope = model.along(points, directions, extra, take)
-    return output, slope, ahead
+    doubled = tuple(
+        torch.cat([part, part]) if isinstance(part, Tensor) and part.dim() and len(part) == count else part
+        for part in extra
+    )
+    owners = torch.arange(count, device=points.device)
+    output, slope = model.along(points, directions, owners, doubled, take)
+    return Ahead(output, slope, distance, unit)
 
 
 def walked(
@@ -45,18 +74,16 @@ def walked(
     way = _Way(images, directions, target)
     while len(active := way.active.nonzero()[:, 0]):
         points = way.points()[active]
-        output, slope, ahead = first_crossing(
-            model, points, directions[active], of_some(extra, active, len(images))
-        )
-        way.step(active, output, slope, ahead, max_distance, max_regions)
+        ahead = first_crossing(model, points, directions[active], of_some(extra, active, len(images)))
+        way.step(active, ahead, max_distance, max_regions)
     return way.walk()
 
 
 class _Way:
     """How far each image has come.
 
-    A crossing is passed by a nudge of the size of rounding errors. If that was too little, the same unit is met again right ahead: the
-    nudge is doubled, and the crossing is not counted again.
+    A crossing is passed by a nudge of the size of rounding errors. If that was too little, the same unit is met again, which nothing else
+    explains: the nudge is doubled, and the crossing is not counted again.
     """
 
     def __init__(self, images: Tensor, directions: Tensor, target: Tensor) -> None:
@@ -67,40 +94,35 @@ class _Way:
         self.found = torch.zeros_like(self.active)
         self.reached = torch.full_like(target, -1)
         self.regions = torch.ones_like(target)
-        self._least = torch.finfo(images.dtype).eps * images.flatten(1).norm(dim=1).clamp(min=1)
-        self._nudge = self._least.clone()
+        self._sizes = images.flatten(1).norm(dim=1).clamp(min=1)
+        self._last = torch.full_like(target, -1)
+        self._nudge = torch.finfo(images.dtype).eps * self._sizes
 
     def points(self) -> Tensor:
         """Return where the images are now."""
         return self.images + self.come[:, None, None, None] * self.directions
 
-    def step(
-        self,
-        some: Tensor,
-        output: Tensor,
-        slope: Tensor,
-        ahead: Tensor,
-        max_distance: float,
-        max_regions: int,
-    ) -> None:
+    def step(self, some: Tensor, ahead: Ahead, max_distance: float, max_regions: int) -> None:
         """Go on to the class boundary, if it lies in the region, or else into the next region."""
-        change, other = _class_change(output, slope, self.target[some])
+        change, other = _class_change(ahead, self.target[some])
         limit = max_distance - self.come[some]
-        is_found = (change <= ahead) & (change <= limit)
-        counts = ahead > self._nudge[some]
-        is_over = ~is_found & (
-            (ahead > limit) | ahead.isinf() | (counts & (self.regions[some] >= max_regions))
-        )
-        nudge = torch.where(counts, self._least[some], 2 * self._nudge[some])
-        stride = torch.where(is_found, change, ahead + nudge)
-        self.come[some] += torch.where(
-            is_over, torch.minimum(ahead, limit.clamp(min=0)).nan_to_num(posinf=0), stride
-        )
-        self._nudge[some] = nudge
-        self.regions[some] += (counts & ~is_found & ~is_over).to(self.regions)
+        # logits that meet where the region ends may part again behind it
+        is_found = (change < ahead.distance - self._nudge[some]) | (change == 0)
+        is_found &= change <= limit
+        is_new = (ahead.distance > self._nudge[some]) & (ahead.unit != self._last[some])
+        is_over = ahead.distance.isinf() | (ahead.distance > limit)
+        is_over = ~is_found & (is_over | (is_new & (self.regions[some] >= max_regions)))
+        goes_on = ~(is_found | is_over)
+        size = torch.maximum(self._sizes[some], self.come[some])
+        least = torch.finfo(size.dtype).eps * size
+        nudge = torch.where(is_new, least, 2 * self._nudge[some])
+        rest = torch.minimum(ahead.distance, limit).nan_to_num(posinf=0)
+        self.come[some] += torch.where(goes_on, ahead.distance + nudge, torch.where(is_found, change, rest))
+        self._nudge[some], self._last[some] = nudge, ahead.unit
+        self.regions[some] += (is_new & goes_on).to(self.regions)
         self.found[some] = is_found
         self.reached[some] = torch.where(is_found, other, -1)
-        self.active[some] = ~(is_found | is_over)
+        self.active[some] = goes_on
 
     def walk(self) -> Walk:
         """Return what was found."""
@@ -115,15 +137,20 @@ class _Way:
         )
 
 
-def _class_change(output: Tensor, slope: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _class_change(at: Ahead, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return how far ahead another output becomes the largest, and which: 0 if one is, infinite if none does."""
     own = target[:, None]
-    gap, closing = output.gather(1, own) - output, slope - slope.gather(1, own)
-    steps = torch.where(closing > 0, gap.clamp(min=0) / closing, math.inf)
-    steps = steps.masked_fill(gap < 0, 0).scatter(1, own, math.inf)
+    gap, closing = at.output.gather(1, own) - at.output, at.slope - at.slope.gather(1, own)
+    even, still = _noise(at.output), _noise(at.slope)
+    steps = torch.where(closing > still, gap.clamp(min=0) / closing, math.inf)
+    steps = steps.masked_fill(gap < -even, 0).scatter(1, own, math.inf)
     ahead, other = steps.min(1)
-    is_passed = (gap < 0).any(1)
-    return ahead, torch.where(is_passed, output.argmax(1), other)
+    return ahead, torch.where((gap < -even).any(1), at.output.argmax(1), other)
+
+
+def _noise(values: Tensor) -> Tensor:
+    """Return what is not told from zero among the outputs of each image: 16 units of precision of the largest."""
+    return 16 * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)
 
 
 def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]:
