@@ -59,21 +59,24 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         f(x') = W x' + b, \qquad r = \min_u \frac{|z_u(x)|}{\lVert \nabla z_u(x) \rVert}, \qquad
         d_{cj} = \frac{|f_c(x) - f_j(x)|}{\lVert W_c - W_j \rVert} .
 
-    :math:`r` is the distance to the nearest boundary, over all units :math:`u` whose argument switches at :math:`z_u = 0`; :math:`d_{cj}`
-    is the distance to where classes :math:`c` and :math:`j` have equal logits. It is the exact distance to the nearest such point of
-    the *network* only within the radius. Radii are small (0.002 on the shipped digits network, where the class boundary is farther by a factor
-    of 100 or more), so :meth:`walk` goes on through other regions: it finds the first change of class on one line, exactly. The nearest adversarial point in
-    *any* direction needs an enumeration of regions, as SyReNN and SplineCam do in few dimensions; this class does not do that.
+    :math:`r` is the distance to the nearest boundary, over all units :math:`u`, each of which switches at :math:`z_u = 0`; :math:`d_{cj}`
+    is the distance to where classes :math:`c` and :math:`j` have equal logits. It is the distance to the nearest such point of the
+    *network* only if it is within the radius. Radii of real networks are small: 0.000002 for digits with a little noise, on the shipped
+    network of 52,528 units, whose class boundary is at 0.3. So :meth:`walk` goes on through other regions: it finds the first change of
+    class on a line, exactly. The nearest adversarial point in *any* direction needs an enumeration of all regions around, as SyReNN and
+    SplineCam do in two dimensions; this class does not do that.
 
-    Laws hold to rounding errors: use float64.
+    Flat parts of an image tie the places of pooling windows: such images lie *on* a boundary, and the radius is 0. Laws hold to rounding
+    errors: use float64.
 
-    **Cost**: :meth:`attribute` one forward and one backward pass; :meth:`at` one backward pass for each output, and for the radius one
-    forward pass with slopes for each *pixel and channel* (784 for a digit: some seconds; ``radius=False`` leaves it out);
-    :meth:`walk` one forward pass with slopes for each region on the way, whatever the size of the image.
+    **Cost**: :meth:`attribute` one forward and one backward pass. :meth:`at` one backward pass for each output, and for the radius the
+    network is run at one point for each *pixel and channel*, 784 for a digit: about a second (``radius=False`` leaves it out).
+    :meth:`walk` runs the network at two points for each region on the way, whatever the size of the image: 5 ms on the digits network,
+    which has some thousand regions on the way to another class.
 
-    **Sanity check**: a constant scorer gives zeros. Complete but for ``delta``, the bias share. Passes randomization as input times
-    gradient does: on the shipped digits network the rank correlation over the digits' own pixels is 0.0 after the layers above the first are
-    randomized (20 images).
+    **Sanity check**: a constant scorer gives zeros. Complete but for ``delta``, the bias share. Randomizing the layers above the first
+    changes the attribution: on the shipped digits network the rank correlation before and after is 0.00 over the digits' own pixels (20
+    images, 5 draws).
 
     References
     ----------
