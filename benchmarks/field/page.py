@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .asking import asked
 from .measuring import Record
 from .tables import NOTHING, Estimate, Values, cell, estimate, markdown, paired, winners
 
 UP, DOWN = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
+CONTROLS = ("sobel", "input", "random", "response_energy")
 KNOWN = {  # by title: the value's name, and whether high is better; None where neither is
     "color hit": ("color_hit", True),
     "color Pearson": ("color_pearson", True),
@@ -26,17 +27,18 @@ KNOWN = {  # by title: the value's name, and whether high is better; None where 
 
 def tables(records: Sequence[Record], options: argparse.Namespace) -> dict[str, str]:
     """Return every generated part of the page by name."""
-    found = {"settings": settings_table()}
-    for network in options.networks:
-        own = [r for r in records if r["network"] == network and is_current(r, options)]
-        if any("deletion signed" in r for r in own):
-            found[network] = "\n\n".join(
-                [ends(own), area_table(own), noise_table(own), form_table(own), *refusals(own)]
-            )
+    by_network = {
+        network: [r for r in records if r["network"] == network and is_current(r, options)]
+        for network in options.networks
+    }
+    by_network = {network: own for network, own in by_network.items() if own}
     known = [r for r in records if r["network"].startswith(("gratings/", "stamps/"))]
-    if known:
-        found["known"] = known_table(known)
-    return found
+    found = {"settings": settings_table(), "winners": winners_table(by_network, known)}
+    for network, own in by_network.items():
+        found[network] = "\n\n".join(
+            [ends(own), area_table(own), noise_table(own), form_table(own), *refusals(own)]
+        )
+    return {**found, "known": known_table(known)} if known else found
 
 
 def is_current(record: Record, options: argparse.Namespace) -> bool:
@@ -87,7 +89,36 @@ def estimated(values: Values) -> Estimate:
     return estimate(list(values.values()))
 
 
+MEASURES = {  # by title: a function of a record, and whether high is better
+    "deletion": (area("deletion"), False),
+    "insertion": (area("insertion"), True),
+    "insertion minus deletion": (area("difference"), True),
+    "AUPC": (lambda record: record.get("AUPC"), False),
+    "total variation": (lambda record: record.get("variation"), False),
+}
+
+
 # --- tables ---------------------------------------------------------------------------------------------------
+
+
+def winners_table(by_network: Mapping[str, Sequence[Record]], known: Sequence[Record]) -> str:
+    """Return who wins what: the names by measure and network, the best mean first, controls in italics."""
+    rows = []
+    for title, (value, high) in MEASURES.items():
+        for network, own in by_network.items():
+            rows.append([f"{title}, {network}", ranked(by_image(own, value), high=high)])
+    for title, (key, high) in KNOWN.items():
+        if high is not None:
+            rows.append([title, ranked(by_image(known, lambda record, key=key: record.get(key)), high=high)])
+    return markdown(["measure", "winners"], rows)
+
+
+def ranked(values: Mapping[str, Values], *, high: bool) -> str:
+    """Return the winners, the best mean first."""
+    found = sorted(
+        winners(values, high=high), key=lambda name: estimated(values[name]).mean * (-1 if high else 1)
+    )
+    return ", ".join(f"*{name}*" if name in CONTROLS else name for name in found)
 
 
 def ends(records: Sequence[Record]) -> str:

@@ -54,6 +54,10 @@ def cell(value: Estimate, *, bold: bool = False) -> str:
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table whose first column is text."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    """Return a table; columns of numbers are set to the right."""
+    sides = [
+        "---:" if place and all(row[place][:1] in "-0123456789*" for row in rows) else "---"
+        for place in range(len(heads))
+    ]
+    lines = [heads, sides, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
