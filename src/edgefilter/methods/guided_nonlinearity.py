@@ -16,6 +16,7 @@ from edgefilter.attribution.arguments import Target, as_extra, as_target, unwrap
 
 from .arguments import check_evaluation, input_tensors, whole_number
 from .guiding import check_readable, guided_gradients
+from .outputs import gradients_of
 
 __all__ = ["GuidedNonlinearityIG"]
 
@@ -184,8 +185,10 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         if internal_batch_size is not None:
             whole_batch(internal_batch_size, len(parts[0]))
         with torch.inference_mode(mode=False), guided_gradients(self.model):
-            found = IntegratedGradients(self.model).attribute(
-                parts,
+            integrated = IntegratedGradients(self.model)
+            integrated.gradient_func = gradients_of
+            found = integrated.attribute(
+                tuple(part.clone() for part in parts),
                 baselines,
                 as_target(target),
                 as_extra(additional_forward_args) or None,
