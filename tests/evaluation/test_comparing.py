@@ -16,6 +16,7 @@ from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.evaluation.comparison import FILES, PART_COLUMNS
+from edgefilter.evaluation.margin import Margin
 from edgefilter.evaluation.method import own_method
 from edgefilter.evaluation.methods import DEFAULT_METHODS, METHODS
 from edgefilter.evaluation.metrics import METRICS, _area, _AsFloat
@@ -432,6 +433,43 @@ def test_margins_are_explained_and_measured(net, images, against):
     (gradient,) = torch.autograd.grad((chosen - other).sum(), leaf)
     assert_close(found.maps["input_x_gradient"], gradient * images, rtol=0, atol=1e-6)
     assert found.parts.loc["edgefilter", "color"] > found.parts.loc["random", "color"]
+
+
+def test_log_odds_are_made_of_logits(net, images):
+    """Of probabilities they would be those of another softmax; logarithms of probabilities are logits."""
+    with pytest.raises(
+        ValueError, match="against='odds' must have a model that returns logits; got probabilities"
+    ):
+        quick(nn.Sequential(net, nn.Softmax(1)).eval(), images, [0, 1, 3], against="odds")
+    plain, ended = (
+        quick(one.eval(), images, [0, 1, 3], ["input_x_gradient", "edgefilter"], ["parts"], against="odds")
+        for one in (net, nn.Sequential(net, nn.LogSoftmax(1)))
+    )
+    for name, found in plain.maps.items():
+        assert_close(ended.maps[name], found, rtol=0, atol=1e-5)
+
+
+def test_margins_in_log_odds_are_those_of_each_class():
+    """By the definition, also where one class has all the probability, and with a gradient everywhere."""
+    output = torch.tensor(
+        [[2.0, 0.0, -1.0], [0.0, 0.0, 0.0], [300.0, -300.0, 0.0]], dtype=torch.float64
+    ).requires_grad_()
+    found = Margin(nn.Identity(), "odds")(output)
+    others = torch.stack(
+        [torch.cat([output[:, :k], output[:, k + 1 :]], 1).logsumexp(1) for k in range(3)], 1
+    )
+    wanted = output - others + math.log(2)
+    assert_close(found, wanted, rtol=0, atol=1e-10)
+    gradients = [
+        torch.autograd.grad(one.sum(), output, retain_graph=True)[0] for one in (found[:, 0], wanted[:, 0])
+    ]
+    assert_close(*gradients, rtol=0, atol=1e-10)
+    assert_close(
+        Margin(nn.Identity(), "odds")(output[:, :2]),
+        Margin(nn.Identity(), "rest")(output[:, :2]),
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("against", [0, 4, -1, True, "others", 1.0])

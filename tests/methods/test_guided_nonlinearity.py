@@ -350,14 +350,23 @@ def test_forms_of_target(x, target):
     assert torch.equal(attr.attribute(x, target=target, n_steps=2), attr.attribute(x, target=1, n_steps=2))
 
 
-@pytest.mark.parametrize("size", [2, 3, 8, 100])
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 100])
 def test_the_internal_batch_does_not_matter(x, size):
-    """Nor do the other images of a batch."""
-    attr = GuidedNonlinearityIG(cnn(nn.MaxPool2d(3, 2, 1)))
-    expected = attr.attribute(x, target=[0, 3])
-    assert_close(attr.attribute(x, target=[0, 3], internal_batch_size=size), expected, rtol=0, atol=1e-15)
-    singles = [attr.attribute(x[i : i + 1], target=t) for i, t in enumerate((0, 3))]
-    assert_close(torch.cat(singles), expected, rtol=0, atol=1e-15)
+    """Nor do the other images of a batch; with baselines of each, the delta, and at most so many rows at a time."""
+    net, rows = cnn(nn.MaxPool2d(3, 2, 1)), []
+    attr = GuidedNonlinearityIG(net)
+    options = {"baselines": x.flip(0) / 2, "target": [0, 3], "return_convergence_delta": True}
+    expected = attr.attribute(x, **options)
+    with net.register_forward_pre_hook(lambda _, given: rows.append(len(given[0]))):
+        found = attr.attribute(x, internal_batch_size=size, **options)
+    assert max(rows) <= size
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one, other, rtol=0, atol=1e-15)
+    singles = [
+        attr.attribute(x[i : i + 1], options["baselines"][i : i + 1], target)
+        for i, target in enumerate(options["target"])
+    ]
+    assert_close(torch.cat(singles), expected[0], rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -407,7 +407,7 @@ def test_it_is_exact_within_the_radius_and_says_so():
         assert found.radius.tolist() == [radius]
         assert found.is_exact.tolist() == [exact]
         assert found.in_region.tolist() == [True]  # farther than the radius, and yet in the region
-    sloped = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(2, 30), nn.ReLU(), nn.Linear(30, 2)))
+    sloped = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(2, 6), nn.ReLU(), nn.Linear(6, 2)))
     hits = {True: 0, False: 0}
     for seed in range(40):
         image = drawn(torch.zeros(1, 1, 1, 2).double(), seed)
@@ -713,7 +713,7 @@ def test_tuples_targets_batches_and_modes():
     with torch.inference_mode():
         assert_close(regions.attribute(images.clone(), [0, 2, 1]), wanted, **EXACT)
         assert bool(regions.walk(images.clone()).found.any())
-        assert bool(regions.class_boundary(images.clone()).in_region.any())
+        assert bool(regions.class_boundary(images.clone()).distance.isfinite().all())
     assert NoiseTunnel(regions).attribute(images, target=1, nt_samples=2).shape == images.shape
     region, walk = regions.at(images), regions.walk(images)
     for n in range(3):
@@ -761,12 +761,42 @@ def test_the_model_is_as_it_was():
     assert torch.equal(drawn_before, torch.get_rng_state())
 
 
+def test_the_attribution_follows_the_weights_above_the_first_layer():
+    """The sanity check by randomization; and a constant scorer gives zeros."""
+    from scipy.stats import spearmanr
+
+    images = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    network, randomized = (ef.models.load("digits").double() for _ in range(2))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in [*randomized.body.modules(), randomized.fc]:
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+    before, after = (LinearRegion(one).attribute(images, 3) for one in (network, randomized))
+    kept = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(before, after, strict=True)]
+    assert abs(np.mean(kept)) < 0.1
+    found, delta = LinearRegion(lambda x: network(x)[:, 0] * 0 + 2).attribute(
+        images, return_convergence_delta=True
+    )
+    assert not found.any()
+    assert_close(delta, torch.full((8,), 2.0, dtype=torch.float64), **EXACT)
+
+
 def test_shipped_networks_are_piece_wise_linear():
-    """The map is the network's, at a drawing of noise."""
+    """The map is the network's, at a drawing of noise, up to the radius and no farther."""
     network = ef.models.load("digits").double()
     image = torch.rand(1, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    region = LinearRegion(network).at(image, radius=False)
+    region = LinearRegion(network).at(image)
     assert_close(region(image), network(image).detach(), **EXACT)
+    assert region.n_units == 52_528
+    normal = (region.nearest - image) / region.radius
+
+    def weight(at):
+        return LinearRegion(network).at(at, radius=False).weight
+
+    for direction in (normal, drawn(image, 1), drawn(image, 2)):
+        assert_close(weight(image + 0.999 * region.radius * direction), region.weight, rtol=0, atol=1e-14)
+    assert float((weight(image + 1.001 * region.radius * normal) - region.weight).abs().max()) > 1e-9
     wide = ef.models.load("fruits").double()
     colors = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     walk = LinearRegion(wide).walk(colors, max_regions=3)

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from captum.attr import NoiseTunnel, PerturbationAttribution
+from captum.metrics import sensitivity_max
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -247,6 +248,21 @@ def test_it_works_inside_noise_tunnel():
         ones(16, 2).float(), nt_samples=3, stdevs=0.0, max_queries=42
     )
     assert_close(found, MaskSearch(total).attribute(ones(16, 2).float(), max_queries=42))
+
+
+def test_it_works_in_inference_mode_and_under_sensitivity_max():
+    """As elsewhere; images in any memory format."""
+    images = torch.rand(2, 3, 12, 16).contiguous(memory_format=torch.channels_last)
+    plain = MaskSearch(total).attribute(images, max_queries=42)
+    with torch.inference_mode():
+        images = images.clone()
+        assert torch.equal(MaskSearch(total).attribute(images, max_queries=42), plain)
+    method = MaskSearch(total)
+    found = sensitivity_max(
+        method.attribute, plain.expand(-1, 3, -1, -1), n_perturb_samples=2, max_queries=42
+    )
+    assert found.shape == (2,)
+    assert bool(torch.isfinite(found).all())
 
 
 def test_progress_is_shown_if_asked_for(capsys):

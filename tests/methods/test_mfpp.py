@@ -3,6 +3,7 @@
 import pytest
 import torch
 from captum.attr import NoiseTunnel, PerturbationAttribution
+from captum.metrics import sensitivity_max
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
@@ -326,6 +327,20 @@ def test_it_works_inside_noise_tunnel():
     tunnel = NoiseTunnel(MFPP(total))
     found = tunnel.attribute(ones(2).float(), nt_samples=3, stdevs=0.0, **options)
     assert_close(found, MFPP(total).attribute(ones(2).float(), **options))
+
+
+def test_it_works_in_inference_mode_and_under_sensitivity_max():
+    """As elsewhere; images in any memory format."""
+    options = {"segments": grid_fragments(SIZE, 2), "n_masks": 10}
+    images = torch.rand(2, 3, 12, 16).contiguous(memory_format=torch.channels_last)
+    plain = MFPP(total).attribute(images, **options)
+    with torch.inference_mode():
+        images = images.clone()
+        assert torch.equal(MFPP(total).attribute(images, **options), plain)
+    method = MFPP(total)
+    found = sensitivity_max(method.attribute, plain.expand(-1, 3, -1, -1), n_perturb_samples=2, **options)
+    assert found.shape == (2,)
+    assert bool(torch.isfinite(found).all())
 
 
 def test_progress_is_shown_if_asked_for(capsys):

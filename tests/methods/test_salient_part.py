@@ -147,6 +147,11 @@ def test_further_arguments_and_the_model_are_left_as_they_are(model, images, map
     found = salient_part_score(lambda x, s: model(x) * s, wanting, maps, additional_forward_args=2.0)
     assert not found.ratio.requires_grad
     assert wanting.grad is None
+    with torch.inference_mode():
+        assert torch.equal(
+            salient_part_score(model, images.clone(), maps).ratio,
+            salient_part_score(model, images, maps).ratio,
+        )
     assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
 
 

@@ -325,6 +325,17 @@ def test_dtype_is_that_of_the_inputs(small_net, x, dtype):
     assert_close(found.double(), exact, rtol=0, atol=limit * float(exact.abs().max()))
 
 
+def test_many_terms_are_added_in_single_precision():
+    """In bfloat16, 1000 terms of 1 would stop at 256."""
+    points = torch.ones(1, 2, dtype=torch.bfloat16)
+    attr = SmoothTaylor(lambda points: points.sum(1))
+    found, delta = attr.attribute(
+        points, roots=torch.zeros(1000, 1, 2), n_samples_batch_size=1, return_convergence_delta=True
+    )
+    assert torch.equal(found, points)
+    assert torch.equal(delta, torch.zeros(1, dtype=torch.bfloat16))
+
+
 def test_it_works_in_every_gradient_mode(small_net, x):
     """Within no_grad and inference_mode, also with inputs made there."""
     attr = SmoothTaylor(small_net)

@@ -24,9 +24,9 @@ def tried(objective, start, **settings):
 
 def test_steps_by_hand():
     """Up while it gets better; at the first step beyond, down; shorter after each step that is worse."""
-    found = tried(lambda s: (s - 0.25) ** 2, 0.0, max_iterations=5)
-    # 0.3 is nearer than 0.2; from there 0.4 is worse, 0.2 as well (0.0025 both: not worse); then 0.3 again
-    assert found[:4] == [0.0, 0.1, 0.2, 0.3]
+    found = tried(lambda s: (s - 0.26) ** 2, 0.0, max_iterations=5)
+    # 0.3 is nearer than 0.2; 0.4 is worse, so 0.2 is tried, which is worse as well: from there, a step of 0.09
+    assert found == [0.0, 0.1, 0.2, 0.3, 0.4, 0.2, 0.29]
     worse = tried(lambda s: 0 if s == 1 else 1 + s, 1.0)
     # Every step away from 1 is worse: 3 are allowed, each makes the next shorter; below, it is better than above
     assert worse[:3] == [1.0, 1.1, 0.9]
@@ -109,6 +109,15 @@ def test_the_objectives_of_the_paper(small_net, x):
     assert torch.equal(gained.stdevs, found.stdevs)
 
 
+def test_progress_is_shown_if_asked_for(small_net, x, capsys):
+    """And not otherwise."""
+    for show in (False, True):
+        SmoothTaylor(small_net).tune_stdev(
+            lambda *_: 1, x, 1, n_samples=1, max_iterations=0, show_progress=show
+        )
+        assert ("images: 100%" in capsys.readouterr().err) is show
+
+
 def test_several_inputs_share_one_deviation():
     """And are handed on as a tuple."""
     model = lambda a, b: (a**2).sum(1) + (b**2).sum(1)  # noqa: E731
@@ -123,7 +132,8 @@ def test_several_inputs_share_one_deviation():
     [
         ({"objective": "aucp"}, "objective must be one of 'aupc', 'total_variation', or a callable.*did you mean 'aupc'"),
         ({"objective": lambda *_: torch.tensor(float("nan"))}, "objective must return one finite number for each image; got nan"),
-        ({"objective": lambda *_: torch.ones(2)}, r"got a Tensor of shape \(2,\)"),
+        ({"objective": lambda *_: torch.ones(2)}, r"got shape \(2,\)"),
+        ({"objective": lambda *_: None}, "got NoneType"),
         ({"step": 0}, r"step must be positive and finite; got 0. Pass for example step=0.1"),
         ({"decay": 1.5}, "decay must be above 0 and at most 1; got 1.5"),
         ({"max_iterations": -1}, "max_iterations must be a whole number of at least 0"),

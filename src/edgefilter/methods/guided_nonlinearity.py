@@ -12,7 +12,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import Target, as_extra, as_target, unwrapped, whole_batch
+from edgefilter.attribution.arguments import Question, Target, as_extra, as_target, unwrapped
 
 from .arguments import check_evaluation, input_tensors, whole_number
 from .guiding import check_readable, guided_gradients
@@ -159,7 +159,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         method : str, default: "gausslegendre"
             The quadrature: one of Captum's names.
         internal_batch_size : int, optional
-            The most rows that the model gets at a time, but at least one step of all images, as in Captum. Default: all.
+            The most rows that the model gets at a time: of fewer images, or fewer steps. Default: all.
         return_convergence_delta : bool, default: False
             Whether to return the delta as well.
 
@@ -182,26 +182,38 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"method must be one of {', '.join(SUPPORTED_METHODS)}; got {method!r}{closest(str(method), SUPPORTED_METHODS)}"
             )
-        if internal_batch_size is not None:
-            whole_batch(internal_batch_size, len(parts[0]))
+        question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+        pieces, size = question.pieces(internal_batch_size)
+        integrated, steps = IntegratedGradients(self.model), whole_number(n_steps, "n_steps")
+        integrated.gradient_func = gradients_of
+        found = []
         with torch.inference_mode(mode=False), guided_gradients(self.model):
-            integrated = IntegratedGradients(self.model)
-            integrated.gradient_func = gradients_of
-            found = integrated.attribute(
-                tuple(part.clone() for part in parts),
-                baselines,
-                as_target(target),
-                as_extra(additional_forward_args) or None,
-                n_steps=whole_number(n_steps, "n_steps"),
-                method=method,
-                internal_batch_size=internal_batch_size,
-                return_convergence_delta=return_convergence_delta,
-            )
-        maps = found[0] if return_convergence_delta else found
-        maps = tuple(part.detach().to(like) for part, like in zip(maps, parts, strict=True))
+            for number, piece in enumerate(pieces):
+                some = slice(number * size, (number + 1) * size)
+                answer = integrated.attribute(
+                    tuple(part.clone() for part in piece.images),
+                    _of_examples(baselines, some, len(parts[0])),
+                    piece.target,
+                    piece.extra or None,
+                    n_steps=steps,
+                    method=method,
+                    internal_batch_size=None if internal_batch_size is None else size,
+                    return_convergence_delta=return_convergence_delta,
+                )
+                found.append((*answer[0], answer[1]) if return_convergence_delta else answer)
+        columns = [torch.cat(values).detach() for values in zip(*found, strict=True)]
+        maps = tuple(one.to(like) for one, like in zip(columns, parts, strict=False))
         result = maps if several else maps[0]
-        return (result, found[1].detach()) if return_convergence_delta else result
+        return (result, columns[-1]) if return_convergence_delta else result
 
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
         raise NotImplementedError("attribute_future is not implemented for GuidedNonlinearityIG")
+
+
+def _of_examples(baselines: Any, some: slice, count: int) -> Any:
+    """Return the baselines of some examples: of tensors with one for each, theirs."""
+    if isinstance(baselines, tuple):
+        return tuple(_of_examples(one, some, count) for one in baselines)
+    each = isinstance(baselines, Tensor) and baselines.dim() and len(baselines) == count
+    return baselines[some] if each else baselines

@@ -25,7 +25,7 @@ POOLS = {"max_pool2d", "max_pool2d_with_indices"}
 def guided_gradients(model: nn.Module) -> Iterator[None]:
     """Let gradients of what runs inside pass each ReLU and each max pooling only where they are positive.
 
-    The rules of :class:`GuidedNonlinearityIG`, for use with Captum's other methods. The result is a **negative control**:
+    The rules of :class:`edgefilter.methods.GuidedNonlinearityIG`, for use with Captum's other methods. The result is a **negative control**:
     a map that looks sharp and hardly depends on the upper layers.
 
     Parameters

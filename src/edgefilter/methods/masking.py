@@ -21,7 +21,7 @@ from edgefilter.errors import InputTypeError
 
 from .arguments import check_evaluation, whole_number
 
-__all__ = ["MaskedScores", "as_baselines"]
+__all__ = ["MaskedScores", "as_baselines", "as_output"]
 
 
 class MaskedScores:
@@ -115,7 +115,7 @@ class MaskedScores:
                 f"masks must have shape (masks, {count} or 1, {sides[0]} or 1, {sides[1]}, {sides[2]}); got {shape}. "
                 "Make one mask of the images' size for each copy."
             )
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # a target is picked with the help of a gradient
             return torch.cat([self._scores(some) for some in torch.split(masks, self.copies)])
 
     def _scores(self, masks: Tensor) -> Tensor:
@@ -124,8 +124,7 @@ class MaskedScores:
         kept = masks.to(self.images)
         shown = (kept * self.images + (1 - kept) * self.baselines).flatten(0, 1)
         extra = _expand_additional_forward_args(self.extra, copies) or ()
-        output = check_output(_as_output(self.forward_func(shown, *extra), copies * count), copies * count)
-        output = output.detach()
+        output = as_output(self.forward_func(shown, *extra), copies * count)
         weights = output_weights(output, _expand_target(self.target, copies))
         scores = torch.where(weights != 0, output, 0).flatten(1).sum(1) if output.dim() > 1 else output
         scores = scores.cpu().double().reshape(copies, count)
@@ -138,15 +137,24 @@ class MaskedScores:
         return scores
 
 
-def _as_output(given: Any, count: int) -> Any:
-    """Return NumPy's arrays, lists, and whole numbers as a floating-point tensor; a number alone for one copy as a row."""
+def as_output(given: Any, count: int) -> Tensor:
+    """Return what a forward function gave for a number of images as a floating-point tensor with a row for each.
+
+    NumPy's arrays, lists and whole numbers are converted; a number alone is the row of one image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no tensor, or has another number of rows.
+    """
     if isinstance(given, (list, int, float)):
         given = torch.as_tensor(given, dtype=torch.float64)
     output = torch.as_tensor(given) if isinstance(given, (np.ndarray, np.number)) else given
-    if not isinstance(output, Tensor):
-        return output
-    output = output.reshape(1) if count == 1 and output.dim() == 0 else output
-    return output if output.is_floating_point() else output.double()
+    if isinstance(output, Tensor):
+        output = output.reshape(1) if count == 1 and output.dim() == 0 else output
+        output = output if output.is_floating_point() else output.double()
+    output = check_output(output, count)
+    return output.clone() if output.is_inference() else output.detach()
 
 
 def as_baselines(given: Any, images: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ class _Level(NamedTuple):
             place = image % len(self.kept)
             terms = (self.kept[place].double() - self.drawing.p) * centered[:, image, None]
             maps.append(self._spread(terms.mean(0)[None], place)[0])
-            variances.append(self._variance(terms, place) if errors else torch.zeros(()))
+            variances.append(self._variance(terms, place, scores.images.dtype) if errors else torch.zeros(()))
         return torch.stack(maps)[:, None], torch.stack(variances)[:, None] if errors else torch.zeros(())
 
     def _masks(self, some: slice, images: Tensor) -> Tensor:
@@ -271,14 +271,14 @@ class _Level(NamedTuple):
         rows, columns = self.drawing.smooth
         return smoothed(values[:, self.labels[place].to(values.device)], box(rows), box(columns))
 
-    def _variance(self, terms: Tensor, place: int) -> Tensor:
-        """Return the variance of the mean of terms (M, K) at each pixel, (H, W)."""
+    def _variance(self, terms: Tensor, place: int, dtype: torch.dtype) -> Tensor:
+        """Return the variance of the mean of terms (M, K) at each pixel, (H, W), of maps smoothed as the masks are."""
         count = len(terms)
         if max(self.drawing.smooth) <= 1:
             return self._spread(terms.var(0)[None] / count, place)[0]
         off, total = terms - terms.mean(0), torch.zeros(()).double()
-        for some in torch.split(off, 64):
-            total = total + self._spread(some, place).square().sum(0)
+        for some in off.to(torch.promote_types(dtype, torch.float32)):
+            total = total + self._spread(some[None], place)[0].double().square()
         return total / (count - 1) / count
 
 

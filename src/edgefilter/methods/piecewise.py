@@ -14,7 +14,7 @@ from edgefilter.lrp.surroundings import eager
 from edgefilter.stems.reading import RunningModules
 
 from .linear_only import LinearOnly
-from .straight import Rows, Straight, Take, TakeSlopes
+from .straight import Rows, Site, Straight, Take, TakeSlopes
 
 __all__ = ["PiecewiseModel"]
 
@@ -94,8 +94,8 @@ class PiecewiseModel:
         step = length[:, None, None, None] * directions
         rows = Rows(len(images), owners)
 
-        def taken(place: int, site: Any, values: Tensor) -> None:
-            take(place, site, *rows.value_and_slope(values, length))
+        def taken(place: int, site: Site, values: Tensor) -> None:
+            take(place, site, *rows.value_and_slope(values, length, is_maximum=site.is_maximum))
 
         with self._running(images) as modules, torch.no_grad():
             with Straight(modules, self._signals, rows, taken):

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target, check_output
+from edgefilter.attribution.arguments import Target, as_extra, as_target
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import check_evaluation, one_input
-from .masking import as_baselines
+from .masking import as_baselines, as_output
 from .smoothing import gaussian, smoothed
 
 __all__ = ["SalientPart", "salient_part_score"]
@@ -113,8 +113,12 @@ def salient_part_score(
     mask = _most_salient(_summed(attributions, images), _share(share))
     filled = torch.where(mask, images, _filling(baselines, images))
     target, extra = as_target(target), as_extra(additional_forward_args)
-    with torch.no_grad():
-        whole, part = (check_output(forward_func(x, *extra), len(images)).detach() for x in (images, filled))
+    with torch.inference_mode(False), torch.no_grad():
+        whole, part = (as_output(forward_func(x, *extra), len(images)) for x in (images, filled))
+        return _compared(whole, part, target, softmax, mask)
+
+
+def _compared(whole: Tensor, part: Tensor, target: Target, softmax: bool | None, mask: Tensor) -> SalientPart:
     classes = whole.dim() == 2 and whole.shape[1] > 1
     if softmax or (softmax is None and classes and not (_sums_to_one(whole) and _sums_to_one(part))):
         whole, part = whole.softmax(1), part.softmax(1)

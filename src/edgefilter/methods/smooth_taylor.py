@@ -42,13 +42,16 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
     derivative of the smoothed output, :math:`\partial_j^2\, E f_c(x + s e)`: the diagonal of its Hessian. So
 
     - it is 0, but for noise, where a model is linear, however much a pixel matters there;
-    - **its sign misleads where the output is convex**: a pixel that drives the output up gets a negative value. On the
+    - **its sign misleads where the logit is convex**: a pixel that drives the logit up gets a negative value. On the
       shipped network for digits its ranking is worse than a random one (see *Sanity check*);
     - it goes to 0 with ``s``, not to the input times the gradient.
 
     **You can already do this.** With the same noise, it is a difference of two of Captum's methods::
 
+        noise = {"nt_samples": 150, "stdevs": 0.5, "target": target}
+        torch.manual_seed(0)
         smooth = NoiseTunnel(Saliency(model)).attribute(x, abs=False, **noise)
+        torch.manual_seed(0)
         product = NoiseTunnel(InputXGradient(model)).attribute(x, **noise)
         phi = x * smooth - product
 
@@ -258,6 +261,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         n_samples: int = 150,
         n_samples_batch_size: int | None = None,
         seed: int | torch.Generator = 0,
+        show_progress: bool = False,
     ) -> TunedStdevs:
         """Search the standard deviation of the noise that an objective likes best, for each image (adaptive noise).
 
@@ -279,6 +283,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             As published.
         n_samples, n_samples_batch_size, seed : optional
             As in :meth:`attribute`. Each evaluation has the same noise, but for its size.
+        show_progress : bool, default: False
+            Whether to show a progress bar over the images.
 
         Returns
         -------
@@ -318,7 +324,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             )  # fmt: skip
             return judge(found, images, one.target, one.extra)
 
-        return Search(step, decay, max_bad_steps, max_iterations).of_each(question, evaluate, start)
+        plan = Search(step, decay, max_bad_steps, max_iterations)
+        return plan.of_each(question, evaluate, start, show_progress=show_progress)
 
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
@@ -344,7 +351,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             )
             for total, x, z, gradient in zip(sums, inputs, rows, gradients, strict=True):
                 terms = (x.repeat_interleave(count, 0) - z.detach()) * gradient
-                total += terms.to(total).unflatten(0, (len(x), count)).sum(1)
+                total += terms.to(total).reshape(len(x), count, *x.shape[1:]).sum(1)
         return sums, scores
 
     def _outputs(self, rows: tuple[Tensor, ...], question: Question, count: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from edgefilter._checks import closest
 from edgefilter.attribution.arguments import Question
@@ -64,7 +65,12 @@ class Search(NamedTuple):
     max_iterations: int = 20
 
     def of_each(
-        self, question: Question, evaluate: Callable[[Question, float], Any], start: Any
+        self,
+        question: Question,
+        evaluate: Callable[[Question, float], Any],
+        start: Any,
+        *,
+        show_progress: bool = False,
     ) -> TunedStdevs:
         """Search for each image; ``evaluate`` judges one image at one standard deviation.
 
@@ -75,9 +81,10 @@ class Search(NamedTuple):
         """
         self._check()
         begins = _starts(start, question.images)
+        pairs = list(zip(question.pieces(1)[0], begins, strict=True))
         traces = tuple(
             self.run(lambda stdev, one=one: _number(evaluate(one, stdev)), begin)  # type: ignore[misc]
-            for one, begin in zip(question.pieces(1)[0], begins, strict=True)
+            for one, begin in tqdm(pairs, desc="images", disable=not show_progress)
         )
         best = [min(trace, key=lambda tried: tried[1]) for trace in traces]
         like = question.images[0]
@@ -163,14 +170,13 @@ def _starts(start: Any, inputs: tuple[Tensor, ...]) -> list[float]:
 
 def _number(value: Any) -> float:
     """Return the one number that an objective gave."""
-    number = float(value) if not isinstance(value, Tensor) or value.numel() == 1 else math.nan
-    if not math.isfinite(number):
-        got = (
-            f"a Tensor of shape {tuple(value.shape)}"
-            if isinstance(value, Tensor) and value.numel() != 1
-            else number
-        )
+    try:
+        found = torch.as_tensor(value, dtype=torch.float64).detach()
+        got: Any = f"shape {tuple(found.shape)}" if found.numel() != 1 else found.item()
+    except (TypeError, ValueError, RuntimeError):
+        got = type(value).__name__
+    if not isinstance(got, float) or not math.isfinite(got):
         raise ValueError(
             f"objective must return one finite number for each image; got {got}. Return a Tensor of shape (N,) for N images."
         )
-    return number
+    return got

@@ -26,6 +26,7 @@ class Site(NamedTuple):
     function: str
     level: float | None
     shape: tuple[int, ...]
+    is_maximum: bool
 
 
 Take = Callable[[int, Site, Tensor], None]
@@ -61,16 +62,20 @@ class Rows:
         """Put together what :meth:`split` takes apart."""
         return torch.cat([images, points]).flatten(0, 1)
 
-    def value_and_slope(self, values: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    def value_and_slope(self, values: Tensor, length: Tensor, *, is_maximum: bool) -> tuple[Tensor, Tensor]:
         """Return the units' values at the images and their slopes to the points, (N, units) and (M, units).
 
         A slope of the size of rounding errors is zero: 16 units of precision of the largest value there.
         """
         images, points = (part.flatten(1) for part in self.split(values))
         own = images[self.owners]
-        change = torch.where(own.isfinite(), points - own, 0)
-        sizes = torch.where(own.isfinite(), torch.maximum(own.abs(), change.abs()), 0)
-        noise = 16 * torch.finfo(values.dtype).eps * sizes.amax(1, keepdim=True) if sizes.shape[1] else sizes
+        change = points - own
+        if not own.shape[1]:
+            return images, change
+        if is_maximum:  # some places have nothing to meet
+            change, own = change.nan_to_num(0, 0, 0), own.nan_to_num(0, 0, 0)
+        sizes = torch.maximum(own.abs().amax(1, keepdim=True), change.abs().amax(1, keepdim=True))
+        noise = 16 * torch.finfo(values.dtype).eps * sizes
         return images, change.masked_fill(change.abs() <= noise, 0) / length[:, None]
 
 
@@ -117,7 +122,9 @@ class Straight(TorchFunctionMode):
         lead = len(values) // self._rows.count
         shape = tuple(values.shape[1:]) if lead == 1 else (lead, *values.shape[1:])
         name = str(getattr(func, "__name__", func)).strip("_")
-        self._take(self._place, Site(self._modules.name, name, meeting.level, shape), values)
+        self._take(
+            self._place, Site(self._modules.name, name, meeting.level, shape, meeting.is_maximum), values
+        )
         self._place += 1
 
     def _compared(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +144,7 @@ class Straight(TorchFunctionMode):
         given = [
             one for one in tensors_in((args, kwargs)) if one.dim() == signal.dim() and len(one) == len(signal)
         ]
-        shape = torch.broadcast_shapes(*(one.shape for one in given))  # type: ignore[no-untyped-call]
+        shape = signal.shape if len(given) == 1 else torch.broadcast_shapes(*(one.shape for one in given))  # type: ignore[no-untyped-call]
         signals = {id(one): self._rows.split(one.expand(shape)) for one in given}
         with torch.enable_grad():
             leaves = {
