@@ -143,10 +143,10 @@ def explained_of(output: Tensor, target: Target, against: Against = None) -> Exp
 
 def output_weights(output: Tensor, target: Target, name: str = "target") -> Tensor:
     """Return 1 for the output that a target picks and 0 for the others."""
-    leaf = output.detach().requires_grad_()
-    _check_target(leaf, target, name)
-    target = _from_the_start(leaf, target)
-    with torch.enable_grad():
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaf = output.detach().clone().requires_grad_()
+        _check_target(leaf, target, name)
+        target = _from_the_start(leaf, target)
         chosen = _select_targets(leaf, target)
         if chosen.numel() != len(leaf):
             raise ValueError(

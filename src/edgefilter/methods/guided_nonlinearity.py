@@ -16,6 +16,7 @@ from edgefilter.attribution.arguments import Question, Target, as_extra, as_targ
 
 from .arguments import check_evaluation, input_tensors, whole_number
 from .guiding import check_readable, guided_gradients
+from .outputs import gradients_of
 
 __all__ = ["GuidedNonlinearityIG"]
 
@@ -184,12 +185,13 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
         pieces, size = question.pieces(internal_batch_size)
         integrated, steps = IntegratedGradients(self.model), whole_number(n_steps, "n_steps")
+        integrated.gradient_func = gradients_of
         found = []
         with torch.inference_mode(mode=False), guided_gradients(self.model):
             for number, piece in enumerate(pieces):
                 some = slice(number * size, (number + 1) * size)
                 answer = integrated.attribute(
-                    piece.images,
+                    tuple(part.clone() for part in piece.images),
                     _of_examples(baselines, some, len(parts[0])),
                     piece.target,
                     piece.extra or None,

@@ -19,7 +19,7 @@ from edgefilter.attribution.arguments import (
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import whole_number
+from .arguments import check_evaluation, whole_number
 
 __all__ = ["MaskedScores", "as_baselines", "as_output"]
 
@@ -72,6 +72,7 @@ class MaskedScores:
             raise TypeError(
                 f"forward_func must be callable; got {type(forward_func).__name__}. Pass a model, or a function of the images."
             )
+        check_evaluation(forward_func)
         self.forward_func, self.images = forward_func, images.detach()
         self.baselines = as_baselines(baselines, self.images)
         self.target = _checked(as_target(target), len(images))

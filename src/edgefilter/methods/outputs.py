@@ -1,10 +1,11 @@
-"""The explained outputs of several versions of each example."""
+"""The explained outputs of several versions of each example, and their gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from captum._utils.common import (
     ExpansionTypes,
     _expand_additional_forward_args,
@@ -13,9 +14,10 @@ from captum._utils.common import (
 )
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target
+from edgefilter.attribution.arguments import Target, check_output
+from edgefilter.attribution.explained import output_weights
 
-__all__ = ["expanded", "outputs_of"]
+__all__ = ["expanded", "gradients_of", "outputs_of"]
 
 
 def expanded(target: Target, extra: tuple[Any, ...], count: int) -> tuple[Target, tuple[Any, ...]]:
@@ -57,14 +59,49 @@ def outputs_of(
 
     Raises
     ------
-    ValueError
-        If the target picks more or less than one output of each.
+    ValueError, AssertionError, IndexError
+        If the target does not pick one output of each.
     """
-    output = _run_forward(forward_func, rows, *expanded(target, extra, count))
-    if output.numel() != len(rows[0]):
-        raise ValueError(
-            f"target must pick one output of each example; got {target!r} for an output of shape {tuple(output.shape)}. "
-            "Pass the index of a class."
-        )
-    outputs: Tensor = output.reshape(-1, count)
-    return outputs
+    target, extra = expanded(target, extra, count)
+    output, weights = _run(forward_func, rows, target, extra)
+    return torch.where(weights != 0, output, 0).reshape(len(output), -1).sum(1).reshape(-1, count)
+
+
+def gradients_of(
+    forward_fn: Callable[..., Any],
+    inputs: tuple[Tensor, ...],
+    target_ind: Target = None,
+    additional_forward_args: Any = (),
+) -> tuple[Tensor, ...]:
+    """Return the gradients of the outputs that the targets pick, with respect to the inputs.
+
+    In place of Captum's function of these arguments: 0 where an output does not depend on an input, and a model may change its input.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 2.0]]).requires_grad_()
+    >>> gradients_of(lambda x: x**2, (x,), [-1])
+    (tensor([[0., 4.]]),)
+    """
+    with torch.enable_grad():
+        output, weights = _run(forward_fn, inputs, target_ind, additional_forward_args)
+        found: Any = [None] * len(inputs)
+        if output.requires_grad:
+            found = torch.autograd.grad(output, inputs, weights, allow_unused=True)
+    return tuple(
+        torch.zeros_like(part) if one is None else one for part, one in zip(inputs, found, strict=True)
+    )
+
+
+def _run(
+    forward_func: Callable[..., Any], rows: tuple[Tensor, ...], target: Target, extra: Any
+) -> tuple[Tensor, Tensor]:
+    """Return the output of a model, which may work in place, and 1 where the target picks it."""
+    output = _run_forward(forward_func, tuple(part.clone() for part in rows), None, extra)
+    count = len(rows[0])
+    output = check_output(output.reshape(1) if count == 1 and _is_number(output) else output, count)
+    return output, output_weights(output, target)
+
+
+def _is_number(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.dim() == 0

@@ -45,7 +45,7 @@ def area_under_perturbation_curve(
     ------
     ImportError
         If SciPy is not installed.
-    ValueError, TypeError
+    ValueError, TypeError, IndexError, AssertionError
         As for :func:`perturbation_curve`.
 
     Examples
@@ -119,7 +119,7 @@ def perturbation_curve(
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, IndexError, AssertionError
         If an argument does not fit, windows do not fit into the image, or the output of an image is 0.
 
     Notes

@@ -12,7 +12,7 @@ from edgefilter.attribution.arguments import Target, as_extra, as_target
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import one_input
+from .arguments import check_evaluation, one_input
 from .masking import as_baselines, as_output
 from .smoothing import gaussian, smoothed
 
@@ -109,6 +109,7 @@ def salient_part_score(
     tensor([0.], dtype=torch.float64)
     """
     images, _ = one_input(inputs)
+    check_evaluation(forward_func)
     mask = _most_salient(_summed(attributions, images), _share(share))
     filled = torch.where(mask, images, _filling(baselines, images))
     target, extra = as_target(target), as_extra(additional_forward_args)

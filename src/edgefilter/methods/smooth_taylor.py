@@ -14,7 +14,7 @@ from torch import Tensor
 from edgefilter.attribution.arguments import Question, Target, as_extra, as_target
 
 from .arguments import check_evaluation, generator_of, input_tensors, whole_number
-from .outputs import expanded, outputs_of
+from .outputs import expanded, gradients_of, outputs_of
 from .roots import Given, Roots, Stdevs, as_roots
 from .stdev_search import Objective, Search, TunedStdevs, as_objective
 
@@ -97,6 +97,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
                 f"forward_func must be callable; got {type(forward_func).__name__}. Pass the model."
             )
         GradientAttribution.__init__(self, forward_func)
+        self.gradient_func = gradients_of
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -350,7 +351,7 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             )
             for total, x, z, gradient in zip(sums, inputs, rows, gradients, strict=True):
                 terms = (x.repeat_interleave(count, 0) - z.detach()) * gradient
-                total += terms.to(total).unflatten(0, (len(x), count)).sum(1)
+                total += terms.to(total).reshape(len(x), count, *x.shape[1:]).sum(1)
         return sums, scores
 
     def _outputs(self, rows: tuple[Tensor, ...], question: Question, count: int) -> Tensor:

@@ -22,7 +22,7 @@ from edgefilter.attribution.arguments import (
 from edgefilter.attribution.explained import output_weights
 from edgefilter.lrp.surroundings import eager
 
-from .arguments import one_input
+from .arguments import check_evaluation, one_input
 from .layer_outputs import LayerOutputs, check_ran, named_layers
 
 __all__ = ["ZoomCAM"]
@@ -236,6 +236,7 @@ class ZoomCAM(LayerAttribution, GradientAttribution):  # type: ignore[misc]
         """Return activation times gradient of each layer's runs, by the layer's name."""
         target = as_target(target)
         run = unwrapped(self.forward_func)
+        check_evaluation(run)
         with torch.inference_mode(False), torch.enable_grad(), eager():
             leaf = image.clone().requires_grad_()
             with LayerOutputs(named_layers(run, self.layer)) as kept:
