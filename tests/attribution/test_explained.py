@@ -276,6 +276,21 @@ def test_equal_logits_have_no_scores():
             assert float(getattr(found, name).abs().max()) < 1e-10
 
 
+@pytest.mark.filterwarnings("error:relevance should stay of the size of:UserWarning")
+@pytest.mark.parametrize("against", ["odds", "rest", 1])
+def test_a_tie_is_not_taken_for_relevance_that_overflows(against):
+    """A small difference of two large outputs, each of units of its own."""
+    net, images = seeded(Net, 2), pictures(1)
+    with torch.no_grad():
+        net.fc.bias.zero_()
+        net.fc.weight.copy_(torch.tensor([[1.0] * 4 + [0.0] * 4, [0.0] * 4 + [1.0] * 4]))
+        first, second = net(images)[0].tolist()
+        net.fc.weight[1] *= first / second * (1 - 1e-6)
+    tied = attributed(net, False, images, 0, against)
+    assert float(tied.output) == pytest.approx(1e-6 * first)
+    assert float(tied.response.abs().sum()) > 20 * float(tied.output)
+
+
 # --- what goes with it ----------------------------------------------------------------------------------------
 
 

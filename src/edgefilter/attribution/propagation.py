@@ -35,8 +35,8 @@ from .stepping import readings
 
 __all__ = ["Propagation", "Propagator", "joined", "own_modes"]
 
-# Times the explained output; where it is a difference of outputs, times the sum of their sizes. On 20 photos and 5 networks it is never reached for the class on top or the tenth, and in 12 of 100 cases for
-# the one halfway down, whose output is near its base.
+# Times the explained output; of a difference of outputs, times their sizes together, so that a tie is no alarm. On 20 photos and 5 networks it is
+# never reached for the class on top or the tenth, and in 12 of 100 cases for the one halfway down, whose output is near its base.
 LARGE = 20.0
 
 

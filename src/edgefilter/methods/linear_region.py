@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -15,11 +15,13 @@ from torch import Tensor
 from edgefilter.attribution.arguments import Target, as_extra, as_target
 from edgefilter.attribution.explained import output_weights
 
+from .affine_map import affine_map, classes, downhill, gradient, with_classes
 from .arguments import one_input, whole_number
-from .nearest_unit import Nearest, nearest_unit
+from .class_boundary import class_boundary
+from .nearest_unit import nearest_units
 from .piecewise import PiecewiseModel
 from .region import ClassBoundary, Region, Walk
-from .walking import first_crossing, of_some, walked
+from .walking import checked_distance, first_crossing, of_length_one, walked
 
 __all__ = ["LinearRegion"]
 
@@ -97,8 +99,8 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
     (Region(1 image, 2 outputs, radius 1), Unit(module='2', function='relu', index=(1,), level=0.0))
     >>> LinearRegion(net).class_boundary(image)  # 3 + 1 against 1
     ClassBoundary(1 image, distance 2.12, 0 exact)
-    >>> LinearRegion(net).walk(image, direction=torch.tensor([[[[-1.0, 0.0]]]])).distance
-    tensor([3.], dtype=torch.float64)
+    >>> LinearRegion(net).walk(image, direction=torch.tensor([[[[0.0, 1.0]]]]))
+    Walk(1 image, 1 found, distance 3, 1 region)
     """
 
     def __init__(self, forward_func: Callable[..., Any]) -> None:
@@ -151,7 +153,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         image = image.clone()
         leaf, output = PiecewiseModel(self.forward_func).checked(image, as_extra(additional_forward_args))
         weights = output_weights(output, as_target(target))
-        attributions = _gradient(output, leaf, weights) * image
+        attributions = gradient(output, leaf, weights) * image
         found = (attributions,) if several else attributions
         if not return_convergence_delta:
             return found
@@ -190,15 +192,12 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         image = one_input(inputs)[0].clone()
         size = whole_number(internal_batch_size, "internal_batch_size")
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
-        leaf, output = _with_classes(*model.checked(image, extra))
-        weight = torch.stack(
-            [_gradient(output, leaf, _one(output, k)) for k in range(output.shape[1])], dim=1
-        )
+        leaf, output = with_classes(*model.checked(image, extra))
+        weight, bias = affine_map(leaf, output)
         output = output.detach()
-        bias = output - torch.einsum("nkchw,nchw->nk", weight, image)
         if not radius:
             return Region(image, output, weight, bias)
-        found = _nearest(model, image, extra, size)
+        found = nearest_units(model, image, extra, size)
         return Region(
             image,
             output,
@@ -243,32 +242,15 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             As :meth:`at`; and if ``against`` is the target.
         """
         region = self.at(inputs, additional_forward_args, internal_batch_size=internal_batch_size)
-        assert region.radius is not None
-        own = _classes(region.output, target, "target")
-        other = None if against is None else _classes(region.output, against, "against")
+        own = classes(region.output, target, "target")
+        other = None if against is None else classes(region.output, against, "against")
         if other is not None and bool((own == other).any()):
             raise ValueError(
                 f"against must be another class than target; got {int(own[own == other][0])} for both. Pass another class, or None."
             )
-        rows = torch.arange(len(own), device=own.device)
-        gaps = region.output[rows, own][:, None] - region.output
-        normals = region.weight[rows, own][:, None] - region.weight
-        norms = normals.flatten(2).norm(dim=2)
-        distances = torch.where(norms > 0, gaps.abs() / norms, math.inf).scatter(1, own[:, None], math.inf)
-        other = distances.argmin(1) if other is None else other
-        margin, distance = gaps[rows, other], distances[rows, other]
-        normal = normals[rows, other] / norms[rows, other][:, None, None, None]
-        move = -(margin / norms[rows, other])[:, None, None, None] * normal
-        return ClassBoundary(
-            own,
-            other,
-            margin,
-            distance,
-            region.inputs + move,
-            distances,
-            region.radius,
-            self._reaches(region, move, additional_forward_args),
-        )
+        boundary = class_boundary(region, own, other)
+        move = boundary.point - region.inputs
+        return dataclasses.replace(boundary, in_region=self._reaches(region, move, additional_forward_args))
 
     @_with_gradients
     def walk(
@@ -306,17 +288,17 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         """
         image = one_input(inputs)[0].clone()
         whole_number(max_regions, "max_regions")
-        far = _checked_distance(max_distance)
+        far = checked_distance(max_distance)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
-        leaf, output = _with_classes(*model.checked(image, extra))
+        leaf, output = with_classes(*model.checked(image, extra))
         if output.shape[1] < 2:
             raise ValueError(
                 "forward_func must return two classes or more to walk to another; got one output. Pass the whole classifier."
             )
-        own = _classes(output.detach(), target, "target")
+        own = classes(output.detach(), target, "target")
         if direction is None:
-            direction = _downhill(leaf, output, own)
-        unit = _of_length_one(direction, image)
+            direction = downhill(leaf, output, own)
+        unit = of_length_one(direction, image)
         return walked(model, image, unit, own, extra, far, max_regions)
 
     def has_convergence_delta(self) -> bool:
@@ -349,80 +331,3 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         unit = (move / lengths[:, None, None, None]).nan_to_num(0)
         reaches: Tensor = first_crossing(model, region.inputs, unit, extra).distance >= lengths
         return reaches
-
-
-def _nearest(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> list[Nearest]:
-    count = len(image)
-    return [
-        nearest_unit(model, image[n : n + 1], of_some(extra, torch.tensor([n]), count), size)
-        for n in range(count)
-    ]
-
-
-def _with_classes(leaf: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a leaf and its output of shape (N, K)."""
-    if output.dim() > 2:
-        raise ValueError(
-            f"forward_func must return outputs of shape (N, K); got {tuple(output.shape)}. Flatten them, or choose some."
-        )
-    return leaf, output.reshape(len(output), -1)
-
-
-def _one(output: Tensor, k: int) -> Tensor:
-    weights = torch.zeros_like(output)
-    weights[:, k] = 1
-    return weights
-
-
-def _gradient(output: Tensor, leaf: Tensor, weights: Tensor) -> Tensor:
-    """Return the gradient of the weighted outputs; zeros where they do not depend on the image."""
-    if not output.requires_grad:
-        return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(output, leaf, weights, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(leaf) if found is None else found
-
-
-def _classes(output: Tensor, target: Any, name: str) -> Tensor:
-    """Return the class of each image, the predicted one if none is given."""
-    if target is None:
-        return output.argmax(1)
-    return output_weights(output, as_target(target, name)).argmax(1)
-
-
-def _downhill(leaf: Tensor, output: Tensor, own: Tensor) -> Tensor:
-    """Return minus the gradient of the margin over the largest other output."""
-    weights = torch.zeros_like(output).scatter(1, own[:, None], 1)
-    others = output.detach().masked_fill(weights.bool(), -math.inf)
-    return -_gradient(output, leaf, weights.scatter(1, others.argmax(1, keepdim=True), -1))
-
-
-def _of_length_one(direction: Any, image: Tensor) -> Tensor:
-    if not isinstance(direction, Tensor):
-        raise TypeError(
-            f"direction must be a Tensor; got {type(direction).__name__}. Pass one shaped as the inputs."
-        )
-    try:
-        several = direction.detach().to(image).expand(image.shape)
-    except RuntimeError as cause:
-        raise ValueError(
-            f"direction must expand to the shape of the inputs, {tuple(image.shape)}; got {tuple(direction.shape)}. Pass one "
-            "shaped as they are."
-        ) from cause
-    lengths = several.flatten(1).norm(dim=1)
-    if not bool((lengths.isfinite() & (lengths > 0)).all()):
-        worst = int((~(lengths.isfinite() & (lengths > 0))).nonzero()[0])
-        raise ValueError(
-            f"direction must have a length above zero; got {float(lengths[worst])} for image {worst}. Pass another direction."
-        )
-    unit: Tensor = several / lengths[:, None, None, None]
-    return unit
-
-
-def _checked_distance(value: Any) -> float:
-    if value is None:
-        return math.inf
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ValueError(
-            f"max_distance must be a number above 0, or None; got {value!r}. Pass for example max_distance=1.0."
-        )
-    return float(value)

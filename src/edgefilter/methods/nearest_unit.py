@@ -12,7 +12,7 @@ from .piecewise import PiecewiseModel
 from .region import Unit
 from .straight import Site
 
-__all__ = ["Nearest", "nearest_unit"]
+__all__ = ["Nearest", "nearest_units", "of_some"]
 
 
 class Nearest(NamedTuple):
@@ -45,7 +45,24 @@ class _Norms:
         return torch.where(squares > 0, self.values[place].abs() / squares.sqrt(), math.inf)
 
 
-def nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> Nearest:
+def nearest_units(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> list[Nearest]:
+    """Find the nearest boundary of each image's region; ``size`` says how many directions to take at a time."""
+    count = len(image)
+    return [
+        _nearest_unit(model, image[n : n + 1], of_some(extra, torch.tensor([n]), count), size)
+        for n in range(count)
+    ]
+
+
+def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]:
+    """Return further arguments, those that have a row for each image with the rows of some."""
+    return tuple(
+        part[some] if isinstance(part, Tensor) and part.dim() and len(part) == count else part
+        for part in extra
+    )
+
+
+def _nearest_unit(model: PiecewiseModel, image: Tensor, extra: tuple[Any, ...], size: int) -> Nearest:
     """Find the nearest boundary of the region that an image lies in.
 
     Parameters

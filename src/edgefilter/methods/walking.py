@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .nearest_unit import of_some
 from .piecewise import PiecewiseModel
 from .region import Walk
 from .straight import Site
 
-__all__ = ["Ahead", "first_crossing", "of_some", "walked"]
+__all__ = ["checked_distance", "first_crossing", "of_length_one", "walked"]
 
 
 class Ahead(NamedTuple):
@@ -153,9 +154,35 @@ def _noise(values: Tensor) -> Tensor:
     return 16 * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)
 
 
-def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]:
-    """Return further arguments, those that have a row for each image with the rows of some."""
-    return tuple(
-        part[some] if isinstance(part, Tensor) and part.dim() and len(part) == count else part
-        for part in extra
-    )
+def of_length_one(direction: Any, image: Tensor) -> Tensor:
+    """Return a direction for each image, of length 1."""
+    if not isinstance(direction, Tensor):
+        raise TypeError(
+            f"direction must be a Tensor; got {type(direction).__name__}. Pass one shaped as the inputs."
+        )
+    try:
+        several = direction.detach().to(image).expand(image.shape)
+    except RuntimeError as cause:
+        raise ValueError(
+            f"direction must expand to the shape of the inputs, {tuple(image.shape)}; got {tuple(direction.shape)}. Pass one "
+            "shaped as they are."
+        ) from cause
+    lengths = several.flatten(1).norm(dim=1)
+    if not bool((lengths.isfinite() & (lengths > 0)).all()):
+        worst = int((~(lengths.isfinite() & (lengths > 0))).nonzero()[0])
+        raise ValueError(
+            f"direction must have a length above zero; got {float(lengths[worst])} for image {worst}. Pass another direction."
+        )
+    unit: Tensor = several / lengths[:, None, None, None]
+    return unit
+
+
+def checked_distance(value: Any) -> float:
+    """Return how far to walk at most."""
+    if value is None:
+        return math.inf
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(
+            f"max_distance must be a number above 0, or None; got {value!r}. Pass for example max_distance=1.0."
+        )
+    return float(value)
