@@ -28,13 +28,16 @@ from groundtruth.reference import filters_of, reference
 from torch import Tensor, nn
 
 import edgefilter as ef
-from edgefilter.evaluation.method import attributions
+from edgefilter.evaluation.method import BATCH, attributions
 from edgefilter.evaluation.methods import PATH_STEPS
-from edgefilter.methods import ZoomCAM
+from edgefilter.methods import KernelLIME, ZoomCAM
 
 from .asking import Asked, asked
 
-FEW = 20  # images of a network for a slow method, and for the maps of a network with other weights
+SLOW, CHANGED = (
+    10,
+    20,
+)  # images of a network for a slow method, and for the maps of a network with other weights
 
 Say = Callable[[nn.Module, Tensor, Tensor], Scores]
 Found = dict[str, float]
@@ -59,14 +62,14 @@ def answers(
     """Train a network and return what each method finds of what is known about it; nothing if no network passed."""
     sizes = {"epochs": settings.epochs, "training": settings.training}
     try:
-        found = trained(test, architecture, seed, settings.images, **sizes)
+        network = trained(test, architecture, seed, settings.images, **sizes)
     except VoidError:
         return {}
-    subject = (
-        referred(found, settings.orders) if test == "gratings" else Subject(found.network, found.samples)
-    )
-    measure = parts_found if test == "gratings" else partial(places_found, seed=seed)
-    return {name: measure(few(subject, name), say) for name, say in said_by(names)}
+    subject, measure = Subject(network.network, network.samples), partial(places_found, seed=seed)
+    if test == "gratings":
+        subject, measure = referred(network, settings.orders), parts_found
+    found = {name: measure(few(subject, name), say) for name, say in said_by(names, test)}
+    return {name: found.get(name, {}) for name in names}
 
 
 def referred(found: Trained, orders: int) -> Subject:
@@ -82,19 +85,19 @@ def few(subject: Subject, name: str) -> Subject:
     if name not in asked() or not asked()[name].slow:
         return subject
     kept = {
-        field.name: value[:FEW]
+        field.name: value[:SLOW]
         for field in fields(subject.samples)
         if isinstance(value := getattr(subject.samples, field.name), Tensor)
     }
     return subject._replace(samples=replace(subject.samples, **kept))
 
 
-def said_by(names: list[str]) -> Iterator[tuple[str, Say]]:
+def said_by(names: list[str], test: str) -> Iterator[tuple[str, Say]]:
     """Yield the methods in a form that gives scores of colors, filters and places, as far as each can."""
     for name in names:
         if name in WHOLE:
             yield name, WHOLE[name]
-        elif name in asked():
+        elif name in asked() and (test != "gratings" or asked()[name].colors or name in AT_BANK):
             yield name, partial(by_pixels, asked()[name], AT_BANK.get(name))
 
 
@@ -103,8 +106,8 @@ def by_pixels(
 ) -> Scores:
     """Sum a map over the places for the colors, if it has colors; ask for what else there is at the output of the bank."""
     found = attributions(method.make(model, model), images, targets)
-    pairs = None if at_bank is None else at_bank(model, images, targets).pairs
-    return Scores(pairs, color=found.sum((2, 3)) if method.colors else None, places=found.sum(1))
+    said = Scores() if at_bank is None else at_bank(model, images, targets)
+    return said._replace(color=found.sum((2, 3)) if method.colors else said.color, places=found.sum(1))
 
 
 def responses_of(make: Callable[[nn.Module], Callable[[Tensor, Tensor], Tensor]]) -> Say:
@@ -125,6 +128,28 @@ def terms(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
     layer = filters_of(model)
     found = ZoomCAM(model, layer).terms(images, target=targets)
     return Scores(ef.Explanation.from_responses(found, layer, images).color_edge)
+
+
+def lime_parts(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:
+    """Take the colors of the image, and the filters of the responses, as the features of a kernel surrogate of the logit."""
+    front, tail = ef.split(model)
+    filters = len(filters_of(model).bank)
+    with torch.no_grad():
+        responses = front(images)
+    options = {"sampling": "independent", "return_input_shape": False, "perturbations_per_eval": BATCH}
+    color, edge = (
+        KernelLIME(scorer).attribute(
+            given,
+            target=targets,
+            feature_mask=labels[None, :, None, None].expand(1, -1, *given.shape[2:]),
+            **options,
+        )
+        for scorer, given, labels in (
+            (model, images, torch.arange(images.shape[1])),
+            (tail, responses, torch.arange(responses.shape[1]) % filters),
+        )
+    )
+    return Scores(color=color, edge=edge)
 
 
 def chance(model: nn.Module, images: Tensor, targets: Tensor) -> Scores:  # noqa: ARG001 - as every method
@@ -152,6 +177,7 @@ AT_BANK: dict[str, Say] = {
     "smooth_taylor": responses_of(lambda tail: asked()["smooth_taylor"].make(tail, tail)),
     "guided_nonlinearity_ig": responses_of(lambda tail: asked()["guided_nonlinearity_ig"].make(tail, tail)),
     "zoom_cam": terms,
+    "kernel_lime": lime_parts,
 }
 
 
@@ -179,11 +205,11 @@ def places_found(subject: Subject, say: Say, seed: int) -> Found:
     maps = say(network, samples.images, samples.labels).places
     if maps is None:
         return {}
-    some = (samples.images[:FEW], samples.labels[:FEW])
+    some = (samples.images[:CHANGED], samples.labels[:CHANGED])
     other = say(redrawn(network, seed_of(seed, "stamps", "test")), *some).places
     flat = say(constant(network), *some).places
     return {
         **place_metrics(maps, samples),
-        **randomisation_metrics(maps[:FEW], other, some[0]),
-        "constant": float(flat.abs().max() / maps.abs().max()),
+        **randomisation_metrics(maps[:CHANGED], other, some[0]),
+        "constant": float((flat.amax((1, 2)) - flat.amin((1, 2))).max() / (maps.max() - maps.min())),
     }
