@@ -207,6 +207,19 @@ def test_a_failing_method_costs_its_own_row_only(net, images):
     assert "Not measured (mine): RuntimeError: no map today" in str(found)
 
 
+def test_a_negative_control_is_named(net, images, tmp_path):
+    """In print and in the report, where it is among the methods and nowhere else."""
+    methods = ["saliency", "guided_nonlinearity_ig"]
+    with_it, without = (
+        quick(net, images, methods=some, metrics=["sparseness"]) for some in (methods, methods[:1])
+    )
+    words = "guided_nonlinearity_ig is a negative control"
+    assert words in str(with_it)
+    assert words not in str(without)
+    assert words in with_it.to_html(tmp_path / "with.html").read_text()
+    assert words not in without.to_html(tmp_path / "without.html").read_text()
+
+
 def test_a_failing_metric_costs_its_own_cells_only(net, images, monkeypatch):
     def broken(case):
         if case.method.name == "saliency":

@@ -28,6 +28,11 @@ FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.html")
 
 PART_COLUMNS = {"color": "high", "edge": "high", "color_top": "high", "edge_top": "high", "time": "low"}
 
+REMARKS = {  # the number is from benchmarks/sanity.py
+    "guided_nonlinearity_ig": "guided_nonlinearity_ig is a negative control: on the shipped network for digits its maps correlate by 0.81 with "
+    "those after all layers above the filter bank have new weights.",
+}
+
 
 class Failure(NamedTuple):
     """A cell of a table that could not be filled, and why."""
@@ -87,6 +92,11 @@ class Comparison:
         """Lay out both tables, and say below what is missing and why."""
         return self.to_text()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader must know of some methods: which one is a negative control."""
+        return tuple(remark for name, remark in REMARKS.items() if name in self.pixel.index)
+
     def to_text(self, width: int = LINE) -> str:
         """Return what ``print`` shows, for lines of so many letters: columns that find no room come below the others."""
         better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
@@ -96,6 +106,7 @@ class Comparison:
             where = " ".join(filter(None, (failure.method, failure.metric)))
             reasons.setdefault(failure.reason, []).append(where)
         parts += [f"Not measured ({', '.join(where)}): {reason}" for reason, where in reasons.items()]
+        parts += self.remarks
         return "\n\n".join(filter(None, parts))
 
     def plot(

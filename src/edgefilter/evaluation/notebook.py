@@ -73,4 +73,5 @@ def _failures(comparison: Any) -> Words | None:
         f"Not measured: {' '.join(filter(None, (f.method, f.metric)))}: {f.reason}"
         for f in comparison.failures
     ]
+    lines += comparison.remarks
     return Words(tuple(lines)) if lines else None

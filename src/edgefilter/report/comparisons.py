@@ -58,6 +58,10 @@ class Compared(Protocol):
         """What could not be measured, and why."""
 
     @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader must know of some methods."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """How it was made."""
 
@@ -128,6 +132,7 @@ def write_comparison(
             _table("Scores of colors and filters", comparison.parts, better["parts"]),
         ],
         failures=_failures(comparison.failures),
+        remarks=comparison.remarks,
         about=_settings(comparison.settings),
         data={},
     )
