@@ -39,7 +39,7 @@ from pages import write  # noqa: E402
 KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
 IMAGES = 200  # of each network, from which those that are asked about are taken
 CHECKED = 10  # photos
-PIECE = 5  # images of a job
+PIECE = 2  # images of a job: what an interruption loses
 
 
 def arguments() -> argparse.Namespace:
