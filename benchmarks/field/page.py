@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 
 from .asking import asked
 from .measuring import Record
@@ -33,7 +34,10 @@ def tables(records: Sequence[Record], options: argparse.Namespace) -> dict[str, 
     }
     by_network = {network: own for network, own in by_network.items() if own}
     known = [r for r in records if r["network"].startswith(("gratings/", "stamps/"))]
-    found = {"settings": settings_table(), "winners": winners_table(by_network, known)}
+    found = {
+        "settings": f"{made_by(options)}\n\n{settings_table()}",
+        "winners": winners_table(by_network, known),
+    }
     for network, own in by_network.items():
         found[network] = "\n\n".join(
             [ends(own), area_table(own), noise_table(own), form_table(own), *refusals(own)]
@@ -47,6 +51,16 @@ def is_current(record: Record, options: argparse.Namespace) -> bool:
     return name in asked() and record["settings"] in [
         options.protocol.key(name, full=full) for full in (False, True)
     ]
+
+
+def made_by(options: argparse.Namespace) -> str:
+    """Return the command with its sizes, and the versions."""
+    sizes = " ".join(
+        f"--{name.replace('_', '-')} {getattr(options, name)}"
+        for name in ("images", "slow_images", "steps", "fills", "seeds")
+    )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("edgefilter", "torch", "captum"))
+    return f"Made by `python benchmarks/methods.py --data DATA --results FILE {sizes}` ({versions})."
 
 
 def settings_table() -> str:
