@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="of the networks with known answers; default: 3")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few images, one network of each kind")
+    parser.add_argument("--only-tables", action="store_true", help="of what the file has; measure nothing")
     parser.add_argument(
         "--check", action="store_true", help="measure laws, and what fewer steps and fills change"
     )
@@ -148,7 +149,7 @@ def main() -> None:
             found["check"] = pool.submit(check, options.data, CHECKED).result()
         show(found, options.out)
         return
-    records = measure(options)
+    records = read(options.results) if options.only_tables else measure(options)
     from field.page import tables  # what it does may change without a new run
 
     show(tables(records, options), options.out)

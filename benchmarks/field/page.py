@@ -60,7 +60,10 @@ def made_by(options: argparse.Namespace) -> str:
         for name in ("images", "slow_images", "steps", "fills", "seeds")
     )
     versions = ", ".join(f"{name} {version(name)}" for name in ("edgefilter", "torch", "captum"))
-    return f"Made by `python benchmarks/methods.py --data DATA --results FILE {sizes}` ({versions})."
+    return (
+        f"Made by `python benchmarks/methods.py --data DATA --results FILE {sizes}` ({versions}). Each table says "
+        "how many images were asked about."
+    )
 
 
 def settings_table() -> str:
