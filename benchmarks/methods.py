@@ -5,7 +5,7 @@
     python benchmarks/methods.py --results FILE.jsonl                       # about 35 minutes on two idle cores
     python benchmarks/methods.py --results FILE.jsonl --out docs/methods.md  # writes the tables into the page as well
     python benchmarks/methods.py --results FILE.jsonl --quick                # does everything once, says nothing
-    python benchmarks/methods.py --check                                     # fewer steps, and another library's metric
+    python benchmarks/methods.py --check                                     # laws, fewer steps, and another library's metric
 
 Results are appended line by line as they come; what the file has is not measured again, so that a run can be split or
 interrupted. Where the code of a method changed, delete its lines.
@@ -27,6 +27,7 @@ sys.path.insert(0, str(HERE))
 
 from field.asking import asked  # noqa: E402 - the folder is no installed package
 from field.check import check  # noqa: E402
+from field.invariants import invariants  # noqa: E402
 from field.known import WHOLE  # noqa: E402
 from field.measuring import Piece, Protocol, Record, Trial, known_key, measured  # noqa: E402
 from field.networks import NETWORKS  # noqa: E402
@@ -60,7 +61,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="of the networks with known answers; default: 3")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="few images, one network of each kind")
-    parser.add_argument("--check", action="store_true", help="measure what fewer steps and fills change")
+    parser.add_argument(
+        "--check", action="store_true", help="measure laws, and what fewer steps and fills change"
+    )
     options = parser.parse_args()
     if options.quick:
         options.images, options.slow_images, options.seeds = 2, 1, 1
@@ -141,20 +144,22 @@ def main() -> None:
     os.environ.update(KEEP_MEMORY)
     if options.check:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            text = pool.submit(check, options.data, CHECKED).result()
-        print(text)
-        if options.out:
-            write(options.out, "check", text)
+            found = {"invariants": pool.submit(invariants).result()}
+            found["check"] = pool.submit(check, options.data, CHECKED).result()
+        show(found, options.out)
         return
     records = measure(options)
     from field.page import tables  # what it does may change without a new run
 
-    found = tables(records, options)
-    for text in found.values():
+    show(tables(records, options), options.out)
+
+
+def show(found: dict[str, str], page: Path | None) -> None:
+    """Print tables, and write them into a page."""
+    for part, text in found.items():
         print(text, end="\n\n")
-    if options.out:
-        for part, text in found.items():
-            write(options.out, part, text)
+        if page:
+            write(page, part, text)
 
 
 if __name__ == "__main__":

@@ -341,10 +341,7 @@ def test_controls_are_named_wherever_the_methods_are(net, images, tmp_path):
     page = found.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
     for said in (str(found), found._repr_html_().replace("\n", " "), page, figure.texts[0].get_text()):
         said = " ".join(said.split()).replace("_", " ")
-        assert (
-            "† Negative control, whose map hardly depends on the upper layers: guided nonlinearity ig."
-            in said
-        )
+        assert "(correlation 0.81, shipped digits network): guided nonlinearity ig." in said
         assert "† Control, which does not look at the network: input, sobel, random" in said
     assert "random, response_energy." in str(found)  # which has no map
     assert figure.texts[0].get_text().endswith("random.")

@@ -108,6 +108,17 @@ def test_layers_are_named_or_given(small_net, images):
     assert found.what == "mean absolute activation of 'Sequential'"
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda model: torch.compile(model, backend="eager")],
+    ids=["DataParallel", "compiled"],
+)
+def test_wrapped_models_have_the_layers_of_the_one_inside(wrap, small_net, images):
+    """By name as well; ``DataParallel(model)`` counts as training until somebody calls its ``eval()``."""
+    inside = nn.Sequential(small_net).double().eval()
+    assert activation_ratio(wrap(inside), "0", images).means == activation_ratio(inside, "0", images).means
+
+
 def test_a_group_with_half_the_activation_is_found(generator):
     """Fifteen images a group are enough."""
     noise = torch.rand(30, 1, 2, 2, generator=generator)

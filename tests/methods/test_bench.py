@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sys
 from functools import partial
@@ -17,11 +18,15 @@ from torchvision.transforms.functional import gaussian_blur
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from field import curves, tables  # noqa: E402
+from field import curves, invariants, page, tables  # noqa: E402
+from field.measuring import Protocol  # noqa: E402
+
+import methods as bench  # noqa: E402
 
 sys.path.remove(str(BENCHMARKS))  # where other names, such as coverage, are those of installed packages
 
 STEPS = 8
+NAMES = ("deletion", "insertion")
 
 
 @pytest.fixture
@@ -131,3 +136,58 @@ def test_a_winner_is_one_that_no_other_beats():
     few = {"a": 0.9}
     assert tables.winners({"good": good, "bad": bad, "few": few}, high=True) == ["good", "few"]
     assert tables.winners({"good": good, "bad": bad}, high=False) == ["bad"]
+
+
+def test_a_table_takes_the_form_of_the_authors():
+    """Integrated gradients by absolute values, occlusion by signed ones; the difference is insertion minus deletion."""
+    forms = {"signed": (0.25, 0.5), "absolute": (0.125, 0.75)}
+    values = {
+        f"{name} {form}": both[place] for form, both in forms.items() for place, name in enumerate(NAMES)
+    }
+    records = [
+        {"network": "photos", "image": number, "method": name, **values}
+        for name in ("integrated_gradients", "occlusion")
+        for number in range(2)
+    ]
+    table = page.area_table(records).splitlines()
+    assert [cell.strip() for cell in table[2].split("|")][1:6] == [
+        "integrated_gradients", "2", "**0.125 ± 0.000**", "**0.750 ± 0.000**", "**0.625 ± 0.000**"
+    ]  # fmt: skip
+    assert "0.250 ± 0.000" in table[3]
+    assert "0.375 ± 0.000" in page.form_table(records).splitlines()[2]
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    """A file of all records leaves no work; without one record, its image is asked again about that method alone."""
+    options = argparse.Namespace(
+        methods=["random", "rise"],
+        networks=["digits"],
+        images=4,
+        slow_images=2,
+        seeds=0,
+        quick=False,
+        protocol=Protocol(28, 10),
+    )
+    (piece,) = bench.work(options, [])
+    assert piece.missing == {0: ["random", "rise"], 50: ["random"], 100: ["random", "rise"], 150: ["random"]}
+    assert piece.full == {0, 100}
+    records = [
+        {
+            "network": "digits",
+            "image": number,
+            "method": name,
+            "settings": options.protocol.key(name, full=number in piece.full),
+        }
+        for number, names in piece.missing.items()
+        for name in names
+    ]
+    assert bench.work(options, records) == []
+    (left,) = bench.work(options, records[1:])
+    assert left.missing == {0: ["random"]}
+
+
+def test_every_law_holds():
+    """To rounding errors."""
+    for line in invariants.invariants().splitlines()[2:]:
+        off = line.split("|")[2].strip()
+        assert off == "exact" or float(off) < 1e-12, line

@@ -127,3 +127,20 @@ def test_a_model_that_works_in_place_on_its_input_changes_nothing(attribute, x):
     found = attribute(InPlace(), x, target=1)
     assert torch.equal(x, before)
     assert_close(found, attribute(Copied(), x, target=1))
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        (SmoothTaylor, "Smooth Taylor"),
+        (GuidedNonlinearityIG, "GNL-IG"),
+        (LinearRegion, "Linear Region"),
+        (lambda model: ZoomCAM(model, "layer"), "Zoom-CAM"),
+        (MFPP, "MFPP"),
+        (MaskSearch, "Mask Search"),
+        (KernelLIME, "Kernel LIME"),
+    ],
+)
+def test_names_are_readable(method, name):
+    """Captum puts a space before each capital letter."""
+    assert method(Network()).get_name() == name

@@ -176,7 +176,7 @@ def test_one_image_has_no_interval():
         ("rde", KeyError, "part must be a color or filter of the explanations; got 'rde'; did you mean 'red'?"),
         ("sobel-x", KeyError, "did you mean 'sobel_x'"),
         (("order", "edge"), KeyError, "part must be a group of filters by order .* got 'edge'; did you mean 'edges'"),
-        (("red", "sobel_x"), KeyError, "got 'red'"),
+        (("red", "sobel_x"), KeyError, "colors only, or filters only; got .*Shares of a color and of a filter do not add up"),
         (3, TypeError, "part must be the name of a color or filter"),
         ((), TypeError, "part must be the name of a color or filter"),
         (("red", 3), TypeError, "part must be the name of a color or filter"),

@@ -134,5 +134,7 @@ CONTROLS: dict[str, str] = {
     "random": _BLIND,
     "input": _BLIND,
     "response_energy": _BLIND,  # of colors and filters
-    "guided_nonlinearity_ig": "Negative control, whose map hardly depends on the upper layers",  # benchmarks/sanity.py
+    "guided_nonlinearity_ig": (  # the number is from benchmarks/sanity.py
+        "Negative control, whose maps hardly change with new weights above the filter bank (correlation 0.81, shipped digits network)"
+    ),
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import check_mode
+from edgefilter.attribution.arguments import check_mode, unwrapped
 from edgefilter.errors import InputTypeError
 from edgefilter.stems.finding import check_module, submodule
 
@@ -112,6 +112,7 @@ def activation_ratio(
     (0.5, 'dark', {'bright': 15, 'dark': 15})
     """
     check_module(model)
+    model = unwrapped(model)
     check_mode(model)
     named = named_groups(groups)
     measure, words = _statistic(statistic)

@@ -94,6 +94,10 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         GradientAttribution.__init__(self, model)
         self.model = model
 
+    def get_name(self) -> str:
+        """Return the method's name, for progress bars and figures."""
+        return "GNL-IG"
+
     @property
     def multiplies_by_inputs(self) -> bool:
         """Whether gradients are multiplied by ``inputs - baselines``: True."""

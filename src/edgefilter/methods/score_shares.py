@@ -177,6 +177,10 @@ def _refuse(explanation: Explanation, part: Part, name: str) -> None:
     listed = ", ".join(kinds) if kinds else ", ".join(explanation.colors)
     rest = "" if kinds else f"; the filters are {', '.join(explanation.filters[:9])}"
     what = f"group of filters by {part[0]}" if kinds else "color or filter"
+    if name in explanation.colors:
+        raise UnknownNameError(
+            f"part must have colors only, or filters only; got {part!r}. Shares of a color and of a filter do not add up: ask for each alone."
+        )
     raise UnknownNameError(
         f"part must be a {what} of the explanations; got {name!r}{closest(name, known)} There are {listed}{rest}."
     )

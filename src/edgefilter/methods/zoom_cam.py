@@ -114,6 +114,10 @@ class ZoomCAM(LayerAttribution, GradientAttribution):  # type: ignore[misc]
         GradientAttribution.__init__(self, forward_func)
         LayerAttribution.__init__(self, forward_func, modules[0] if alone else modules, device_ids)
 
+    def get_name(self) -> str:
+        """Return the method's name, for progress bars and figures."""
+        return "Zoom-CAM"
+
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the layers: their paths in the model."""
