@@ -330,6 +330,17 @@ def test_text_shows_both_tables_and_the_better_direction(everything):
     assert repr(everything) == "Comparison(10 methods, 3 images, 0 failures)"
 
 
+def test_the_linear_region_is_that_of_input_times_gradient(net, images):
+    """Of a network of ReLUs and max pooling; another costs its own row only, and the reason names what is not linear."""
+    both = ["linear_region", "input_x_gradient"]
+    found = quick(net, images, methods=both, metrics=["sparseness"]).maps
+    assert_close(found["linear_region"], found["input_x_gradient"])
+    smooth = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sigmoid(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    other = quick(smooth, images, methods=both, metrics=["sparseness"])
+    assert list(other.maps) == ["input_x_gradient"]
+    assert "sigmoid" in other.failures[0].reason
+
+
 def test_controls_are_named_wherever_the_methods_are(net, images, tmp_path):
     """In print, in the figure, in a notebook, on the page and in the JSON, but not in the index; without controls nothing is said."""
     names = ["saliency", "guided_nonlinearity_ig", "input", "sobel", "random"]

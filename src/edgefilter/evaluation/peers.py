@@ -13,6 +13,7 @@ from edgefilter.methods import (
     MFPP,
     GuidedNonlinearityIG,
     KernelLIME,
+    LinearRegion,
     MaskSearch,
     SmoothTaylor,
     ZoomCAM,
@@ -128,6 +129,10 @@ def _kernel_lime(model: nn.Module) -> Built:
     return Built(explain, True)
 
 
+def _linear_region(model: nn.Module) -> Built:
+    return Built(LinearRegion(model).attribute, True)
+
+
 PEERS: dict[str, Make] = {
     "hires_cam": _hires_cam,
     "zoom_cam": _zoom_cam,
@@ -137,6 +142,7 @@ PEERS: dict[str, Make] = {
     "rise": _rise,
     "mask_search": _mask_search,
     "kernel_lime": _kernel_lime,
+    "linear_region": _linear_region,
 }
 
 

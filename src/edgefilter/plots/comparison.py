@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefilter._checks import counted
+
 from .arrays import Array, as_array, as_picture
 from .layout import EDGE, Block, Stack, in_rows, inches_of, sheet
 from .pictures import SignedMap, map_panel, picture_panel
@@ -93,9 +95,18 @@ def plot_comparison(
             one = SignedMap(_share(as_array(values[place])), name, label, 1.0, lines=lines, centered=True)
             panels.append(map_panel(one, look))
         rows += in_rows(panels, columns, 0.08)
-    alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
-    caption = " ".join(control_notes({spaced(name): kind for name, kind in controls.items()}))
-    return sheet(Stack(rows, 0.06), inches, look, title=title or "", caption=caption, alt=alt, dpi=dpi, ax=ax)
+    alt = f"Maps of {', '.join(map(spaced, maps))} for {counted(len(pictures), 'image')}; each as a {LABEL}"
+    caption = "\n".join(control_notes({spaced(name): kind for name, kind in controls.items()}))
+    return sheet(
+        Stack(rows, 0.06),
+        inches,
+        look,
+        title=title or "",
+        caption=caption,
+        alt="\n".join(filter(None, (alt, caption))),
+        dpi=dpi,
+        ax=ax,
+    )
 
 
 def _check(maps: Mapping[str, Any], pictures: Sequence[Any]) -> None:
