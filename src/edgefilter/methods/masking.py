@@ -169,7 +169,7 @@ def as_baselines(given: Any, images: Tensor) -> Tensor:
     if isinstance(found, Tensor) and found.dim() and found.shape not in (images.shape, images[:1].shape):
         raise ValueError(
             f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
-            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing."
+            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing; pass classes as target=."
         )
     return torch.as_tensor(found).detach().to(images)
 
