@@ -50,7 +50,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
       shipped network for digits its ranking is worse than a random one (see *Sanity check*);
     - it goes to 0 with ``s``, not to the input times the gradient.
 
-    **You can already do this.** With the same noise, it is a difference of two of Captum's methods::
+    **You can already do this.** It is a difference of two of Captum's methods, exactly for one image (of several, ``NoiseTunnel`` draws the
+    noise for each anew)::
 
         noise = {"nt_samples": 150, "stdevs": 0.5, "target": target}
         torch.manual_seed(0)
