@@ -8,9 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgefilter.attribution.arguments import Target, as_target
 from edgefilter.errors import InputTypeError
 
-__all__ = ["check_evaluation", "generator_of", "imported", "input_tensors", "one_input", "whole_number"]
+__all__ = [
+    "check_evaluation",
+    "generator_of",
+    "imported",
+    "input_tensors",
+    "one_input",
+    "target_of_each",
+    "whole_number",
+]
 
 SWITCHED = (  # layers that compute something else in training mode
     nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the only name of what BatchNorm and InstanceNorm share
@@ -107,6 +116,28 @@ def check_evaluation(forward_func: Any) -> None:
                 raise ValueError(
                     f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
                 )
+
+
+def target_of_each(given: Any, count: int) -> Target:
+    """Return a target for so many images: one for all, or one for each. With copies of images the number could not be named.
+
+    Raises
+    ------
+    AssertionError
+        If there is another number of them.
+
+    Examples
+    --------
+    >>> target_of_each([3], 2), target_of_each([3, 1], 2)
+    (3, [3, 1])
+    """
+    target = as_target(given)
+    several = len(target) if isinstance(target, list) else target.numel() if isinstance(target, Tensor) else 1
+    if several not in (1, count):
+        raise AssertionError(
+            f"target must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
+        )
+    return target[0] if isinstance(target, list) and several == 1 else target
 
 
 def whole_number(value: Any, name: str, least: int = 1) -> int:
