@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -155,11 +156,11 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
         ...
     ValueError: n_samples must be a whole number of at least 1; got 0. Pass for example n_samples=1.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"{name} must be a whole number of at least {least}; got {value!r}. Pass for example {name}={max(least, 1)}."
         )
-    return value
+    return int(value)
 
 
 def generator_of(seed: int | torch.Generator) -> torch.Generator:
