@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -526,6 +527,20 @@ def test_limits_end_a_walk():
     assert few.regions.tolist() == [min(2, r) for r in whole.regions.tolist()]
     enough = regions.walk(images, max_regions=int(whole.regions.max()))
     assert_close(enough.distance, whole.distance, **EXACT)
+
+
+def test_boundaries_closer_than_rounding_end_a_walk_and_are_not_leapt_over():
+    """A stroke on an empty ground: in float32 its boundaries cannot be told apart, in float64 they can."""
+    model = ef.models.load("digits")
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 5:23, 13:16] = 1
+    with pytest.warns(UserWarning, match=r"torch.float32 on the way of image 0.* Pass model.double\(\)"):
+        walk = LinearRegion(model).walk(image, max_regions=50)
+    assert (bool(walk.found), float(walk.distance)) == (False, math.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        walk = LinearRegion(model.double()).walk(image.double(), max_regions=50)
+    assert int(walk.regions) == 50
 
 
 def test_flat_images_lie_on_boundaries_and_can_be_walked_from():
