@@ -17,6 +17,7 @@ __all__ = [
     "generator_of",
     "imported",
     "input_tensors",
+    "of_each",
     "one_input",
     "target_of_each",
     "whole_number",
@@ -29,8 +30,13 @@ SWITCHED = (  # layers that compute something else in training mode
 )
 
 
-def one_input(inputs: Any, name: str = "inputs") -> tuple[Tensor, bool]:
+def one_input(inputs: Any, name: str = "inputs", *, images: bool = True) -> tuple[Tensor, bool]:
     """Return the images of a method that takes one tensor, and whether they came as a tuple of one.
+
+    Parameters
+    ----------
+    images : bool, default: True
+        Whether it must be images; else it may be a batch of points (N, D) or of volumes as well.
 
     Raises
     ------
@@ -46,12 +52,25 @@ def one_input(inputs: Any, name: str = "inputs") -> tuple[Tensor, bool]:
         raise InputTypeError(
             f"{name} must be one Tensor, or a tuple of one; got {got}. Pass the images as one tensor."
         )
-    if image.dim() != 4 or not image.is_floating_point() or not len(image):
+    fits = image.dim() == 4 or (not images and image.dim() in (2, 5))  # 3: an image without a batch
+    if not fits or not image.is_floating_point() or not len(image):
+        shape = "(N, C, H, W)" if images else "(N, C, H, W) or (N, D)"
         raise ValueError(
-            f"{name} must be a floating-point Tensor of shape (N, C, H, W); got {image.dtype} of shape {tuple(image.shape)}. "
+            f"{name} must be a floating-point Tensor of shape {shape}; got {image.dtype} of shape {tuple(image.shape)}. "
             "Preprocess the images as for the model."
         )
     return image.detach(), several
+
+
+def of_each(numbers: Tensor, like: Tensor) -> Tensor:
+    """Return one number for each row, shape (N,), with as many axes as a batch.
+
+    Examples
+    --------
+    >>> of_each(torch.ones(2), torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 1, 1, 1])
+    """
+    return numbers.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
