@@ -208,6 +208,24 @@ def test_a_failing_method_costs_its_own_row_only(net, images):
     assert "Not measured (mine): RuntimeError: no map today" in str(found)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda model: torch.compile(model, backend="eager")],
+    ids=["DataParallel", "compiled"],
+)
+def test_methods_at_the_bank_take_wrapped_models(net, images, wrap):
+    """They score colors and filters of the model inside."""
+    methods = ["zoom_cam", "guided_nonlinearity_ig"]
+    found, expected = (
+        quick(model.eval(), images, methods=methods, metrics=["parts"]) for model in (wrap(net), net)
+    )
+    assert not found.failures
+    columns = ["color", "edge"]
+    assert np.allclose(
+        found.parts.loc[methods, columns], expected.parts.loc[methods, columns], equal_nan=True
+    )
+
+
 def test_a_failing_metric_costs_its_own_cells_only(net, images, monkeypatch):
     def broken(case):
         if case.method.name == "saliency":

@@ -96,6 +96,15 @@ def test_negative_targets_count_from_the_end(attribute, target, x):
     assert torch.equal(attribute(model, x, target=target), attribute(model, x, target=[4, 3]))
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("ZoomCAM", "LinearRegion")])
+def test_a_list_of_one_target_is_for_all_and_another_number_is_named(name, x):
+    """That of the images, not that of their copies. (Layers and regions have Captum's words.)"""
+    attribute, model = METHODS[name], Network()
+    assert torch.equal(attribute(model, x, target=[3]), attribute(model, x, target=3))
+    with pytest.raises(AssertionError, match="one for each of the 2 images; got 3"):
+        attribute(model, x, target=[1, 2, 3])
+
+
 @each_method
 @pytest.mark.parametrize("value", [0.0, 1 / 3, -7.5, 1e30])
 def test_a_constant_that_does_not_look_at_the_image_gives_a_flat_map(attribute, value, x):

@@ -9,6 +9,7 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor, nn
 
+from edgefilter.attribution.arguments import unwrapped
 from edgefilter.methods import (
     MFPP,
     GuidedNonlinearityIG,
@@ -115,10 +116,11 @@ def _zoom_cam_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor,
 
 
 def _guided_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor, Any], Tensor]:
-    method = LayerIntegratedGradients(model, layer)
+    inside = unwrapped(model)  # as GuidedNonlinearityIG does
+    method = LayerIntegratedGradients(inside, layer)
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
-        with guided_gradients(model):
+        with guided_gradients(inside):
             found: Tensor = method.attribute(
                 inputs, target=targets, n_steps=STEPS, internal_batch_size=max(BATCH, len(inputs))
             )

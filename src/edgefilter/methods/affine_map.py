@@ -18,7 +18,7 @@ def affine_map(leaf: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weight (N, K, C, H, W) and the bias (N, K) that give an output (N, K)."""
     rows = [gradient(output, leaf, _one(output, k)) for k in range(output.shape[1])]
     weight = torch.stack(rows, dim=1)
-    return weight, output.detach() - torch.einsum("nkchw,nchw->nk", weight, leaf.detach())
+    return weight, output.detach() - (weight.flatten(2) @ leaf.detach().flatten(1)[..., None])[..., 0]
 
 
 def gradient(output: Tensor, leaf: Tensor, weights: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -189,11 +190,11 @@ class HMAXFront(nn.Module):
 
 
 def _wavelengths(scales: int | Sequence[float]) -> Sequence[float]:
-    if not isinstance(scales, int):
+    if not isinstance(scales, (int, np.integer)):
         return scales
     most = len(S1_WAVELENGTHS)
     if whole_number(scales, "scales") > most:
         raise ValueError(
             f"scales must be at most {most}, as many as HMAX has; got {scales}. Pass wavelengths for others."
         )
-    return S1_WAVELENGTHS[:scales]
+    return S1_WAVELENGTHS[: int(scales)]

@@ -16,7 +16,7 @@ from edgefilter.attribution.arguments import Target, as_extra, as_target
 from edgefilter.attribution.explained import output_weights
 
 from .affine_map import affine_map, classes, downhill, gradient, with_classes
-from .arguments import one_input, whole_number
+from .arguments import of_each, one_input, whole_number
 from .class_boundary import class_boundary
 from .nearest_unit import nearest_units
 from .piecewise import PiecewiseModel
@@ -128,7 +128,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
 
         Parameters
         ----------
-        inputs : Tensor, shape (N, C, H, W), or a tuple of one
+        inputs : Tensor, shape (N, C, H, W) or (N, D), or a tuple of one
         target : int, tuple, Tensor or list, optional
             The output to explain, in Captum's forms; None where there is one output for each image.
         additional_forward_args : Any, optional
@@ -137,7 +137,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
 
         Returns
         -------
-        attributions : Tensor, shape (N, C, H, W), in a tuple if ``inputs`` is one
+        attributions : Tensor, shaped as ``inputs``, in a tuple if ``inputs`` is one
             Signed, in units of the output; dtype and device of the inputs, detached.
         delta : Tensor, shape (N,)
             Only with ``return_convergence_delta``: what the output has beyond their sum, the affine map's bias.
@@ -149,7 +149,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         TypeError, ValueError, IndexError, AssertionError
             If an argument does not fit; the message says what does.
         """
-        image, several = one_input(inputs)
+        image, several = one_input(inputs, images=False)
         image = image.clone()
         leaf, output = PiecewiseModel(self.forward_func).checked(image, as_extra(additional_forward_args))
         weights = output_weights(output, as_target(target))
@@ -192,7 +192,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UnsupportedModelError, TypeError, ValueError
             As :meth:`attribute`; and if the output has not the shape (N, K).
         """
-        image = one_input(inputs)[0].clone()
+        image = one_input(inputs, images=False)[0].clone()
         size = whole_number(internal_batch_size, "internal_batch_size")
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
         leaf, output = with_classes(*model.checked(image, extra))
@@ -279,7 +279,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         ----------
         inputs, additional_forward_args
             As in :meth:`at`.
-        direction : Tensor, shape (N, C, H, W) or one that expands to it, optional
+        direction : Tensor, shaped as ``inputs`` or one that expands to it, optional
             Of any length but zero. Default: against the gradient of the margin, the target's logit minus the largest other one.
         target : int, Tensor or list, optional
             The class to leave. Default: the predicted class. Where another is predicted from the start, the distance is 0.
@@ -303,7 +303,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         UserWarning
             If boundaries are closer than rounding errors, as they often are in float32: the way ends there, not found.
         """
-        image = one_input(inputs)[0].clone()
+        image = one_input(inputs, images=False)[0].clone()
         whole_number(max_regions, "max_regions")
         far = checked_distance(max_distance)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
@@ -330,8 +330,8 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         additional_forward_args: Any = None,
     ) -> Tensor:
         """Return what the output has beyond the sum of some attributions, shape (N,); arguments as in :meth:`attribute`."""
-        given, _ = one_input(attributions)
-        image, _ = one_input(inputs)
+        given, _ = one_input(attributions, "attributions", images=False)
+        image, _ = one_input(inputs, images=False)
         own, bias = self.attribute(image, target, additional_forward_args, True)
         delta: Tensor = bias + own.flatten(1).sum(1) - given.flatten(1).sum(1)
         return delta
@@ -345,6 +345,6 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         lengths = move.flatten(1).norm(dim=1)
         model, extra = PiecewiseModel(self.forward_func), as_extra(additional_forward_args)
         model.checked(region.inputs, extra)
-        unit = (move / lengths[:, None, None, None]).nan_to_num(0)
+        unit = (move / of_each(lengths, move)).nan_to_num(0)
         reaches: Tensor = first_crossing(model, region.inputs, unit, extra).distance >= lengths
         return reaches

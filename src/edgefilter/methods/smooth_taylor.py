@@ -11,9 +11,9 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Question, Target, as_extra, as_target
+from edgefilter.attribution.arguments import Question, Target, as_extra
 
-from .arguments import check_evaluation, generator_of, input_tensors, whole_number
+from .arguments import check_evaluation, generator_of, input_tensors, target_of_each, whole_number
 from .outputs import expanded, gradients_of, outputs_of
 from .roots import Given, Roots, Stdevs, as_roots
 from .stdev_search import Objective, Search, TunedStdevs, as_objective
@@ -206,7 +206,9 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
             else whole_number(n_samples_batch_size, "n_samples_batch_size")
         )
         with torch.inference_mode(mode=False), torch.no_grad():
-            question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+            question = Question(
+                parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
+            )
             sums, outputs = self._sums(points, question, size, outputs=bool(return_convergence_delta))
             maps = tuple((part / points.count).to(like) for part, like in zip(sums, parts, strict=True))
             result = maps if several else maps[0]
@@ -247,7 +249,9 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         parts, several = input_tensors(end_point)
         maps, _ = input_tensors(attributions)
         points = as_roots(start_point, parts, several, 1, 0.0, 0)
-        question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+        question = Question(
+            parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
+        )
         with torch.no_grad():
             outputs = torch.stack([self._outputs(rows, question, 1) for _, rows in points.some(1)])
             return self._delta(maps, question, outputs.mean(0))
@@ -316,7 +320,9 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         (tensor([0.4000]), tensor([True]))
         """
         parts, several = input_tensors(inputs)
-        question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+        question = Question(
+            parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
+        )
         judge = as_objective(objective, self.forward_func)
         state = generator_of(seed).get_state()
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .arguments import of_each
 from .nearest_unit import of_some
 from .piecewise import PiecewiseModel
 from .region import Walk
@@ -130,7 +131,7 @@ class _Way:
 
     def points(self) -> Tensor:
         """Return where the images are now."""
-        return self.images + self.come[:, None, None, None] * self.directions
+        return self.images + of_each(self.come, self.images) * self.directions
 
     def step(self, some: Tensor, ahead: Ahead, max_distance: float, max_regions: int) -> None:
         """Go on to the class boundary, if it lies in the region, or else into the next region."""
@@ -204,7 +205,7 @@ def of_length_one(direction: Any, image: Tensor) -> Tensor:
         raise ValueError(
             f"direction must have a length above zero; got {float(lengths[worst])} for image {worst}. Pass another direction."
         )
-    unit: Tensor = several / lengths[:, None, None, None]
+    unit: Tensor = several / of_each(lengths, several)
     return unit
 
 
