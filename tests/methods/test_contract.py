@@ -96,10 +96,10 @@ def test_negative_targets_count_from_the_end(attribute, target, x):
     assert torch.equal(attribute(model, x, target=target), attribute(model, x, target=[4, 3]))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("ZoomCAM", "LinearRegion")])
-def test_a_list_of_one_target_is_for_all_and_another_number_is_named(name, x):
-    """That of the images, not that of their copies. (Layers and regions have Captum's words.)"""
-    attribute, model = METHODS[name], Network()
+@each_method
+def test_a_list_of_one_target_is_for_all_and_another_number_is_named(attribute, x):
+    """That of the images, not that of their copies."""
+    model = Network()
     assert torch.equal(attribute(model, x, target=[3]), attribute(model, x, target=3))
     with pytest.raises(AssertionError, match="one for each of the 2 images; got 3"):
         attribute(model, x, target=[1, 2, 3])

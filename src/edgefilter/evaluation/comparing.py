@@ -59,7 +59,7 @@ def compare(
     methods : sequence of str, or dict, optional
         Names from ``METHODS``: edgefilter, edgefilter_relevance (without calibration), integrated_gradients, grad_cam, saliency, input_x_gradient,
         guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random: these are the default. From
-        :mod:`edgefilter.methods`: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, linear_region, and
+        ``edgefilter.methods``: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, linear_region, and
         guided_nonlinearity_ig, a negative control; input, a control, is the image itself. Or a dict, in
         which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
         ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours.

@@ -1,4 +1,4 @@
-"""The methods that are compared: ours, Captum's, those of :mod:`edgefilter.methods`, and controls that do not look at the model."""
+"""The methods that are compared: ours, Captum's, those of ``edgefilter.methods``, and controls that do not look at the model."""
 
 from __future__ import annotations
 

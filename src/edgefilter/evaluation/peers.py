@@ -1,4 +1,4 @@
-"""The methods of :mod:`edgefilter.methods` as a comparison calls them, and at the filter bank where they attribute a layer."""
+"""The methods of ``edgefilter.methods`` as a comparison calls them, and at the filter bank where they attribute a layer."""
 
 from __future__ import annotations
 

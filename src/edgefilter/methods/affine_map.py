@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import as_target
 from edgefilter.attribution.explained import output_weights
+
+from .arguments import target_of_each
 
 __all__ = ["affine_map", "classes", "downhill", "gradient", "with_classes"]
 
@@ -42,7 +43,7 @@ def classes(output: Tensor, target: Any, name: str) -> Tensor:
     """Return the class of each image, the predicted one if none is given."""
     if target is None:
         return output.argmax(1)
-    return output_weights(output, as_target(target, name), name).argmax(1)
+    return output_weights(output, target_of_each(target, len(output), name), name).argmax(1)
 
 
 def downhill(leaf: Tensor, output: Tensor, own: Tensor) -> Tensor:

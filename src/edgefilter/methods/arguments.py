@@ -138,7 +138,7 @@ def check_evaluation(forward_func: Any) -> None:
                 )
 
 
-def target_of_each(given: Any, count: int) -> Target:
+def target_of_each(given: Any, count: int, name: str = "target") -> Target:
     """Return a target for so many images: one for all, or one for each. With copies of images the number could not be named.
 
     Raises
@@ -151,11 +151,11 @@ def target_of_each(given: Any, count: int) -> Target:
     >>> target_of_each([3], 2), target_of_each([3, 1], 2)
     (3, [3, 1])
     """
-    target = as_target(given)
+    target = as_target(given, name)
     several = len(target) if isinstance(target, list) else target.numel() if isinstance(target, Tensor) else 1
     if several not in (1, count):
         raise AssertionError(
-            f"target must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
+            f"{name} must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
         )
     return target[0] if isinstance(target, list) and several == 1 else target
 

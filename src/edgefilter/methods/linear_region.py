@@ -12,11 +12,11 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target
+from edgefilter.attribution.arguments import Target, as_extra
 from edgefilter.attribution.explained import output_weights
 
 from .affine_map import affine_map, classes, downhill, gradient, with_classes
-from .arguments import of_each, one_input, whole_number
+from .arguments import of_each, one_input, target_of_each, whole_number
 from .class_boundary import class_boundary
 from .nearest_unit import nearest_units
 from .piecewise import PiecewiseModel
@@ -152,7 +152,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         image, several = one_input(inputs, images=False)
         image = image.clone()
         leaf, output = PiecewiseModel(self.forward_func).checked(image, as_extra(additional_forward_args))
-        weights = output_weights(output, as_target(target))
+        weights = output_weights(output, target_of_each(target, len(image)))
         attributions = gradient(output, leaf, weights) * image
         found = (attributions,) if several else attributions
         if not return_convergence_delta:

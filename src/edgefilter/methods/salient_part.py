@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from edgefilter._checks import counted
-from edgefilter.attribution.arguments import Target, as_extra, as_target
+from edgefilter.attribution.arguments import Target, as_extra
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import check_evaluation, one_input
+from .arguments import check_evaluation, one_input, target_of_each
 from .masking import as_baselines, as_output
 from .smoothing import gaussian, smoothed
 
@@ -120,7 +120,7 @@ def salient_part_score(
     check_evaluation(forward_func)
     mask = _most_salient(_summed(attributions, images), _share(share))
     filled = torch.where(mask, images, _filling(baselines, images))
-    target, extra = as_target(target), as_extra(additional_forward_args)
+    target, extra = target_of_each(target, len(images)), as_extra(additional_forward_args)
     with torch.inference_mode(False), torch.no_grad():
         whole, part = (as_output(forward_func(x, *extra), len(images)) for x in (images, filled))
         return _compared(whole, part, target, softmax, mask)
