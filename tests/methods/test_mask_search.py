@@ -263,7 +263,7 @@ def test_the_model_is_as_before(fails):
     assert torch.is_grad_enabled()
 
 
-def test_randomising_the_layers_above_the_first_gives_another_map():
+def test_randomizing_the_layers_above_the_first_gives_another_map():
     """Correlation on the strokes, over draws: about 0, where a second seed has .6 and a method that fails has .8."""
     model = ef.models.load("digits")
     images = digits(2)
