@@ -61,7 +61,7 @@ def explanation(target: int = ESPRESSO, against: int | None = None, **options: A
 def compared() -> ef.Comparison:
     """Return the maps of all methods but for plain gradients (guided backpropagation is one here, with ReLU6); controls come last."""
     controls = ["sobel", "input", "random"]
-    left_out = ["guided_backprop", "saliency", "input_x_gradient", *controls]
+    left_out = ["guided_backprop", "saliency", "input_x_gradient", "linear_region", *controls]
     names = [*(name for name in METHODS if name not in left_out), *controls]
     return ef.compare(
         classifier().model,

@@ -171,7 +171,7 @@ def _over(values: Any) -> Any:
 
 @picture
 def methods() -> Any:
-    """The photo by all methods of ``ef.compare``, but for two that are much like others here."""
+    """The photo by all methods of ``ef.compare``, but for plain gradients."""
     return demo.compared().plot([demo.picture()], width=WIDTH)
 
 

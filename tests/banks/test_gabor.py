@@ -45,6 +45,12 @@ def test_scales_are_half_octaves_from_four_pixels():
     assert [ef.get_bank("gabor", scales=n).size for n in (1, 2, 3, 4, 5)] == [11, 15, 21, 29, 41]
 
 
+def test_numbers_of_numpy_count_as_well():
+    """As Python's do, to the last bit."""
+    found = ef.get_bank("gabor", orientations=np.int64(3), scales=np.int32(2))
+    assert found.names == ef.get_bank("gabor", orientations=3, scales=2).names
+
+
 def test_the_default_is_four_orientations_by_two_scales():
     """With a name like every other bank."""
     bank = ef.get_bank("gabor")

@@ -18,6 +18,7 @@ import edgefilter as ef
 from edgefilter.evaluation.comparison import FILES, PART_COLUMNS
 from edgefilter.evaluation.margin import Margin
 from edgefilter.evaluation.method import own_method
+from edgefilter.evaluation.methods import CONTROLS as KINDS
 from edgefilter.evaluation.methods import DEFAULT_METHODS, METHODS
 from edgefilter.evaluation.metrics import METRICS, _area, _AsFloat
 from edgefilter.evaluation.parts import PARTS
@@ -207,17 +208,22 @@ def test_a_failing_method_costs_its_own_row_only(net, images):
     assert "Not measured (mine): RuntimeError: no map today" in str(found)
 
 
-def test_a_negative_control_is_named(net, images, tmp_path):
-    """In print and in the report, where it is among the methods and nowhere else."""
-    methods = ["saliency", "guided_nonlinearity_ig"]
-    with_it, without = (
-        quick(net, images, methods=some, metrics=["sparseness"]) for some in (methods, methods[:1])
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda model: torch.compile(model, backend="eager")],
+    ids=["DataParallel", "compiled"],
+)
+def test_methods_at_the_bank_take_wrapped_models(net, images, wrap):
+    """They score colors and filters of the model inside."""
+    methods = ["zoom_cam", "guided_nonlinearity_ig"]
+    found, expected = (
+        quick(model.eval(), images, methods=methods, metrics=["parts"]) for model in (wrap(net), net)
     )
-    words = "guided_nonlinearity_ig is a negative control"
-    assert words in str(with_it)
-    assert words not in str(without)
-    assert words in with_it.to_html(tmp_path / "with.html").read_text()
-    assert words not in without.to_html(tmp_path / "without.html").read_text()
+    assert not found.failures
+    columns = ["color", "edge"]
+    assert np.allclose(
+        found.parts.loc[methods, columns], expected.parts.loc[methods, columns], equal_nan=True
+    )
 
 
 def test_a_failing_metric_costs_its_own_cells_only(net, images, monkeypatch):
@@ -340,6 +346,50 @@ def test_text_shows_both_tables_and_the_better_direction(everything):
     ):
         assert word in text
     assert repr(everything) == "Comparison(10 methods, 3 images, 0 failures)"
+
+
+def test_the_linear_region_is_that_of_input_times_gradient(net, images):
+    """Of a network of ReLUs and max pooling; another costs its own row only, and the reason names what is not linear."""
+    both = ["linear_region", "input_x_gradient"]
+    found = quick(net, images, methods=both, metrics=["sparseness"]).maps
+    assert_close(found["linear_region"], found["input_x_gradient"])
+    smooth = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Sigmoid(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    other = quick(smooth, images, methods=both, metrics=["sparseness"])
+    assert list(other.maps) == ["input_x_gradient"]
+    assert "sigmoid" in other.failures[0].reason
+
+
+def test_controls_are_named_wherever_the_methods_are(net, images, tmp_path):
+    """In print, in the figure, in a notebook, on the page and in the JSON, but not in the index; without controls nothing is said."""
+    names = ["saliency", "guided_nonlinearity_ig", "input", "sobel", "random"]
+    found = quick(net, images[:1], methods=names, metrics=["infidelity", "parts"])
+    assert list(found.controls) == [*names[1:], "response_energy"]
+    assert list(found.pixel.index) == names
+    assert found.to_dict()["controls"] == found.controls
+    figure = found.plot()
+    page = found.to_html(tmp_path / "a.html").read_text(encoding="utf-8")
+    for said in (str(found), found._repr_html_().replace("\n", " "), page, figure.texts[0].get_text()):
+        said = " ".join(said.split()).replace("_", " ")
+        assert "(correlation 0.81, shipped digits network): guided nonlinearity ig." in said
+        assert "† Control, which does not look at the network: input, sobel, random" in said
+    assert "random, response_energy." in str(found)  # which has no map
+    assert figure.texts[0].get_text().endswith("random.")
+    rows = [line.split()[:2] for line in str(found).splitlines() if line.startswith(("saliency", "guided"))]
+    assert [row[1] == "†" for row in rows] == [False, True, True]  # in both tables
+    plain = quick(net, images[:1], methods=["saliency"], metrics=["infidelity"])
+    assert plain.controls == {}
+    assert "†" not in str(plain) + plain._repr_html_()
+    assert "†" not in plain.to_html(tmp_path / "b.html").read_text(encoding="utf-8")
+
+
+def test_controls_are_methods_that_do_not_look_at_the_model_and_one_that_hardly_does(net, images):
+    """Those that do not look give the same map for another network."""
+    blind = [name for name, kind in KINDS.items() if kind.startswith("Control") and name in METHODS]
+    other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(576, 4)).eval()
+    one, two = (quick(m, images, methods=blind, metrics=["sparseness"]).maps for m in (net, other))
+    for name in blind:
+        assert_close(one[name], two[name], rtol=0, atol=0)
+    assert set(KINDS) - set(blind) == {"guided_nonlinearity_ig", "response_energy"}
 
 
 def test_figure_holds_one_row_per_image(everything):

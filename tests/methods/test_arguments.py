@@ -1,5 +1,6 @@
 """Arguments that several methods share."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -47,6 +48,16 @@ def test_counts_are_whole_numbers(value):
         ValueError, match=r"n must be a whole number of at least 1; got .*Pass for example n=1"
     ):
         whole_number(value, "n")
+
+
+def test_numbers_of_numpy_count_as_well():
+    """And become Python's."""
+    assert type(whole_number(np.int64(3), "n")) is int
+    assert generator_of(np.int32(7)).initial_seed() == 7
+    with pytest.raises(ValueError, match="n must be a whole number"):
+        whole_number(np.float64(3), "n")
+    with pytest.raises(ValueError, match="n must be a whole number"):
+        whole_number(np.bool_(1), "n")
 
 
 def test_a_seed_starts_a_generator_and_a_generator_goes_on():

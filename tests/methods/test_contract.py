@@ -97,6 +97,15 @@ def test_negative_targets_count_from_the_end(attribute, target, x):
 
 
 @each_method
+def test_a_list_of_one_target_is_for_all_and_another_number_is_named(attribute, x):
+    """That of the images, not that of their copies."""
+    model = Network()
+    assert torch.equal(attribute(model, x, target=[3]), attribute(model, x, target=3))
+    with pytest.raises(AssertionError, match="one for each of the 2 images; got 3"):
+        attribute(model, x, target=[1, 2, 3])
+
+
+@each_method
 @pytest.mark.parametrize("value", [0.0, 1 / 3, -7.5, 1e30])
 def test_a_constant_that_does_not_look_at_the_image_gives_a_flat_map(attribute, value, x):
     """There is no graph to go back through; zeros, but for the mask of the least area."""

@@ -154,7 +154,7 @@ def correlation(one, other):
     return float(torch.corrcoef(torch.stack([one.flatten().double(), other.flatten().double()]))[0, 1])
 
 
-def test_randomising_the_layers_above_the_first_gives_another_map():
+def test_randomizing_the_layers_above_the_first_gives_another_map():
     """Correlation on the strokes, over draws: about 0, where a second seed has .9."""
     model = ef.models.load("digits")
     pixels = torch.from_numpy(load_digits().images[:2]).float()[:, None] / 16

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -528,6 +529,20 @@ def test_limits_end_a_walk():
     assert_close(enough.distance, whole.distance, **EXACT)
 
 
+def test_boundaries_closer_than_rounding_end_a_walk_and_are_not_leapt_over():
+    """A stroke on an empty ground: in float32 its boundaries cannot be told apart, in float64 they can."""
+    model = ef.models.load("digits")
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 5:23, 13:16] = 1
+    with pytest.warns(UserWarning, match=r"torch.float32 on the way of image 0.* Pass model.double\(\)"):
+        walk = LinearRegion(model).walk(image, max_regions=50)
+    assert (bool(walk.found), float(walk.distance)) == (False, math.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        walk = LinearRegion(model.double()).walk(image.double(), max_regions=50)
+    assert int(walk.regions) == 50
+
+
 def test_flat_images_lie_on_boundaries_and_can_be_walked_from():
     """A black image ties all places of a window: the radius is 0, and the way leads on."""
     torch.manual_seed(0)
@@ -814,3 +829,26 @@ def test_shipped_networks_are_piece_wise_linear():
     colors = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     walk = LinearRegion(wide).walk(colors, max_regions=3)
     assert walk.regions.tolist() == [3]
+
+
+@pytest.mark.parametrize("shape", [(2,), (5,), (1, 2, 3, 4)], ids=str)
+def test_points_and_volumes_are_as_images(shape):
+    """A network of points or of volumes has the region of the one that flattens images first."""
+    torch.manual_seed(0)
+    size = math.prod(shape)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(size, 7), nn.ReLU(), nn.Linear(7, 3)).double().eval()
+    x = torch.randn(3, *shape).double()
+    image = x.reshape(3, 1, 1, size)
+    direction = torch.randn(shape).double()
+    one, other = LinearRegion(net), LinearRegion(net)
+    found, expected = one.at(x), other.at(image)
+    assert_close(found(x), net(x), rtol=0, atol=1e-12)
+    assert found.weight.shape == (3, 3, *shape)
+    assert_close(found.weight.flatten(2), expected.weight.flatten(2))
+    assert_close(found.radius, expected.radius)
+    assert_close((found.nearest - x).flatten(1).norm(dim=1), found.radius)
+    assert_close(one.attribute(x, target=1).flatten(1), other.attribute(image, target=1).flatten(1))
+    assert_close(one.class_boundary(x).point.flatten(1), other.class_boundary(image).point.flatten(1))
+    ways = one.walk(x, direction), other.walk(image, direction.reshape(1, 1, size))
+    assert_close(ways[0].distance, ways[1].distance)
+    assert_close(ways[0].point.flatten(1), ways[1].point.flatten(1))

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.methods import MFPP, fragments, grid_fragments
+from scorers import Seen, correlation, digits, total
 
 SIZE = (12, 16)
 
@@ -18,42 +19,11 @@ def ones(count=1, size=SIZE):
     return torch.ones(count, 1, *size).double()
 
 
-def total(x):
-    """A score that is not additive."""
-    return (x * torch.linspace(-1, 2, x[0].numel()).reshape(x[0].shape).to(x)).sum((1, 2, 3)).sin()
-
-
-class Seen:
-    """A score that keeps the copies it was given; of images of ones, they are the masks."""
-
-    def __init__(self, score=total):
-        self.score, self.copies = score, []
-
-    def __call__(self, x):
-        self.copies.append(x)
-        return self.score(x)
-
-    @property
-    def masks(self):
-        return torch.cat(self.copies)[:, 0]
-
-
 def additive(labels, weights, constant=0.7):
     """The score of images of ones that adds up over fragments; and their weights at the pixels."""
     sizes = torch.bincount(labels.flatten()).double()
     pixels = (weights / sizes)[labels]
     return (lambda x: (x[:, 0] * pixels).sum((1, 2)) + constant), weights[labels]
-
-
-def digits(count):
-    """Handwritten digits of scikit-learn, as large as those of MNIST."""
-    pixels = pytest.importorskip("sklearn.datasets").load_digits().images[:count]
-    small = torch.from_numpy(pixels).float()[:, None] / 16
-    return F.pad(F.interpolate(small, (20, 20), mode="bilinear"), (4, 4, 4, 4))
-
-
-def correlation(a, b):
-    return float(torch.corrcoef(torch.stack([a.flatten().double(), b.flatten().double()]))[0, 1])
 
 
 # --- what it estimates ----------------------------------------------------------------------------------------
@@ -374,7 +344,7 @@ def test_the_model_is_as_before(fails):
     assert torch.is_grad_enabled()
 
 
-def test_randomising_the_layers_above_the_first_gives_another_map():
+def test_randomizing_the_layers_above_the_first_gives_another_map():
     """Correlation on the strokes, over draws: about 0, where a second seed has .9 and a method that fails has .8."""
     model = ef.models.load("digits")
     images = digits(2)

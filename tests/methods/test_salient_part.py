@@ -171,3 +171,10 @@ def test_bad_arguments_are_refused(model, images, maps, options, error, words):
     """In the house's words."""
     with pytest.raises(error, match=words):
         salient_part_score(**{"forward_func": model, "inputs": images, "attributions": maps, **options})
+
+
+def test_it_shows_itself_in_one_line(model, images, maps):
+    """The mask does not fit in it."""
+    found = repr(salient_part_score(model, images, maps, share=1.0))
+    count = len(images)
+    assert found == f"SalientPart({count} images, ratio {', '.join(['1'] * count)}, {count} recovered)"

@@ -177,6 +177,22 @@ def test_samples_at_a_time_do_not_matter(small_net, x, size):
         assert_close(one, other, **EXACT)
 
 
+def test_by_default_few_samples_are_in_memory_at_a_time(x):
+    """Ten of each image; all with None."""
+    rows = []
+
+    def score(points):
+        rows.append(len(points))
+        return points.flatten(1).square().sum(1)
+
+    few = SmoothTaylor(score).attribute(x, n_samples=25)
+    assert set(rows) == {10 * len(x), 5 * len(x)}
+    rows.clear()
+    every = SmoothTaylor(score).attribute(x, n_samples=25, n_samples_batch_size=None)
+    assert set(rows) == {25 * len(x)}
+    assert_close(few, every)
+
+
 def test_a_batch_is_its_examples(small_net, x):
     """Also with a target, a deviation and roots for each."""
     attr = SmoothTaylor(small_net)

@@ -146,3 +146,14 @@ def test_other_settings_are_refused(small_net, x, options, words):
     given = {"objective": deviation, "n_samples": 1, **options}
     with pytest.raises(ValueError, match=words):
         SmoothTaylor(small_net).tune_stdev(inputs=x, target=1, **given)
+
+
+def test_what_was_found_fits_one_line(small_net, x):
+    """The trace is in its field."""
+    found = SmoothTaylor(small_net).tune_stdev(
+        "total_variation", x, 1, start=0.5, n_samples=2, max_iterations=0
+    )
+    assert (
+        repr(found)
+        == f"TunedStdevs({len(x)} images, stdevs {', '.join(['0.5'] * len(x))}, {len(x)} evaluations)"
+    )

@@ -39,3 +39,25 @@ def test_a_map_is_drawn_in_shares_of_its_largest_value():
         rtol=1e-6,
     )
     assert [text.get_text() for text in shown[1].texts] == ["no relevance"]
+
+
+@pytest.mark.parametrize("width", [None, "column"])
+def test_controls_have_a_mark_and_a_caption(width):
+    """What the mark stands for is written once for each kind; others have none."""
+    maps = {
+        name: torch.randn(1, 24, 24) for name in ("saliency", "sobel", "random", "guided_nonlinearity_ig")
+    }
+    kinds = {
+        "sobel": "Control",
+        "random": "Control",
+        "guided_nonlinearity_ig": "Negative control",
+        "absent": "Control",
+    }
+    figure = plot_comparison(maps, [torch.rand(3, 24, 24)], controls=kinds, width=width)
+    assert faults(figure) == []
+    named = [axes.get_title().replace("\n", " ") for axes in figure.axes]
+    assert named == ["image", "saliency", "sobel †", "random †", "guided nonlinearity ig †"]
+    (caption,) = figure.texts
+    said = caption.get_text().replace("\n", " ")
+    assert said == "† Control: sobel, random. † Negative control: guided nonlinearity ig."
+    assert plot_comparison(maps, [torch.rand(3, 24, 24)]).texts == []

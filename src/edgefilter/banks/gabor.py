@@ -154,8 +154,12 @@ def _exact(function: Callable[[float], float], angle: float) -> float:
 
 
 def _angles(orientations: int | Sequence[float]) -> list[float]:
-    if isinstance(orientations, int) and not isinstance(orientations, bool) and orientations >= 1:
-        return [round(180 * step / orientations, 2) for step in range(orientations)]
+    if (
+        isinstance(orientations, (int, np.integer))
+        and not isinstance(orientations, bool)
+        and orientations >= 1
+    ):
+        return [round(180 * step / int(orientations), 2) for step in range(orientations)]
     given = _numbers(orientations)
     turned = [round(angle, 2) % 180 for angle in given if math.isfinite(angle)]
     if not given or len(set(turned)) < len(given):
@@ -167,7 +171,7 @@ def _angles(orientations: int | Sequence[float]) -> list[float]:
 
 
 def _wavelengths(scales: int | Sequence[float]) -> list[float]:
-    if isinstance(scales, int) and not isinstance(scales, bool) and scales >= 1:
+    if isinstance(scales, (int, np.integer)) and not isinstance(scales, bool) and scales >= 1:
         return [_four_digits(FIRST * 2 ** (step / 2)) for step in range(scales)]
     given = _numbers(scales)
     found = [_four_digits(waves) for waves in given if SHORTEST <= waves < math.inf]

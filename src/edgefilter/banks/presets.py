@@ -104,7 +104,7 @@ def get_bank(name: str, **options: Any) -> FilterBank:
     **options
         Of ``"gabor"`` alone: ``orientations=4`` and ``scales=2``, numbers of them or the directions in degrees and the wavelengths in pixels;
         ``phases=("even", "odd")``; ``sigma=0.56``, ``aspect=0.5`` and ``extent=2.5``, the shape of the envelope in wavelengths: see
-        :func:`edgefilter.banks.gabor.gabor_kernels`.
+        ``edgefilter.banks.gabor.gabor_kernels``.
 
     Raises
     ------

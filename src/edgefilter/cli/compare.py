@@ -48,7 +48,8 @@ Methods = Annotated[
     str | None,
     typer.Option(
         metavar="NAME,...",
-        help=f"Any of {', '.join(METHODS)} (the default: all of these), {', '.join(MORE_METHODS)}.",
+        help=f"Any of {', '.join(METHODS)} (the default: all of these), {', '.join(MORE_METHODS)}. Sobel, random and input are controls, "
+        "guided_nonlinearity_ig is a negative one; they have a mark in the tables.",
     ),
 ]
 Metrics = Annotated[

@@ -74,6 +74,7 @@ MORE_METHODS = (
     "rise",
     "mask_search",
     "kernel_lime",
+    "linear_region",
     "input",
 )
 METRICS = (

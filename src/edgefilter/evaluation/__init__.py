@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .cam import EdgeFilterCAM, EdgeFilterExtractor
     from .comparing import compare
     from .comparison import FILES, PART_COLUMNS, Comparison, Failure
-    from .methods import METHODS
+    from .methods import CONTROLS, METHODS
     from .metrics import METRICS
 
 __all__ = [
+    "CONTROLS",
     "FILES",
     "METHODS",
     "METRICS",
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy(
         "PART_COLUMNS": ".comparison",
         "Comparison": ".comparison",
         "Failure": ".comparison",
+        "CONTROLS": ".methods",
         "METHODS": ".methods",
         "METRICS": ".metrics",
     },

@@ -59,7 +59,7 @@ def compare(
     methods : sequence of str, or dict, optional
         Names from ``METHODS``: edgefilter, edgefilter_relevance (without calibration), integrated_gradients, grad_cam, saliency, input_x_gradient,
         guided_backprop, occlusion, and the controls sobel (edges of the image, no model) and random: these are the default. From
-        :mod:`edgefilter.methods`: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, and
+        ``edgefilter.methods``: hires_cam, zoom_cam, smooth_taylor, mfpp, rise, mask_search, kernel_lime, linear_region, and
         guided_nonlinearity_ig, a negative control; input, a control, is the image itself. Or a dict, in
         which ``name: function(inputs, targets)`` adds a method of one's own, such as Captum's
         ``{"mine": DeepLift(net).attribute}``, and ``name: name`` is one of ours.
@@ -82,7 +82,7 @@ def compare(
     Returns
     -------
     comparison : Comparison
-        A method or metric that fails costs its own cells only; its reason is kept. Without Quantus, its metrics fail.
+        Its ``controls`` are marked wherever it is shown. A method or metric that fails costs its own cells only; its reason is kept. Without Quantus, its metrics fail.
 
     Raises
     ------
@@ -104,8 +104,9 @@ def compare(
 
     Quantus' metrics see the sum of a pixel's scores over the colors, so that methods with and without colors compare.
     Integrated gradients, guided_nonlinearity_ig and smooth_taylor take 20 gradients, occlusion 7 x 7 windows without overlap; mfpp, rise,
-    mask_search and kernel_lime ask for 256 masked copies of each image, far fewer than was published. zoom_cam fuses the last convolution of
-    each size of map, hires_cam is the last one alone. zoom_cam and guided_nonlinearity_ig have a row in ``parts`` too, at the filter bank.
+    mask_search and kernel_lime ask for 256 masked copies of each image, far fewer than was published. linear_region is exact for piece-wise
+    linear networks, where it equals input_x_gradient, and fails for others. zoom_cam fuses the last convolution of each size of map,
+    hires_cam is the last one alone. zoom_cam and guided_nonlinearity_ig have a row in ``parts`` too, at the filter bank.
 
     Examples
     --------

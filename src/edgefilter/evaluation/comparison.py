@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from edgefilter._checks import counted
 from edgefilter._files import replacing
+from edgefilter.plots.words import control_notes, marked
 
+from .methods import CONTROLS
 from .metrics import METRICS
 
 if TYPE_CHECKING:
@@ -27,11 +30,6 @@ LINE = 120  # letters, in print
 FILES = ("pixel.csv", "parts.csv", "comparison.json", "comparison.html")
 
 PART_COLUMNS = {"color": "high", "edge": "high", "color_top": "high", "edge_top": "high", "time": "low"}
-
-REMARKS = {  # the number is from benchmarks/sanity.py
-    "guided_nonlinearity_ig": "guided_nonlinearity_ig is a negative control: on the shipped network for digits its maps correlate by 0.81 with "
-    "those after all layers above the filter bank have new weights.",
-}
 
 
 class Failure(NamedTuple):
@@ -77,6 +75,12 @@ class Comparison:
     failures: tuple[Failure, ...]
     settings: dict[str, Any]
 
+    @property
+    def controls(self) -> dict[str, str]:
+        """The methods that explain nothing and stand beside the others for comparison: by name, what kind of control it is."""
+        names = dict.fromkeys([*self.pixel.index, *self.parts.index])
+        return {name: CONTROLS[name] for name in names if name in CONTROLS}
+
     def __repr__(self) -> str:
         return (
             f"Comparison({counted(len(self.pixel), 'method')}, {counted(len(self.images), 'image')}, "
@@ -89,24 +93,23 @@ class Comparison:
         return html_of_comparison(self, PART_COLUMNS)
 
     def __str__(self) -> str:
-        """Lay out both tables, and say below what is missing and why."""
+        """Lay out both tables, and say below which methods are controls, and what is missing and why."""
         return self.to_text()
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a reader must know of some methods: which one is a negative control."""
-        return tuple(remark for name, remark in REMARKS.items() if name in self.pixel.index)
 
     def to_text(self, width: int = LINE) -> str:
         """Return what ``print`` shows, for lines of so many letters: columns that find no room come below the others."""
         better = {key: value for metric in METRICS.values() for key, value in metric.better.items()}
-        parts = [_text(self.pixel, better, width), _text(self.parts, PART_COLUMNS, width)]
+        parts = [
+            _text(self.pixel, better, width, self.controls),
+            _text(self.parts, PART_COLUMNS, width, self.controls),
+        ]
+        notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in control_notes(self.controls)]
+        parts.append("\n".join(notes))
         reasons: dict[str, list[str]] = {}
         for failure in self.failures:
             where = " ".join(filter(None, (failure.method, failure.metric)))
             reasons.setdefault(failure.reason, []).append(where)
         parts += [f"Not measured ({', '.join(where)}): {reason}" for reason, where in reasons.items()]
-        parts += self.remarks
         return "\n\n".join(filter(None, parts))
 
     def plot(
@@ -153,7 +156,9 @@ class Comparison:
             raise ValueError(f"images must be an integer >= 1; got {images!r}. Pass for example images=4.")
         shown = [visible(image) for image in self.images[:images]] if pictures is None else pictures
         maps = {name: values[:images].sum(1) for name, values in self.maps.items()}
-        return plot_comparison(maps, list(shown)[:images], ax=ax, title=title, width=width, dpi=dpi)
+        return plot_comparison(
+            maps, list(shown)[:images], controls=self.controls, ax=ax, title=title, width=width, dpi=dpi
+        )
 
     def to_html(
         self,
@@ -210,6 +215,7 @@ class Comparison:
         return {
             "settings": self.settings,
             "targets": list(self.targets),
+            "controls": self.controls,
             "pixel": _records(self.pixel.reset_index()),
             "parts": _records(self.parts.reset_index()),
             "failures": [failure._asdict() for failure in self.failures],
@@ -260,7 +266,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _text(table: pd.DataFrame, better: Mapping[str, str], width: int) -> str:
+def _text(table: pd.DataFrame, better: Mapping[str, str], width: int, controls: Mapping[str, str]) -> str:
     import pandas as pd
 
     if table.empty or not len(table.columns):
@@ -273,7 +279,8 @@ def _text(table: pd.DataFrame, better: Mapping[str, str], width: int) -> str:
         ]
         for name in names
     }
-    text: str = pd.DataFrame(cells, index=table.index).to_string(line_width=width)
+    index = [marked(name, controls) for name in table.index]
+    text: str = pd.DataFrame(cells, index=index).to_string(line_width=width)
     return text
 
 

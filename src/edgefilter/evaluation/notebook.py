@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgefilter._notebook import Picture, Table, Words, number, shown, table
+from edgefilter.plots.words import control_notes, marked
 
 from .metrics import METRICS
 
@@ -25,8 +26,9 @@ def html_of_comparison(comparison: Any, part_columns: Mapping[str, str]) -> str:
     return shown(
         comparison,
         lambda: _figure(comparison),
-        lambda: _table("Maps of pixels", comparison.pixel, better),
-        lambda: _table("Scores of colors and filters", comparison.parts, part_columns),
+        lambda: _table("Maps of pixels", comparison.pixel, better, comparison.controls),
+        lambda: _table("Scores of colors and filters", comparison.parts, part_columns, comparison.controls),
+        lambda: Words(tuple(control_notes(comparison.controls))) if comparison.controls else None,
         lambda: _failures(comparison),
     )
 
@@ -40,7 +42,9 @@ def _figure(comparison: Any) -> Picture:
     )
 
 
-def _table(caption: str, values: pd.DataFrame, better: Mapping[str, str]) -> Table | None:
+def _table(
+    caption: str, values: pd.DataFrame, better: Mapping[str, str], controls: Mapping[str, str]
+) -> Table | None:
     names = [name for name in values.columns if not name.endswith("_se")]
     if values.empty or not names:
         return None
@@ -48,7 +52,9 @@ def _table(caption: str, values: pd.DataFrame, better: Mapping[str, str]) -> Tab
         _column(values[name].tolist(), values[f"{name}_se"].tolist(), better.get(name, "")) for name in names
     ]
     head = ["method", *(f"{name} ({better[name]})" if name in better else name for name in names)]
-    rows = [(str(method), *cells) for method, *cells in zip(values.index, *columns, strict=True)]
+    rows = [
+        (marked(str(method), controls), *cells) for method, *cells in zip(values.index, *columns, strict=True)
+    ]
     return table(
         f"{caption}: mean \N{PLUS-MINUS SIGN} standard error. Better is (high) or (low); * marks the best",
         head,
@@ -73,5 +79,4 @@ def _failures(comparison: Any) -> Words | None:
         f"Not measured: {' '.join(filter(None, (f.method, f.metric)))}: {f.reason}"
         for f in comparison.failures
     ]
-    lines += comparison.remarks
     return Words(tuple(lines)) if lines else None

@@ -1,4 +1,4 @@
-"""The methods of :mod:`edgefilter.methods` as a comparison calls them, and at the filter bank where they attribute a layer."""
+"""The methods of ``edgefilter.methods`` as a comparison calls them, and at the filter bank where they attribute a layer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor, nn
 
+from edgefilter.attribution.arguments import unwrapped
 from edgefilter.methods import (
     MFPP,
     GuidedNonlinearityIG,
     KernelLIME,
+    LinearRegion,
     MaskSearch,
     SmoothTaylor,
     ZoomCAM,
@@ -31,37 +33,52 @@ EVALUATIONS = 256  # masked copies of an image that a black-box method may ask a
 RISE_CELLS = 8  # along each side, as published
 
 
-def _drawn() -> int:
-    """Return the seed of the cell that is being filled."""
+def _drawing(kind: type, **settings: int) -> Make:
+    """Return what builds a method that draws random numbers: with the seed of the cell that is being filled."""
+
+    def make(model: nn.Module) -> Built:
+        method = kind(model)
+
+        def explain(inputs: Tensor, targets: Any) -> Tensor:
+            found: Tensor = method.attribute(inputs, target=targets, seed=_seed(), **settings)
+            return found
+
+        return Built(explain, True)
+
+    return make
+
+
+def _seed() -> int:
     return torch.initial_seed() % 2**32
 
 
-def _smooth_taylor(model: nn.Module) -> Built:
-    method = SmoothTaylor(model)
+def _rise(model: nn.Module) -> Built:
+    method = MFPP(model)
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
+        height, width = inputs.shape[2:]
+        rows, columns = min(RISE_CELLS, height), min(RISE_CELLS, width)
+        cells, smooth = grid_fragments((height, width), (rows, columns)), (height / rows, width / columns)
         found: Tensor = method.attribute(
-            inputs, targets, n_samples=ROOTS, n_samples_batch_size=1, seed=_drawn()
+            inputs, target=targets, segments=[cells], smooth=smooth, n_masks=EVALUATIONS, seed=_seed()
         )
         return found
 
     return Built(explain, True)
 
 
-def _zoom_cam(model: nn.Module) -> Built:
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        found: Tensor = ZoomCAM(model, convolutions_by_size(model, inputs)).attribute(inputs, targets)
-        return found
+def _cam(*, every: bool) -> Make:
+    """Return what builds class activation maps of the last convolution, or of the last one of every size."""
 
-    return Built(explain, True)
+    def make(model: nn.Module) -> Built:
+        def explain(inputs: Tensor, targets: Any) -> Tensor:
+            layers = convolutions_by_size(model, inputs)
+            found: Tensor = ZoomCAM(model, layers if every else layers[-1:]).attribute(inputs, targets)
+            return found
 
+        return Built(explain, True)
 
-def _hires_cam(model: nn.Module) -> Built:
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        found: Tensor = ZoomCAM(model, convolutions_by_size(model, inputs)[-1]).attribute(inputs, targets)
-        return found
-
-    return Built(explain, True)
+    return make
 
 
 def _guided_nonlinearity_ig(model: nn.Module) -> Built:
@@ -76,67 +93,20 @@ def _guided_nonlinearity_ig(model: nn.Module) -> Built:
     return Built(explain, True)
 
 
-def _mfpp(model: nn.Module) -> Built:
-    method = MFPP(model)
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        found: Tensor = method.attribute(
-            inputs, target=targets, n_masks=EVALUATIONS, perturbations_per_eval=BATCH, seed=_drawn()
-        )
-        return found
-
-    return Built(explain, True)
-
-
-def _rise(model: nn.Module) -> Built:
-    method = MFPP(model)
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        height, width = inputs.shape[2:]
-        rows, columns = min(RISE_CELLS, height), min(RISE_CELLS, width)
-        cells = grid_fragments((height, width), (rows, columns))
-        found: Tensor = method.attribute(
-            inputs, target=targets, segments=[cells], n_masks=EVALUATIONS, smooth=(height / rows, width / columns),
-            perturbations_per_eval=BATCH, seed=_drawn(),
-        )  # fmt: skip
-        return found
-
-    return Built(explain, True)
-
-
-def _mask_search(model: nn.Module) -> Built:
-    method = MaskSearch(model)
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        found: Tensor = method.attribute(
-            inputs, target=targets, max_queries=EVALUATIONS, perturbations_per_eval=BATCH, seed=_drawn()
-        )
-        return found
-
-    return Built(explain, True)
-
-
-def _kernel_lime(model: nn.Module) -> Built:
-    method = KernelLIME(model)
-
-    def explain(inputs: Tensor, targets: Any) -> Tensor:
-        found: Tensor = method.attribute(
-            inputs, target=targets, n_samples=EVALUATIONS, perturbations_per_eval=BATCH, seed=_drawn()
-        )
-        return found[:, :1]  # the same for all colors
-
-    return Built(explain, True)
+def _linear_region(model: nn.Module) -> Built:
+    return Built(LinearRegion(model).attribute, True)
 
 
 PEERS: dict[str, Make] = {
-    "hires_cam": _hires_cam,
-    "zoom_cam": _zoom_cam,
-    "smooth_taylor": _smooth_taylor,
+    "hires_cam": _cam(every=False),
+    "zoom_cam": _cam(every=True),
+    "smooth_taylor": _drawing(SmoothTaylor, n_samples=ROOTS, n_samples_batch_size=1),
     "guided_nonlinearity_ig": _guided_nonlinearity_ig,
-    "mfpp": _mfpp,
+    "mfpp": _drawing(MFPP, n_masks=EVALUATIONS),
     "rise": _rise,
-    "mask_search": _mask_search,
-    "kernel_lime": _kernel_lime,
+    "mask_search": _drawing(MaskSearch, max_queries=EVALUATIONS),
+    "kernel_lime": _drawing(KernelLIME, n_samples=EVALUATIONS),
+    "linear_region": _linear_region,
 }
 
 
@@ -146,10 +116,11 @@ def _zoom_cam_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor,
 
 
 def _guided_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor, Any], Tensor]:
-    method = LayerIntegratedGradients(model, layer)
+    inside = unwrapped(model)  # as GuidedNonlinearityIG does
+    method = LayerIntegratedGradients(inside, layer)
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
-        with guided_gradients(model):
+        with guided_gradients(inside):
             found: Tensor = method.attribute(
                 inputs, target=targets, n_steps=STEPS, internal_batch_size=max(BATCH, len(inputs))
             )

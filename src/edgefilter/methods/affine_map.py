@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import as_target
 from edgefilter.attribution.explained import output_weights
+
+from .arguments import target_of_each
 
 __all__ = ["affine_map", "classes", "downhill", "gradient", "with_classes"]
 
@@ -18,7 +19,7 @@ def affine_map(leaf: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
     """Return the weight (N, K, C, H, W) and the bias (N, K) that give an output (N, K)."""
     rows = [gradient(output, leaf, _one(output, k)) for k in range(output.shape[1])]
     weight = torch.stack(rows, dim=1)
-    return weight, output.detach() - torch.einsum("nkchw,nchw->nk", weight, leaf.detach())
+    return weight, output.detach() - (weight.flatten(2) @ leaf.detach().flatten(1)[..., None])[..., 0]
 
 
 def gradient(output: Tensor, leaf: Tensor, weights: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def classes(output: Tensor, target: Any, name: str) -> Tensor:
     """Return the class of each image, the predicted one if none is given."""
     if target is None:
         return output.argmax(1)
-    return output_weights(output, as_target(target, name), name).argmax(1)
+    return output_weights(output, target_of_each(target, len(output), name), name).argmax(1)
 
 
 def downhill(leaf: Tensor, output: Tensor, own: Tensor) -> Tensor:

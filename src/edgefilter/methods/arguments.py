@@ -5,12 +5,23 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgefilter.attribution.arguments import Target, as_target
 from edgefilter.errors import InputTypeError
 
-__all__ = ["check_evaluation", "generator_of", "imported", "input_tensors", "one_input", "whole_number"]
+__all__ = [
+    "check_evaluation",
+    "generator_of",
+    "imported",
+    "input_tensors",
+    "of_each",
+    "one_input",
+    "target_of_each",
+    "whole_number",
+]
 
 SWITCHED = (  # layers that compute something else in training mode
     nn.modules.batchnorm._NormBase,  # noqa: SLF001 - the only name of what BatchNorm and InstanceNorm share
@@ -19,8 +30,13 @@ SWITCHED = (  # layers that compute something else in training mode
 )
 
 
-def one_input(inputs: Any, name: str = "inputs") -> tuple[Tensor, bool]:
+def one_input(inputs: Any, name: str = "inputs", *, images: bool = True) -> tuple[Tensor, bool]:
     """Return the images of a method that takes one tensor, and whether they came as a tuple of one.
+
+    Parameters
+    ----------
+    images : bool, default: True
+        Whether it must be images; else it may be a batch of points (N, D) or of volumes as well.
 
     Raises
     ------
@@ -36,12 +52,25 @@ def one_input(inputs: Any, name: str = "inputs") -> tuple[Tensor, bool]:
         raise InputTypeError(
             f"{name} must be one Tensor, or a tuple of one; got {got}. Pass the images as one tensor."
         )
-    if image.dim() != 4 or not image.is_floating_point() or not len(image):
+    fits = image.dim() == 4 or (not images and image.dim() in (2, 5))  # 3: an image without a batch
+    if not fits or not image.is_floating_point() or not len(image):
+        shape = "(N, C, H, W)" if images else "(N, C, H, W) or (N, D)"
         raise ValueError(
-            f"{name} must be a floating-point Tensor of shape (N, C, H, W); got {image.dtype} of shape {tuple(image.shape)}. "
+            f"{name} must be a floating-point Tensor of shape {shape}; got {image.dtype} of shape {tuple(image.shape)}. "
             "Preprocess the images as for the model."
         )
     return image.detach(), several
+
+
+def of_each(numbers: Tensor, like: Tensor) -> Tensor:
+    """Return one number for each row, shape (N,), with as many axes as a batch.
+
+    Examples
+    --------
+    >>> of_each(torch.ones(2), torch.ones(2, 3, 4, 4)).shape
+    torch.Size([2, 1, 1, 1])
+    """
+    return numbers.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
@@ -109,6 +138,28 @@ def check_evaluation(forward_func: Any) -> None:
                 )
 
 
+def target_of_each(given: Any, count: int, name: str = "target") -> Target:
+    """Return a target for so many images: one for all, or one for each. With copies of images the number could not be named.
+
+    Raises
+    ------
+    AssertionError
+        If there is another number of them.
+
+    Examples
+    --------
+    >>> target_of_each([3], 2), target_of_each([3, 1], 2)
+    (3, [3, 1])
+    """
+    target = as_target(given, name)
+    several = len(target) if isinstance(target, list) else target.numel() if isinstance(target, Tensor) else 1
+    if several not in (1, count):
+        raise AssertionError(
+            f"{name} must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
+        )
+    return target[0] if isinstance(target, list) and several == 1 else target
+
+
 def whole_number(value: Any, name: str, least: int = 1) -> int:
     """Return an argument that counts something.
 
@@ -124,11 +175,11 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
         ...
     ValueError: n_samples must be a whole number of at least 1; got 0. Pass for example n_samples=1.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"{name} must be a whole number of at least {least}; got {value!r}. Pass for example {name}={max(least, 1)}."
         )
-    return value
+    return int(value)
 
 
 def generator_of(seed: int | torch.Generator) -> torch.Generator:

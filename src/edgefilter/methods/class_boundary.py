@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from .arguments import of_each
 from .region import ClassBoundary, Region
 
 __all__ = ["class_boundary"]
@@ -31,7 +32,7 @@ def class_boundary(region: Region, own: Tensor, other: Tensor | None) -> ClassBo
         against=other,
         margin=margin,
         distance=distance,
-        point=region.inputs - steps[:, None, None, None] * normals[rows, other],
+        point=region.inputs - of_each(steps, region.inputs) * normals[rows, other],
         distances=distances,
         radius=region.radius,
         in_region=torch.zeros_like(own, dtype=torch.bool),

@@ -36,7 +36,7 @@ def fragments(
         About how many superpixels each level has. Default: 50, 100, 200, 400 and 800, as published for MFPP, without the levels
         whose superpixels would have fewer than 9 pixels on average.
     compactness, sigma : float
-        As in :func:`skimage.segmentation.slic`, for colors in CIELAB.
+        As in ``skimage.segmentation.slic``, for colors in CIELAB.
 
     Returns
     -------

@@ -12,9 +12,9 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import Question, Target, as_extra, as_target, unwrapped
+from edgefilter.attribution.arguments import Question, Target, as_extra, unwrapped
 
-from .arguments import check_evaluation, input_tensors, whole_number
+from .arguments import check_evaluation, input_tensors, target_of_each, whole_number
 from .guiding import check_readable, guided_gradients
 from .outputs import gradients_of
 
@@ -186,7 +186,9 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"method must be one of {', '.join(SUPPORTED_METHODS)}; got {method!r}{closest(str(method), SUPPORTED_METHODS)}"
             )
-        question = Question(parts, as_target(target), extra=as_extra(additional_forward_args))
+        question = Question(
+            parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
+        )
         pieces, size = question.pieces(internal_batch_size)
         integrated, steps = IntegratedGradients(self.model), whole_number(n_steps, "n_steps")
         integrated.gradient_func = gradients_of

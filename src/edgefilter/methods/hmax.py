@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,7 +78,7 @@ class HMAXFront(nn.Module):
     HMAX-like: as in Serre et al. 2007 the S1 wavelengths, the envelopes, the even phase, the maxima over two scales, and neighbourhoods that
     overlap by half. Otherwise, one neighbourhood serves all bands (theirs grows from 8 to 22 pixels), S1 is not divided by the local
     contrast of the image, kernels from the sixth scale on are wider, and there is no S2 and no C2: what comes after is a network of
-    your own. Features of HMAX were found not to foretell where people look; neither the maps of this layer nor their explanations say so.
+    your own. HMAX features were found not to predict where people look; the maps of this layer and their explanations do not claim it.
     Linear up to the size and the maxima, without parameters that train: relevance goes to the S1 response that won, and none is lost.
 
     **Cost**: one convolution with ``scales * orientations`` kernels for each channel, 13 x 13 pixels for four scales.
@@ -189,11 +190,11 @@ class HMAXFront(nn.Module):
 
 
 def _wavelengths(scales: int | Sequence[float]) -> Sequence[float]:
-    if not isinstance(scales, int):
+    if not isinstance(scales, (int, np.integer)):
         return scales
     most = len(S1_WAVELENGTHS)
     if whole_number(scales, "scales") > most:
         raise ValueError(
             f"scales must be at most {most}, as many as HMAX has; got {scales}. Pass wavelengths for others."
         )
-    return S1_WAVELENGTHS[:scales]
+    return S1_WAVELENGTHS[: int(scales)]

@@ -68,7 +68,7 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
     Notes
     -----
     A set :math:`z_m \in \{0, 1\}^K` keeps some of ``K`` features and replaces the others with the baseline; the model's output is
-    :math:`y_m`. The surrogate :math:`g(z) = b + \sum_m \alpha_m k(z, z_m)` minimises
+    :math:`y_m`. The surrogate :math:`g(z) = b + \sum_m \alpha_m k(z, z_m)` minimizes
 
     .. math::
 
@@ -98,7 +98,7 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
 
     **Cost**: up to ``n_samples`` forward passes for each image and no backward pass; and one eigenvalue problem of that size.
 
-    **Sanity check**: passes. A constant output gives exactly zero. With the layers above the first randomised, the map correlates with the one
+    **Sanity check**: passes. A constant output gives exactly zero. With the layers above the first randomized, the map correlates with the one
     before by 0.0 (shipped digits network, 4 digits, 8 draws), with another seed by 0.95. It is not complete: drops of single features do not
     add up where features interact.
 

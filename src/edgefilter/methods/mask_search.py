@@ -63,7 +63,7 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
 
     **Cost**: ``max_queries`` forward passes for each image at most, and no backward pass.
 
-    **Sanity check**: passes. A constant output gives an exactly flat map of about 0.1. Randomising the layers above the first gives
+    **Sanity check**: passes. A constant output gives an exactly flat map of about 0.1. Randomizing the layers above the first gives
     another map: on the strokes of digits the two correlate by -0.04 on average, where two seeds correlate by 0.6. It is not
     complete: a mask has no units.
 

@@ -13,13 +13,12 @@ from torch import Tensor
 from edgefilter.attribution.arguments import (
     Target,
     as_extra,
-    as_target,
     check_output,
 )
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import check_evaluation, whole_number
+from .arguments import check_evaluation, target_of_each, whole_number
 
 __all__ = ["MaskedScores", "as_baselines", "as_output"]
 
@@ -75,7 +74,7 @@ class MaskedScores:
         check_evaluation(forward_func)
         self.forward_func, self.images = forward_func, images.detach()
         self.baselines = as_baselines(baselines, self.images)
-        self.target = _checked(as_target(target), len(images))
+        self.target = target_of_each(target, len(images))
         self.extra = as_extra(additional_forward_args)
         self.copies = whole_number(perturbations_per_eval, "perturbations_per_eval")
 
@@ -169,16 +168,6 @@ def as_baselines(given: Any, images: Tensor) -> Tensor:
     if isinstance(found, Tensor) and found.dim() and found.shape not in (images.shape, images[:1].shape):
         raise ValueError(
             f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
-            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing."
+            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing; pass classes as target=."
         )
     return torch.as_tensor(found).detach().to(images)
-
-
-def _checked(target: Target, count: int) -> Target:
-    """Raise unless there is one target, or one for each image; with copies of images the number could not be named."""
-    several = len(target) if isinstance(target, list) else target.numel() if isinstance(target, Tensor) else 1
-    if several not in (1, count):
-        raise AssertionError(
-            f"target must be one, or one for each of the {count} images; got {several}. Pass as many as there are images."
-        )
-    return target[0] if isinstance(target, list) and several == 1 else target

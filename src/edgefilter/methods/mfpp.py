@@ -62,7 +62,7 @@ class MFPP(PerturbationAttribution):  # type: ignore[misc]
     Masks are independent. Pairs of a mask and its complement would help if their outputs rose together; on EfficientNet-Lite0 they
     correlate by -0.5 to 0 on coarse levels and 0 to 0.4 on fine ones.
 
-    **Sanity check**: passes. A constant output gives exactly zero. Randomising the layers above the first gives another map: on the
+    **Sanity check**: passes. A constant output gives exactly zero. Randomizing the layers above the first gives another map: on the
     strokes of digits the two correlate by -0.04 on average, where two seeds correlate by 0.9. It is not complete: see above.
 
     References

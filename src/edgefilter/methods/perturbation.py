@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target
+from edgefilter.attribution.arguments import Target, as_extra
 
-from .arguments import check_evaluation, generator_of, imported, one_input, whole_number
+from .arguments import check_evaluation, generator_of, imported, one_input, target_of_each, whole_number
 from .outputs import outputs_of
 
 __all__ = ["area_under_perturbation_curve", "perturbation_curve"]
@@ -136,7 +136,9 @@ def perturbation_curve(
         if perturbations_per_eval is None
         else whole_number(perturbations_per_eval, "perturbations_per_eval")
     )
-    scores = _Scores(forward_func, as_target(target), as_extra(additional_forward_args), size)
+    scores = _Scores(
+        forward_func, target_of_each(target, len(images)), as_extra(additional_forward_args), size
+    )
     with torch.no_grad():
         first = scores(images[:, None])[:, 0]
         if not bool((first != 0).all()):

@@ -13,6 +13,7 @@ from edgefilter.attribution.arguments import check_mode, check_output, unwrapped
 from edgefilter.lrp.surroundings import eager
 from edgefilter.stems.reading import RunningModules
 
+from .arguments import of_each
 from .linear_only import LinearOnly
 from .straight import Rows, Site, Straight, Take, TakeSlopes
 
@@ -91,7 +92,7 @@ class PiecewiseModel:
         long as is good for the precision.
         """
         length = images.flatten(1).norm(dim=1).clamp(min=1)[owners]
-        step = length[:, None, None, None] * directions
+        step = of_each(length, directions) * directions
         rows = Rows(len(images), owners)
 
         def taken(place: int, site: Site, values: Tensor) -> None:

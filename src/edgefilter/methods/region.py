@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from torch import Tensor
 
 from edgefilter._checks import counted
@@ -40,7 +39,7 @@ class Region:
 
     Attributes
     ----------
-    inputs : Tensor, shape (N, C, H, W)
+    inputs : Tensor, shape (N, C, H, W), or (N, D) as in what follows
     output : Tensor, shape (N, K)
         What the model makes of them.
     weight : Tensor, shape (N, K, C, H, W)
@@ -70,7 +69,7 @@ class Region:
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the affine map's values, shape (N, K): those of the model as long as each point lies in its image's region."""
-        return torch.einsum("nkchw,nchw->nk", self.weight, points) + self.bias
+        return (self.weight.flatten(2) @ points.flatten(1)[..., None])[..., 0] + self.bias
 
     def __repr__(self) -> str:
         far = "" if self.radius is None else f", radius {_span(self.radius)}"

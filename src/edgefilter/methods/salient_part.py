@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter.attribution.arguments import Target, as_extra, as_target
+from edgefilter._checks import counted
+from edgefilter.attribution.arguments import Target, as_extra
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import check_evaluation, one_input
+from .arguments import check_evaluation, one_input, target_of_each
 from .masking import as_baselines, as_output
 from .smoothing import gaussian, smoothed
 
@@ -43,6 +44,11 @@ class SalientPart(NamedTuple):
     part: Tensor
     whole: Tensor
     mask: Tensor
+
+    def __repr__(self) -> str:
+        ratios = ", ".join(f"{value:.3g}" for value in self.ratio[:6].tolist())
+        known = "" if self.recovered is None else f", {int(self.recovered.sum())} recovered"
+        return f"SalientPart({counted(len(self.ratio), 'image')}, ratio {ratios}{', ...' * (len(self.ratio) > 6)}{known})"
 
 
 def salient_part_score(
@@ -103,6 +109,8 @@ def salient_part_score(
     >>> image = torch.zeros(1, 1, 8, 8)
     >>> image[..., 2:4, 2:4] = 1
     >>> bright = lambda x: x.mean((1, 2, 3))
+    >>> salient_part_score(bright, image, image, share=0.1, baselines=0)
+    SalientPart(1 image, ratio 1)
     >>> salient_part_score(bright, image, image, share=0.1, baselines=0).ratio
     tensor([1.], dtype=torch.float64)
     >>> salient_part_score(bright, image, -image, share=0.1, baselines=0).ratio
@@ -112,7 +120,7 @@ def salient_part_score(
     check_evaluation(forward_func)
     mask = _most_salient(_summed(attributions, images), _share(share))
     filled = torch.where(mask, images, _filling(baselines, images))
-    target, extra = as_target(target), as_extra(additional_forward_args)
+    target, extra = target_of_each(target, len(images)), as_extra(additional_forward_args)
     with torch.inference_mode(False), torch.no_grad():
         whole, part = (as_output(forward_func(x, *extra), len(images)) for x in (images, filled))
         return _compared(whole, part, target, softmax, mask)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, counted
 from edgefilter.attribution.arguments import Question
 
 from .arguments import whole_number
@@ -42,6 +42,11 @@ class TunedStdevs(NamedTuple):
     objectives: Tensor
     evaluations: Tensor
     trace: tuple[tuple[tuple[float, float], ...], ...]
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{value:.3g}" for value in self.stdevs[:6].tolist())
+        more = ", ..." * (len(self.stdevs) > 6)
+        return f"TunedStdevs({counted(len(self.stdevs), 'image')}, stdevs {found}{more}, {counted(int(self.evaluations.sum()), 'evaluation')})"
 
 
 class Search(NamedTuple):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .arguments import of_each
 from .nearest_unit import of_some
 from .piecewise import PiecewiseModel
 from .region import Walk
 from .straight import Site
 
 __all__ = ["checked_distance", "first_crossing", "of_length_one", "walked"]
+
+
+# Units of rounding by which a crossing may be passed. On the shipped network for digits 32 are enough in float64, where they find the way; in
+# float32 a digit without noise has boundaries closer than that, and steps without a limit would leap over them.
+MOST_NUDGED = 1024
 
 
 class Ahead(NamedTuple):
@@ -82,14 +89,31 @@ def walked(
             ahead = first_crossing(model, points, directions[active], of_some(extra, active, len(images)))
             way.step(active, ahead, max_distance, max_regions)
             bar.update(len(active))
+    _warn_of_stuck(way, images.dtype)
     return way.walk()
+
+
+def _warn_of_stuck(way: _Way, dtype: torch.dtype) -> None:
+    if bool(way.stuck.any()):
+        places = ", ".join(map(str, way.stuck.nonzero()[:6, 0].tolist()))
+        advice = (
+            "Move the image a little."
+            if dtype == torch.float64
+            else "Pass model.double() and inputs.double()."
+        )
+        warnings.warn(
+            f"boundaries must be further apart than rounding errors to be walked through; got closer ones in {dtype} on the way of image "
+            f"{places}, which ends there, not found. {advice}",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 class _Way:
     """How far each image has come.
 
     A crossing is passed by a nudge of the size of rounding errors. If that was too little, the same unit is met again, which nothing else
-    explains: the nudge is doubled, and the crossing is not counted again.
+    explains: the nudge is doubled, and the crossing is not counted again. The way ends where that does not help.
     """
 
     def __init__(self, images: Tensor, directions: Tensor, target: Tensor) -> None:
@@ -100,13 +124,14 @@ class _Way:
         self.found = torch.zeros_like(self.active)
         self.reached = torch.full_like(target, -1)
         self.regions = torch.ones_like(target)
+        self.stuck = torch.zeros_like(self.active)
         self._sizes = images.flatten(1).norm(dim=1).clamp(min=1)
         self._last = torch.full_like(target, -1)
         self._nudge = torch.finfo(images.dtype).eps * self._sizes
 
     def points(self) -> Tensor:
         """Return where the images are now."""
-        return self.images + self.come[:, None, None, None] * self.directions
+        return self.images + of_each(self.come, self.images) * self.directions
 
     def step(self, some: Tensor, ahead: Ahead, max_distance: float, max_regions: int) -> None:
         """Go on to the class boundary, if it lies in the region, or else into the next region."""
@@ -118,15 +143,17 @@ class _Way:
         is_new = (ahead.distance > self._nudge[some]) & (ahead.unit != self._last[some])
         is_over = ahead.distance.isinf() | (ahead.distance > limit)
         is_over = ~is_found & (is_over | (is_new & (self.regions[some] >= max_regions)))
-        goes_on = ~(is_found | is_over)
         size = torch.maximum(self._sizes[some], self.come[some])
         least = torch.finfo(size.dtype).eps * size
         nudge = torch.where(is_new, least, 2 * self._nudge[some])
+        is_stuck = ~(is_found | is_over) & (nudge > MOST_NUDGED * least)
+        goes_on = ~(is_found | is_over | is_stuck)
         rest = torch.minimum(ahead.distance, limit).nan_to_num(posinf=0)
         self.come[some] += torch.where(goes_on, ahead.distance + nudge, torch.where(is_found, change, rest))
         self._nudge[some], self._last[some] = nudge, ahead.unit
         self.regions[some] += (is_new & goes_on).to(self.regions)
         self.found[some] = is_found
+        self.stuck[some] = is_stuck
         self.reached[some] = torch.where(is_found, other, -1)
         self.active[some] = goes_on
 
@@ -178,7 +205,7 @@ def of_length_one(direction: Any, image: Tensor) -> Tensor:
         raise ValueError(
             f"direction must have a length above zero; got {float(lengths[worst])} for image {worst}. Pass another direction."
         )
-    unit: Tensor = several / lengths[:, None, None, None]
+    unit: Tensor = several / of_each(lengths, several)
     return unit
 
 

@@ -15,14 +15,13 @@ from edgefilter._checks import closest, pair
 from edgefilter.attribution.arguments import (
     Target,
     as_extra,
-    as_target,
     check_output,
     unwrapped,
 )
 from edgefilter.attribution.explained import output_weights
 from edgefilter.lrp.surroundings import eager
 
-from .arguments import check_evaluation, one_input
+from .arguments import check_evaluation, one_input, target_of_each
 from .layer_outputs import LayerOutputs, check_ran, named_layers
 
 __all__ = ["ZoomCAM"]
@@ -238,7 +237,7 @@ class ZoomCAM(LayerAttribution, GradientAttribution):  # type: ignore[misc]
 
     def _products(self, image: Tensor, target: Any, extra: Any) -> list[tuple[str, Tensor]]:
         """Return activation times gradient of each layer's runs, by the layer's name."""
-        target = as_target(target)
+        target = target_of_each(target, len(image))
         run = unwrapped(self.forward_func)
         check_evaluation(run)
         with torch.inference_mode(False), torch.enable_grad(), eager():

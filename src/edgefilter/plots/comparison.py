@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgefilter._checks import counted
+
 from .arrays import Array, as_array, as_picture
 from .layout import EDGE, Block, Stack, in_rows, inches_of, sheet
 from .pictures import SignedMap, map_panel, picture_panel
 from .style import PERCENTILE, Look
-from .words import halves, spaced, width_of
+from .words import control_notes, halves, marked, spaced, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +30,7 @@ def plot_comparison(
     maps: Mapping[str, Any],
     pictures: Sequence[Any],
     *,
+    controls: Mapping[str, str] | None = None,
     ax: Axes | None = None,
     title: str | None = None,
     width: str | float | None = None,
@@ -44,6 +47,9 @@ def plot_comparison(
         By name of the method, a Tensor of shape (N, H, W).
     pictures : sequence of array-like
         The images as a viewer would see them, as in :func:`plot_explanation`.
+    controls : dict, optional
+        By name of the method, what kind of control it is: its name gets a mark, and a caption says what it stands for (not in the place of
+        given axes).
     ax : matplotlib.axes.Axes, optional
         Draw in the place of these axes, which are left empty. Default: a new figure.
     title : str, optional
@@ -73,7 +79,10 @@ def plot_comparison(
     look = Look.of(inches)
     columns = max(2, min(len(maps) + 1, int((inches - 2 * EDGE) / LEAST)))
     columns = math.ceil((len(maps) + 1) / math.ceil((len(maps) + 1) / columns))  # rows of one length
-    names = _names(["image", *maps], look, (inches - 2 * EDGE) / columns - 0.08)
+    controls = {name: kind for name, kind in (controls or {}).items() if name in maps}
+    names = _names(
+        ["image", *(marked(name, controls) for name in maps)], look, (inches - 2 * EDGE) / columns - 0.08
+    )
     rows: list[Block] = []
     for place, picture in enumerate(pictures):
         last = place == len(pictures) - 1
@@ -86,8 +95,18 @@ def plot_comparison(
             one = SignedMap(_share(as_array(values[place])), name, label, 1.0, lines=lines, centered=True)
             panels.append(map_panel(one, look))
         rows += in_rows(panels, columns, 0.08)
-    alt = f"Maps of {', '.join(map(spaced, maps))} for {len(pictures)} images; each as a {LABEL}"
-    return sheet(Stack(rows, 0.06), inches, look, title=title or "", alt=alt, dpi=dpi, ax=ax)
+    alt = f"Maps of {', '.join(map(spaced, maps))} for {counted(len(pictures), 'image')}; each as a {LABEL}"
+    caption = "\n".join(control_notes({spaced(name): kind for name, kind in controls.items()}))
+    return sheet(
+        Stack(rows, 0.06),
+        inches,
+        look,
+        title=title or "",
+        caption=caption,
+        alt="\n".join(filter(None, (alt, caption))),
+        dpi=dpi,
+        ax=ax,
+    )
 
 
 def _check(maps: Mapping[str, Any], pictures: Sequence[Any]) -> None:

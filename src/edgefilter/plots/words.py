@@ -12,13 +12,16 @@ from .arrays import Array
 
 __all__ = [
     "COMPARED",
+    "MARK",
     "class_name",
     "compared_name",
+    "control_notes",
     "format_number",
     "format_numbers",
     "halves",
     "has_name",
     "joining",
+    "marked",
     "name_of",
     "shortened",
     "signed",
@@ -29,6 +32,8 @@ __all__ = [
 
 # What an output is compared with, if it is no other output.
 COMPARED: dict[Any, str] = {"rest": "the mean of the others", "odds": "chance"}
+
+MARK = "\N{DAGGER}"  # of a control, behind its name
 
 # Letters are fitted to pixels: a line of DejaVu Sans of 6 to 11 points is up to 5 % wider than its outlines at 100 to 300 dots per inch, and up to
 # 13 % at 72 to 90.
@@ -44,6 +49,29 @@ def spaced(label: str) -> str:
     'sobel x'
     """
     return label.replace("_", " ")
+
+
+def marked(name: str, controls: Mapping[str, str]) -> str:
+    """Write the name of a method, with a mark if it is a control.
+
+    Examples
+    --------
+    >>> marked("random", {"random": "Control"}), marked("saliency", {"random": "Control"})
+    ('random †', 'saliency')
+    """
+    return f"{name} {MARK}" if name in controls else name
+
+
+def control_notes(controls: Mapping[str, str]) -> list[str]:
+    """Say what the marked methods are, one sentence for each kind of control.
+
+    Examples
+    --------
+    >>> control_notes({"sobel": "Control", "random": "Control"})
+    ['† Control: sobel, random.']
+    """
+    kinds = {kind: [name for name, one in controls.items() if one == kind] for kind in controls.values()}
+    return [f"{MARK} {kind}: {', '.join(names)}." for kind, names in kinds.items()]
 
 
 def halves(label: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgefilter.plots.arrays import as_array, as_picture, visible
 from edgefilter.plots.style import PERCENTILE
-from edgefilter.plots.words import spaced
+from edgefilter.plots.words import MARK, control_notes, marked, spaced
 
 from .pictures import as_data_uri, map_png, photo_png
 from .sprites import fitting, reduced
@@ -54,12 +54,12 @@ class Compared(Protocol):
         """The explained class of each image."""
 
     @property
-    def failures(self) -> Sequence[Any]:
-        """What could not be measured, and why."""
+    def controls(self) -> Mapping[str, str]:
+        """The methods that are controls, and of which kind."""
 
     @property
-    def remarks(self) -> Sequence[str]:
-        """What a reader must know of some methods."""
+    def failures(self) -> Sequence[Any]:
+        """What could not be measured, and why."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -128,11 +128,11 @@ def write_comparison(
         whole=tuple(comparison.images.shape[2:]),
         left=count - len(rows),
         tables=[
-            _table("The maps, by metric", comparison.pixel, better["pixel"]),
-            _table("Scores of colors and filters", comparison.parts, better["parts"]),
+            _table("The maps, by metric", comparison.pixel, better["pixel"], comparison.controls),
+            _table("Scores of colors and filters", comparison.parts, better["parts"], comparison.controls),
         ],
+        controls=control_notes({spaced(name): kind for name, kind in comparison.controls.items()}),
         failures=_failures(comparison.failures),
-        remarks=comparison.remarks,
         about=_settings(comparison.settings),
         data={},
     )
@@ -147,7 +147,8 @@ def _image_row(
         "name": name,
         "photo": as_data_uri(photo_png(picture)),
         "maps": [
-            (spaced(method), _map(values[place].sum(0), size)) for method, values in comparison.maps.items()
+            (_named(method, comparison.controls), _map(values[place].sum(0), size))
+            for method, values in comparison.maps.items()
         ],
     }
 
@@ -166,7 +167,9 @@ def _map(values: Any, size: Sequence[int]) -> str:
     return as_data_uri(map_png(shown, limit))
 
 
-def _table(title: str, table: pd.DataFrame, better: Mapping[str, str]) -> dict[str, Any]:
+def _table(
+    title: str, table: pd.DataFrame, better: Mapping[str, str], controls: Mapping[str, str]
+) -> dict[str, Any]:
     """Return a table with the standard errors beside the means, and which method is best in each column."""
     names = [name for name in table.columns if not name.endswith("_se")]
     columns = []
@@ -180,10 +183,15 @@ def _table(title: str, table: pd.DataFrame, better: Mapping[str, str]) -> dict[s
         ]
         columns.append((spaced(name), better.get(name, ""), cells))
     rows = [
-        (spaced(str(method)), [column[2][row] for column in columns])
+        (_named(str(method), controls), [column[2][row] for column in columns])
         for row, method in enumerate(table.index)
     ]
     return {"title": title, "columns": [column[:2] for column in columns], "rows": rows}
+
+
+def _named(method: str, controls: Mapping[str, str]) -> str:
+    """Return a name, with its mark on the same line."""
+    return spaced(marked(method, controls)).replace(f" {MARK}", f"\N{NO-BREAK SPACE}{MARK}")
 
 
 def _cell(value: float) -> str:
