@@ -218,9 +218,13 @@ def known_table(records: Sequence[Record]) -> str:
                 cells.append(f"{max(values.values()):.0e}")
             else:
                 cells.append(cell(estimated(values), bold=name in wins.get(key, ())))
-        rows.append([name, *cells])
+        asked_about = [
+            str(len(found[key].get(name, {}))) if name in found[key] else NOTHING
+            for key in ("color_hit", "filter_hit", "stamp_mass")
+        ]
+        rows.append([name, ", ".join(asked_about), *cells])
     heads = [
         f"{title} {UP}" if high else f"{title} {DOWN}" if high is False else title
         for title, (_, high) in KNOWN.items()
     ]
-    return markdown(["method", *heads], rows)
+    return markdown(["method", "networks", *heads], rows)
