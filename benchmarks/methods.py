@@ -16,25 +16,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+from field.asking import asked
+from field.check import check
+from field.invariants import invariants
+from field.known import WHOLE
+from field.measuring import Piece, Protocol, Record, Trial, known_key, measured
+from field.networks import NETWORKS
+from groundtruth.jobs import Settings
+from groundtruth.networks import ARCHITECTURES, REPORT_SEEDS, STAMP_ARCHITECTURES
+from pages import write
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-
-from field.asking import asked  # noqa: E402 - the folder is no installed package
-from field.check import check  # noqa: E402
-from field.invariants import invariants  # noqa: E402
-from field.known import WHOLE  # noqa: E402
-from field.measuring import Piece, Protocol, Record, Trial, known_key, measured  # noqa: E402
-from field.networks import NETWORKS  # noqa: E402
-from groundtruth.jobs import Settings  # noqa: E402
-from groundtruth.networks import ARCHITECTURES, REPORT_SEEDS, STAMP_ARCHITECTURES  # noqa: E402
-from pages import write  # noqa: E402
-
 # For the workers: the GNU allocator keeps large blocks. Without, EfficientNet-Lite0 takes two to five times as long.
 KEEP_MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
 IMAGES = 200  # of each network, from which those that are asked about are taken
