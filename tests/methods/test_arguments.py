@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
+from edgefilter.methods import MFPP, grid_fragments
 from edgefilter.methods.arguments import (
     check_evaluation,
     generator_of,
@@ -124,3 +126,13 @@ def test_what_is_missing_is_named():
         ImportError, match=r"no_such_library is required for this; run pip install 'edgefilter\[demo\]'"
     ):
         imported("no_such_library", "this")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_frozen_scripted_model_is_a_function_like_any_other():
+    """It has no training flag."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    image = torch.rand(1, 1, 6, 6)
+    frozen = torch.jit.freeze(torch.jit.trace(model, image))
+    masks = {"segments": [grid_fragments(6, 2)], "n_masks": 20, "target": 1}
+    assert_close(MFPP(frozen).attribute(image, **masks), MFPP(model).attribute(image, **masks))

@@ -131,7 +131,7 @@ def check_evaluation(forward_func: Any) -> None:
     """
     if isinstance(forward_func, nn.Module):
         for name, module in forward_func.named_modules():
-            if module.training and isinstance(module, SWITCHED):
+            if isinstance(module, SWITCHED) and module.training:  # frozen scripted modules have no flag
                 layer = f"layer {name!r} ({type(module).__name__})" if name else type(module).__name__
                 raise ValueError(
                     f"model must be in evaluation mode; {layer} is training. Call model.eval() first."
