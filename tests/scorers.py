@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 
@@ -36,3 +37,19 @@ def digits(count):
 
 def correlation(a, b):
     return float(torch.corrcoef(torch.stack([a.flatten().double(), b.flatten().double()]))[0, 1])
+
+
+def alike(maps, others, images):
+    """Return the correlation of the maps of each digit with others, over its strokes."""
+    return [correlation(a[on], b[on]) for a, b, on in zip(maps, others, images > 0.1, strict=True)]
+
+
+def with_new_weights(model, draws):
+    """Yield a model again and again, each time with new weights in all layers that can train."""
+    for seed in range(draws):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for module in model.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
+                    module.reset_parameters()
+        yield model

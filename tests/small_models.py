@@ -168,6 +168,7 @@ def snapshot(model, *tensors):
             tensor.requires_grad,
             grad,
             tensor.detach().clone(),
+            tensor._version,  # also what was written and put back
             len(tensor._backward_hooks or {}),
         )
     return state

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter.evaluation import METHODS
-from edgefilter.evaluation.method import BATCH, attributions
-from edgefilter.evaluation.methods import PATH_STEPS, WINDOWS
+from edgefilter.evaluation.method import BATCH, PATH_STEPS, attributions
+from edgefilter.evaluation.methods import WINDOWS
 from edgefilter.methods import MFPP, KernelLIME, MaskSearch, SmoothTaylor, grid_fragments
 
 BUDGET = 1000  # passes of a black-box method for each image; published: 4000 (RISE), 20000 (MFPP)

@@ -13,12 +13,12 @@ from captum import attr as ca
 from captum.attr._utils.approximation_methods import approximation_parameters
 from torch import nn
 from torch.nn import functional as F
-from torch.overrides import _get_current_function_mode_stack
 from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.errors import UnsupportedModelError
 from edgefilter.methods import GuidedNonlinearityIG, guided_gradients
+from small_models import assert_untouched, snapshot
 
 MNIST = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist.npz"
 pytestmark = pytest.mark.filterwarnings(
@@ -281,35 +281,20 @@ def test_randomization_fails():
 # Captum's contract
 
 
-def state_of(net):
-    hooks = [
-        len(v) for m in net.modules() for n, v in vars(m).items() if "hook" in n and hasattr(v, "__len__")
-    ]
-    flags = [(p._version, p.requires_grad, p.grad is None) for p in net.parameters()]
-    return hooks, flags, [m.training for m in net.modules()], copy.deepcopy(net.state_dict())
-
-
-def assert_untouched(net, before):
-    after = state_of(net)
-    assert after[:3] == before[:3]
-    assert all(torch.equal(value, after[3][name]) for name, value in before[3].items())
-    assert not _get_current_function_mode_stack()
-
-
 def test_everything_is_as_before(x):
     """Model, inputs, global random state, and what integrated gradients give; also after an exception."""
     net = cnn(nn.MaxPool2d(2), inplace=True)
-    before, state = state_of(net), torch.get_rng_state()
+    before, state = snapshot(net, x), torch.get_rng_state()
     expected = ca.IntegratedGradients(net).attribute(x, target=1)
     GuidedNonlinearityIG(net).attribute(x, target=1)
-    assert_untouched(net, before)
+    assert_untouched(before, snapshot(net, x))
     with pytest.raises(IndexError):
         GuidedNonlinearityIG(net).attribute(x, target=9)
     with pytest.raises(RuntimeError):
         GuidedNonlinearityIG(net).attribute(x[:, :2], target=1)
     with pytest.raises(KeyboardInterrupt), guided_gradients(net):
         raise KeyboardInterrupt
-    assert_untouched(net, before)
+    assert_untouched(before, snapshot(net, x))
     assert torch.equal(ca.IntegratedGradients(net).attribute(x, target=1), expected)
     assert not x.requires_grad
     assert torch.equal(torch.get_rng_state(), state)

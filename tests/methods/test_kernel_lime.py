@@ -7,14 +7,13 @@ import torch
 from captum._utils.models.linear_model import SkLearnLinearRegression, SkLearnRidge
 from captum.attr import FeatureAblation, Lime, NoiseTunnel
 from captum.attr._core.lime import get_exp_kernel_similarity_function
-from sklearn.datasets import load_digits
 from torch import nn
-from torch.nn import functional as F
 
 import edgefilter as ef
 from edgefilter.classifiers import load_classifier
 from edgefilter.methods import KernelLIME, fragments, grid_fragments
 from edgefilter.photos import demo_photo
+from scorers import alike, correlation, digits, with_new_weights
 from small_models import assert_untouched, snapshot
 
 GRID = torch.arange(16).reshape(4, 4).repeat_interleave(2, 0).repeat_interleave(2, 1)  # 8 x 8 pixels
@@ -150,15 +149,10 @@ def test_scores_may_be_scaled_and_shifted(net, images):
     torch.testing.assert_close(found, 3 * wanted, rtol=0, atol=1e-8)
 
 
-def correlation(one, other):
-    return float(torch.corrcoef(torch.stack([one.flatten().double(), other.flatten().double()]))[0, 1])
-
-
 def test_randomizing_the_layers_above_the_first_gives_another_map():
     """Correlation on the strokes, over draws: about 0, where a second seed has .9."""
     model = ef.models.load("digits")
-    pixels = torch.from_numpy(load_digits().images[:2]).float()[:, None] / 16
-    images = F.pad(F.interpolate(pixels, (20, 20), mode="bilinear"), (4, 4, 4, 4))
+    images = digits(2)
     options = {
         "target": model(images).argmax(1),
         "feature_mask": grid_fragments(28, 7),
@@ -166,20 +160,11 @@ def test_randomizing_the_layers_above_the_first_gives_another_map():
         "perturbations_per_eval": 50,
     }
     before = KernelLIME(model).attribute(images, **options)
-
-    def alike(maps):
-        triples = zip(before, maps, images > 0.1, strict=True)
-        return [correlation(a[on], b[on]) for a, b, on in triples]
-
-    assert min(alike(KernelLIME(model).attribute(images, seed=1, **options))) > 0.7
+    again = KernelLIME(model).attribute(images, seed=1, **options)
+    assert min(alike(before, again, images)) > 0.7
     found = []
-    for seed in range(8):
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for module in model.modules():
-                if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
-                    module.reset_parameters()
-        found += alike(KernelLIME(model).attribute(images, **options))
+    for changed in with_new_weights(model, 8):
+        found += alike(before, KernelLIME(changed).attribute(images, **options), images)
     assert abs(sum(found) / len(found)) < 0.4
 
 

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.methods import MaskSearch, salient_part_score
-from scorers import Seen, correlation, digits, total
+from scorers import Seen, alike, digits, total, with_new_weights
+from small_models import assert_untouched, snapshot
 
 
 def ones(size=16, count=1):
@@ -249,17 +250,13 @@ def test_the_model_is_as_before(fails):
     """Parameters, gradients, flags, hooks and images, also when it raises inside."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(256, 3), nn.Dropout()).double().eval()
     images = ones().requires_grad_()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = snapshot(model, images)
     if fails:
         with pytest.raises(IndexError):
             MaskSearch(model).attribute(images, target=3, max_queries=42)
     else:
         MaskSearch(model).attribute(images, target=2, max_queries=42)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert not any(module.training or module._forward_hooks for module in model.modules())
-    assert images.requires_grad
-    assert images.grad is None
+    assert_untouched(before, snapshot(model, images))
     assert torch.is_grad_enabled()
 
 
@@ -268,21 +265,12 @@ def test_randomizing_the_layers_above_the_first_gives_another_map():
     model = ef.models.load("digits")
     images = digits(2)
     options = {"target": model(images).argmax(1), "max_queries": 302, "perturbations_per_eval": 20}
-    strokes = images > 0.1
     before = MaskSearch(model).attribute(images, **options)
-
-    def alike(maps):
-        return [correlation(a[on], b[on]) for a, b, on in zip(before, maps, strokes, strict=True)]
-
-    again = alike(MaskSearch(model).attribute(images, seed=1, **options))
+    again = MaskSearch(model).attribute(images, seed=1, **options)
+    assert min(alike(before, again, images)) > 0.3
     found = []
-    for seed in range(8):
-        torch.manual_seed(seed)
-        for module in model.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
-                module.reset_parameters()
-        found += alike(MaskSearch(model).attribute(images, **options))
-    assert min(again) > 0.3
+    for changed in with_new_weights(model, 8):
+        found += alike(before, MaskSearch(changed).attribute(images, **options), images)
     assert abs(sum(found) / len(found)) < 0.4
 
 

@@ -10,7 +10,8 @@ from torch.testing import assert_close
 
 import edgefilter as ef
 from edgefilter.methods import MFPP, fragments, grid_fragments
-from scorers import Seen, correlation, digits, total
+from scorers import Seen, alike, correlation, digits, total, with_new_weights
+from small_models import assert_untouched, snapshot
 
 SIZE = (12, 16)
 
@@ -329,18 +330,14 @@ def test_the_model_is_as_before(fails):
     """Parameters, gradients, flags, hooks and images, also when it raises inside."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.Dropout()).double().eval()
     images = ones().requires_grad_()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = snapshot(model, images)
     options = {"segments": grid_fragments(SIZE, 2), "n_masks": 10}
     if fails:
         with pytest.raises(IndexError):
             MFPP(model).attribute(images, target=3, **options)
     else:
         MFPP(model).attribute(images, target=2, **options)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
-    assert not any(module.training or module._forward_hooks for module in model.modules())
-    assert images.requires_grad
-    assert images.grad is None
+    assert_untouched(before, snapshot(model, images))
     assert torch.is_grad_enabled()
 
 
@@ -349,20 +346,12 @@ def test_randomizing_the_layers_above_the_first_gives_another_map():
     model = ef.models.load("digits")
     images = digits(2)
     options = {"target": model(images).argmax(1), "n_masks": 150, "perturbations_per_eval": 50}
-    strokes = images > 0.1
     before = MFPP(model).attribute(images, **options)
-
-    def alike(maps):
-        return [correlation(a[on], b[on]) for a, b, on in zip(before, maps, strokes, strict=True)]
-
-    assert min(alike(MFPP(model).attribute(images, seed=1, **options))) > 0.7
+    again = MFPP(model).attribute(images, seed=1, **options)
+    assert min(alike(before, again, images)) > 0.7
     found = []
-    for seed in range(8):
-        torch.manual_seed(seed)
-        for module in model.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
-                module.reset_parameters()
-        found += alike(MFPP(model).attribute(images, **options))
+    for changed in with_new_weights(model, 8):
+        found += alike(before, MFPP(changed).attribute(images, **options), images)
     assert abs(sum(found) / len(found)) < 0.4
 
 

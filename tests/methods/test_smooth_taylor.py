@@ -12,6 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from edgefilter.methods import SmoothTaylor
+from small_models import assert_untouched, snapshot
 
 try:  # not in every release of Captum
     from captum.testing.attr.helpers.test_config import config as CAPTUM_CONFIG
@@ -269,32 +270,18 @@ def test_delta_is_what_it_says(small_net, x):
 # Captum's contract
 
 
-def state_of(net):
-    hooks = [
-        len(v) for m in net.modules() for n, v in vars(m).items() if "hook" in n and hasattr(v, "__len__")
-    ]
-    flags = [(p._version, p.requires_grad, p.grad is None) for p in net.parameters()]
-    return hooks, flags, [m.training for m in net.modules()], copy.deepcopy(net.state_dict())
-
-
-def assert_untouched(net, before):
-    after = state_of(net)
-    assert after[:3] == before[:3]
-    assert all(torch.equal(value, after[3][name]) for name, value in before[3].items())
-
-
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_model_and_inputs_are_left_alone(small_net, x, requires_grad):
     """Also after a wrong target and a model that raises."""
     x.requires_grad_(requires_grad)
-    before = state_of(small_net)
+    before = snapshot(small_net, x)
     found = SmoothTaylor(small_net).attribute(x, 1, n_samples=2)
     assert not found.requires_grad
     with pytest.raises(IndexError):
         SmoothTaylor(small_net).attribute(x, 99, n_samples=2)
     with pytest.raises(RuntimeError):
         SmoothTaylor(small_net).attribute(x[:, :2], 1, n_samples=2)
-    assert_untouched(small_net, before)
+    assert_untouched(before, snapshot(small_net, x))
     assert x.requires_grad is requires_grad
     assert x.grad is None
 
@@ -396,13 +383,13 @@ def test_captums_own_configurations(name):
     options = {
         key: arguments[key] for key in ("inputs", "target", "additional_forward_args") if key in arguments
     }
-    before = state_of(net)
+    before = snapshot(net)
     found = SmoothTaylor(net).attribute(**options, n_samples=4)
     given = options["inputs"]
     for part, like in zip(*((v if isinstance(v, tuple) else (v,)) for v in (found, given)), strict=True):
         assert part.shape == like.shape
         assert torch.isfinite(part).all()
-    assert_untouched(net, before)
+    assert_untouched(before, snapshot(net))
 
 
 def test_captum_has_configurations():

@@ -16,6 +16,7 @@ __all__ = [
     "Against",
     "Question",
     "Target",
+    "are_probabilities",
     "as_against",
     "as_extra",
     "as_target",
@@ -28,6 +29,7 @@ __all__ = [
 Target = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 Against = Target | Literal["rest", "odds"]
 
+ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
 NAMED = ("rest", "odds")  # what a target can be compared with beside other targets
 
 
@@ -205,6 +207,17 @@ def _whole(item: Any, name: str) -> int:
             f"{name} must be an integer index, a tuple of them, a tensor or a list; got {item!r}. Pass for example {name}=3."
         )
     return int(item)
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Return whether the rows of outputs are probabilities: none negative, and each row adds up to 1.
+
+    Examples
+    --------
+    >>> are_probabilities(torch.tensor([[0.5, 0.5]])), are_probabilities(torch.tensor([[2.0, -1.0]]))
+    (True, False)
+    """
+    return bool((outputs >= 0).all()) and bool(((outputs.double().sum(1) - 1).abs() < ROUNDING).all())
 
 
 def check_output(output: Any, count: int) -> Tensor:

@@ -16,6 +16,7 @@ import typer
 from edgefilter._checks import closest
 from edgefilter.banks.presets import bank_names, get_bank
 from edgefilter.errors import UnknownNameError
+from edgefilter.plots.words import COMPARED
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +113,7 @@ def chosen_against(classifier: Classifier, given: str | None) -> int | Literal["
         raise ValueError(
             f"against must be another class; got {given!r}, and {classifier.name} has one class only. Leave it out."
         )
-    if given in ("rest", "odds"):
+    if given in COMPARED:
         return given  # type: ignore[return-value]
     return classifier.class_index(given, argument="against")
 

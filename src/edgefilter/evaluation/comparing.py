@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import NAMED
+from edgefilter.attribution.arguments import NAMED, are_probabilities
 from edgefilter.errors import UnknownNameError
 from edgefilter.stems.finding import check_module
 from edgefilter.stems.layers import EdgeFilterConv2d
@@ -28,8 +28,6 @@ from .parts import PARTS
 from .peers import PEER_PARTS
 
 __all__ = ["compare"]
-
-ROUNDING = 1e-3  # of a sum of probabilities: those of half-precision networks add up to 1 within it
 
 
 def compare(
@@ -254,11 +252,7 @@ def _margins(
             f"against must be another class than targets; got {against!r}, the target of image {targets.index(int(against))}. "
             "Pass targets, or another class."
         )
-    if (
-        against == "odds"
-        and bool((outputs >= 0).all())
-        and bool(((outputs.sum(1) - 1).abs() < ROUNDING).all())
-    ):
+    if against == "odds" and are_probabilities(outputs):
         raise ValueError(
             "against='odds' must have a model that returns logits; got probabilities, which are positive and add up to 1. Leave the "
             "softmax at its end out."

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["convolutions_by_size"]
+__all__ = ["convolutions_by_size", "found_once"]
+
+
+def found_once(model: nn.Module) -> Callable[[Tensor], list[nn.Module]]:
+    """Return what gives the convolutions of a model by size, found when it is called first."""
+    known: list[nn.Module] = []
+
+    def convolutions(inputs: Tensor) -> list[nn.Module]:
+        if not known:
+            known.extend(convolutions_by_size(model, inputs))
+        return known
+
+    return convolutions
 
 
 def convolutions_by_size(model: nn.Module, inputs: Tensor) -> list[nn.Module]:

@@ -9,9 +9,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BATCH", "Built", "Explain", "Make", "Method", "attributions", "batches", "own_method"]
+__all__ = [
+    "BATCH",
+    "PATH_STEPS",
+    "Built",
+    "Explain",
+    "Make",
+    "Method",
+    "attributions",
+    "batches",
+    "own_method",
+]
 
 BATCH = 8  # images that are explained at once
+PATH_STEPS = 20  # gradients of a path method
 
 Explain = Callable[[Tensor, Any], Tensor]
 

@@ -21,14 +21,13 @@ from torch.nn import functional as F
 
 from edgefilter.banks.catalogue import get_kernel
 
-from .layers import convolutions_by_size
-from .method import BATCH, Built, Make
+from .layers import found_once
+from .method import BATCH, PATH_STEPS, Built, Make
 from .ours import ours
 from .peers import PEERS
 
-__all__ = ["CONTROLS", "DEFAULT_METHODS", "METHODS", "PATH_STEPS"]
+__all__ = ["CONTROLS", "DEFAULT_METHODS", "METHODS"]
 
-PATH_STEPS = 20  # gradients of a path method
 WINDOWS = 7  # of Occlusion, along each side
 
 
@@ -51,12 +50,10 @@ def _integrated_gradients(model: nn.Module) -> Built:
 
 
 def _grad_cam(model: nn.Module) -> Built:
-    layers: list[nn.Module] = []
+    convolutions = found_once(model)
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
-        if not layers:
-            layers.append(convolutions_by_size(model, inputs)[-1])
-        found = LayerGradCam(model, layers[0]).attribute(inputs, target=targets)
+        found = LayerGradCam(model, convolutions(inputs)[-1]).attribute(inputs, target=targets)
         return LayerAttribution.interpolate(found, tuple(inputs.shape[2:]), "bilinear")  # type: ignore[no-any-return]
 
     return Built(explain, True)

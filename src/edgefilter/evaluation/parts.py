@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from edgefilter.attribution.explanation import Explanation
 from edgefilter.stems.finding import bank_path
 
-from .method import BATCH
-from .methods import PATH_STEPS
+from .method import BATCH, PATH_STEPS
 from .ours import OURS, ours
 from .peers import PEER_PARTS
 

@@ -22,13 +22,11 @@ from edgefilter.methods import (
     guided_gradients,
 )
 
-from .layers import convolutions_by_size
-from .method import BATCH, Built, Make
+from .layers import found_once
+from .method import BATCH, PATH_STEPS, Built, Make
 
-__all__ = ["EVALUATIONS", "PEERS", "PEER_PARTS", "ROOTS", "STEPS"]
+__all__ = ["EVALUATIONS", "PEERS", "PEER_PARTS"]
 
-STEPS = 20  # gradients of guided_nonlinearity_ig, as many as integrated gradients get
-ROOTS = 20  # gradients of smooth_taylor, likewise; 150 as published
 EVALUATIONS = 256  # masked copies of an image that a black-box method may ask about; thousands as published
 RISE_CELLS = 8  # along each side, as published
 
@@ -71,8 +69,10 @@ def _cam(*, every: bool) -> Make:
     """Return what builds class activation maps of the last convolution, or of the last one of every size."""
 
     def make(model: nn.Module) -> Built:
+        convolutions = found_once(model)
+
         def explain(inputs: Tensor, targets: Any) -> Tensor:
-            layers = convolutions_by_size(model, inputs)
+            layers = convolutions(inputs)
             found: Tensor = ZoomCAM(model, layers if every else layers[-1:]).attribute(inputs, targets)
             return found
 
@@ -86,7 +86,7 @@ def _guided_nonlinearity_ig(model: nn.Module) -> Built:
 
     def explain(inputs: Tensor, targets: Any) -> Tensor:
         found: Tensor = method.attribute(
-            inputs, target=targets, n_steps=STEPS, internal_batch_size=max(BATCH, len(inputs))
+            inputs, target=targets, n_steps=PATH_STEPS, internal_batch_size=max(BATCH, len(inputs))
         )
         return found
 
@@ -100,7 +100,7 @@ def _linear_region(model: nn.Module) -> Built:
 PEERS: dict[str, Make] = {
     "hires_cam": _cam(every=False),
     "zoom_cam": _cam(every=True),
-    "smooth_taylor": _drawing(SmoothTaylor, n_samples=ROOTS, n_samples_batch_size=1),
+    "smooth_taylor": _drawing(SmoothTaylor, n_samples=PATH_STEPS, n_samples_batch_size=1),
     "guided_nonlinearity_ig": _guided_nonlinearity_ig,
     "mfpp": _drawing(MFPP, n_masks=EVALUATIONS),
     "rise": _rise,
@@ -122,7 +122,7 @@ def _guided_responses(model: nn.Module, layer: nn.Module) -> Callable[[Tensor, A
     def explain(inputs: Tensor, targets: Any) -> Tensor:
         with guided_gradients(inside):
             found: Tensor = method.attribute(
-                inputs, target=targets, n_steps=STEPS, internal_batch_size=max(BATCH, len(inputs))
+                inputs, target=targets, n_steps=PATH_STEPS, internal_batch_size=max(BATCH, len(inputs))
             )
         return found
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -17,7 +16,7 @@ from edgefilter.attribution.arguments import Question, Target
 from .arguments import generator_of, one_input, whole_number
 from .feature_masks import FeatureMask, feature_masks
 from .fragmenting import fragments
-from .masking import MaskedScores
+from .masking import MaskedAttribution, MaskedScores
 from .sampling import SAMPLERS, adjacency, connected_sets, independent_sets
 from .surrogates import Kernel, Surrogate, as_kernel, fitted
 
@@ -53,7 +52,7 @@ class LimeExplanation(NamedTuple):
         )
 
 
-class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
+class KernelLIME(MaskedAttribution):
     r"""LIME with a kernel surrogate, fitted to connected sets of superpixels.
 
     By default, connected sets of SLIC superpixels are shown to the model, and a radial kernel is fitted to its outputs. Use
@@ -119,21 +118,9 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
     LimeExplanation(1 image, 3 features, fidelity 0.66)
     """
 
-    def __init__(self, forward_func: Callable[..., Any]) -> None:
-        PerturbationAttribution.__init__(self, forward_func)
-
     def get_name(self) -> str:
         """Return the method's name, for progress bars and figures."""
         return "Kernel LIME"
-
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """Whether values are a share of the output, not a sensitivity to it: True."""
-        return True
-
-    def has_convergence_delta(self) -> bool:
-        """Return whether the values add up to a known total: they do not."""
-        return False
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -262,10 +249,6 @@ class KernelLIME(PerturbationAttribution):  # type: ignore[misc]
             attributions[place] = drops[mask.labels.to(images.device)]
         fidelity = torch.tensor([one.fidelity for one in surrogates], dtype=torch.float64)
         return LimeExplanation(attributions, values, fidelity, surrogates)
-
-    def attribute_future(self) -> None:
-        """Raise: Captum's asynchronous form is not available."""
-        raise NotImplementedError("attribute_future is not implemented for KernelLIME")
 
 
 class _Settings(NamedTuple):

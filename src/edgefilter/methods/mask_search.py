@@ -6,7 +6,6 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +15,7 @@ from edgefilter._checks import pair
 from edgefilter.attribution.arguments import Target
 
 from .arguments import generator_of, one_input, whole_number
-from .masking import MaskedScores
+from .masking import MaskedAttribution, MaskedScores
 
 __all__ = ["MaskSearch"]
 
@@ -29,7 +28,7 @@ WAY = 2.0  # how far the penalty alone moves the log-odds of a cell over the who
 EDGE = 0.02  # a cell's probability stays this far from 0 and 1, so that it can still change
 
 
-class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
+class MaskSearch(MaskedAttribution):
     r"""Search for the smallest mask that keeps the output (generalizable saliency), from the score alone.
 
     Works with any function that gives a score, within a fixed number of queries. The map is the mask that was found: from several
@@ -83,18 +82,6 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
     >>> bool(found[..., :2, :2].min() > 0.9), bool(found[..., 6:, 6:].max() < 0.2)
     (True, True)
     """
-
-    def __init__(self, forward_func: Any) -> None:
-        PerturbationAttribution.__init__(self, forward_func)
-
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """Whether values are a share of the output, not a sensitivity to it: True, as for all masks."""
-        return True
-
-    def has_convergence_delta(self) -> bool:
-        """Return whether the values add up to a known total: they do not."""
-        return False
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
     def attribute(
@@ -154,10 +141,6 @@ class MaskSearch(PerturbationAttribution):  # type: ignore[misc]
         above = _interpolated((chances - lowest)[None], plan.cells, images)[0].to(images)
         found = above + lowest[:, :, None, None].to(images)
         return (found,) if several else found
-
-    def attribute_future(self) -> None:
-        """Raise: Captum's asynchronous form is not available."""
-        raise NotImplementedError("attribute_future is not implemented for MaskSearch")
 
 
 class _Plan(NamedTuple):

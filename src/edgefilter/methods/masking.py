@@ -1,4 +1,4 @@
-"""The output of a model for masked copies of images: all that the black-box methods see of it."""
+"""What the black-box methods share: the output of a model for masked copies of images, and what they tell Captum of themselves."""
 
 from __future__ import annotations
 
@@ -8,19 +8,42 @@ from typing import Any
 import numpy as np
 import torch
 from captum._utils.common import _expand_additional_forward_args, _expand_target, _format_baseline
+from captum.attr import PerturbationAttribution
 from torch import Tensor
 
-from edgefilter.attribution.arguments import (
-    Target,
-    as_extra,
-    check_output,
-)
+from edgefilter.attribution.arguments import Target, as_extra, check_output
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
 from .arguments import check_evaluation, target_of_each, whole_number
 
-__all__ = ["MaskedScores", "as_baselines", "as_output"]
+__all__ = ["MaskedAttribution", "MaskedScores", "as_baselines", "as_output"]
+
+
+class MaskedAttribution(PerturbationAttribution):  # type: ignore[misc]
+    """A method that sees nothing of a model but its output for masked copies of images.
+
+    Parameters
+    ----------
+    forward_func : callable
+        A model, or any function that takes images and returns one score for each, or one row of outputs.
+    """
+
+    def __init__(self, forward_func: Callable[..., Any]) -> None:
+        PerturbationAttribution.__init__(self, forward_func)
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """Whether values are a share of the output, not a sensitivity to it: True."""
+        return True
+
+    def has_convergence_delta(self) -> bool:
+        """Return whether the values add up to a known total: they do not."""
+        return False
+
+    def attribute_future(self) -> None:
+        """Raise: Captum's asynchronous form is not available."""
+        raise NotImplementedError(f"attribute_future is not implemented for {type(self).__name__}")
 
 
 class MaskedScores:

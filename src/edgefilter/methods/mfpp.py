@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import torch
-from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -16,7 +15,7 @@ from edgefilter.attribution.arguments import Target
 
 from .arguments import generator_of, one_input, whole_number
 from .fragmenting import as_label_maps, fragments
-from .masking import MaskedScores
+from .masking import MaskedAttribution, MaskedScores
 from .smoothing import box, smoothed
 
 __all__ = ["MFPP"]
@@ -25,7 +24,7 @@ N_MASKS = 4000  # RISE's number for VGG16; see the errors for what it buys on an
 Maps = TypeVar("Maps", Tensor, tuple[Tensor, ...])
 
 
-class MFPP(PerturbationAttribution):  # type: ignore[misc]
+class MFPP(MaskedAttribution):
     r"""Random masks of superpixels at several scales, weighted by the output (MFPP).
 
     Works with any function that gives a score. By default the fragments are SLIC superpixels of the image at up to five scales; pass
@@ -86,21 +85,9 @@ class MFPP(PerturbationAttribution):  # type: ignore[misc]
     [True, True, True, True]
     """
 
-    def __init__(self, forward_func: Any) -> None:
-        PerturbationAttribution.__init__(self, forward_func)
-
     def get_name(self) -> str:
         """Return the method's name, for progress bars and figures."""
         return "MFPP"
-
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """Whether values are a share of the output, not a sensitivity to it: True."""
-        return True
-
-    def has_convergence_delta(self) -> bool:
-        """Return whether the values add up to a known total: they do not."""
-        return False
 
     @overload
     def attribute(
@@ -201,10 +188,6 @@ class MFPP(PerturbationAttribution):  # type: ignore[misc]
             return maps if several else maps[0]
         errors = ((variances.sum(0).sqrt() / len(levels)).to(images),)
         return (maps, errors) if several else (maps[0], errors[0])
-
-    def attribute_future(self) -> None:
-        """Raise: Captum's asynchronous form is not available."""
-        raise NotImplementedError("attribute_future is not implemented for MFPP")
 
 
 class _Drawing(NamedTuple):

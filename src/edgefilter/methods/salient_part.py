@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edgefilter._checks import counted
-from edgefilter.attribution.arguments import Target, as_extra
+from edgefilter.attribution.arguments import Target, are_probabilities, as_extra
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
@@ -21,7 +21,6 @@ __all__ = ["SalientPart", "salient_part_score"]
 
 SHARE = 0.3  # of the cells, which are on in the mask that the published search starts with
 BLUR = 5 / 224  # of the side, as RISE blurs for its insertion score: 5 of 224 pixels
-SUM = 1e-3  # rows of probabilities, in half precision as well, add up to 1 within this
 
 
 class SalientPart(NamedTuple):
@@ -128,7 +127,9 @@ def salient_part_score(
 
 def _compared(whole: Tensor, part: Tensor, target: Target, softmax: bool | None, mask: Tensor) -> SalientPart:
     classes = whole.dim() == 2 and whole.shape[1] > 1
-    if softmax or (softmax is None and classes and not (_sums_to_one(whole) and _sums_to_one(part))):
+    if softmax or (
+        softmax is None and classes and not (are_probabilities(whole) and are_probabilities(part))
+    ):
         whole, part = whole.softmax(1), part.softmax(1)
     recovered = (whole.argmax(1) == part.argmax(1)) if classes else None
     weights = output_weights(whole, whole.argmax(1) if classes and target is None else target)
@@ -183,8 +184,3 @@ def _share(share: Any) -> float:
             f"share must be above 0 and at most 1; got {share!r}. Pass for example share={SHARE}."
         )
     return float(share)
-
-
-def _sums_to_one(outputs: Tensor) -> bool:
-    """Return whether the rows are probabilities."""
-    return bool((outputs >= 0).all()) and bool(((outputs.double().sum(1) - 1).abs() < SUM).all())

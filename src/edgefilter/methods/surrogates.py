@@ -130,7 +130,7 @@ def fitted(
     Notes
     -----
     :math:`g(z) = b + \sum_m \alpha_m k(z, z_m)` minimizes :math:`\sum_m w_m (y_m - g(z_m))^2 + \lambda \, \alpha^T G \alpha`; the intercept
-    :math:`b` is not penalised. With :math:`S = \mathrm{diag}(\sqrt{w})`, :math:`\alpha = S \beta` and the eigenvectors of :math:`S G S`, :math:`G` the kernel's values among the sets, a
+    :math:`b` is not penalized. With :math:`S = \mathrm{diag}(\sqrt{w})`, :math:`\alpha = S \beta` and the eigenvectors of :math:`S G S`, :math:`G` the kernel's values among the sets, a
     ridge more costs next to nothing, and so do the predictions of each sample by the others.
 
     Examples
