@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from captum.attr import DeepLift, IntegratedGradients
+from captum.attr import DeepLift, IntegratedGradients, LayerAttribution, LayerGradCam
 from matplotlib.figure import Figure
 from torch import nn
 from torch.testing import assert_close
@@ -22,6 +22,7 @@ from edgefilter.evaluation.methods import CONTROLS as KINDS
 from edgefilter.evaluation.methods import DEFAULT_METHODS, METHODS
 from edgefilter.evaluation.metrics import METRICS, _area, _AsFloat
 from edgefilter.evaluation.parts import PARTS
+from edgefilter.methods import ZoomCAM
 from edgefilter.plots.comparison import plot_comparison
 
 OF_QUANTUS = ["pixel_flipping", "faithfulness_correlation", "sparseness", "randomisation"]
@@ -101,6 +102,17 @@ def test_maps_are_those_of_the_libraries(everything, net, images):
     assert_close(everything.maps["edgefilter"], ours)
     theirs = IntegratedGradients(net).attribute(images, target=targets, n_steps=20)
     assert_close(everything.maps["integrated_gradients"], theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_class_activation_maps_are_those_of_the_last_convolution_or_of_each_size(net, images):
+    """Found by running the model: net[0] has 14 x 14 places, net[3] has 5 x 5."""
+    names, targets = ["grad_cam", "hires_cam", "zoom_cam"], net(images).argmax(1)
+    found = quick(net, images, methods=names, metrics=["infidelity"]).maps
+    coarse = LayerGradCam(net, net[3]).attribute(images, target=targets)
+    assert_close(found["grad_cam"], LayerAttribution.interpolate(coarse, (14, 14), "bilinear"))
+    assert_close(found["hires_cam"], ZoomCAM(net, net[3]).attribute(images, targets))
+    assert_close(found["zoom_cam"], ZoomCAM(net, [net[0], net[3]]).attribute(images, targets))
+    assert not torch.equal(found["zoom_cam"], found["hires_cam"])
 
 
 def test_sobel_of_a_ramp_is_its_slope():
