@@ -22,6 +22,7 @@ __all__ = [
     "as_target",
     "check_mode",
     "check_output",
+    "piece_of",
     "unwrapped",
     "whole_batch",
 ]
@@ -68,10 +69,10 @@ class Question(NamedTuple):
     def _piece(self, some: slice) -> Question:
         count = len(self.images[0])
         return self._replace(
-            images=_piece_of(self.images, some, count),
+            images=piece_of(self.images, some, count),
             target=_target_of(self.target, some, count),
             against=self.against if isinstance(self.against, str) else _target_of(self.against, some, count),
-            extra=_piece_of(self.extra, some, count),
+            extra=piece_of(self.extra, some, count),
         )
 
 
@@ -114,7 +115,7 @@ def whole_batch(internal: int | None, count: int) -> int:
     return internal
 
 
-def _piece_of(arguments: tuple[Any, ...], piece: slice, count: int) -> tuple[Any, ...]:
+def piece_of(arguments: tuple[Any, ...], piece: slice | Tensor, count: int) -> tuple[Any, ...]:
     """Return some samples of those arguments that have one entry for each."""
     return tuple(
         value[piece] if isinstance(value, Tensor) and value.dim() and len(value) == count else value

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from edgefilter.attribution.arguments import piece_of
+
 from .piecewise import PiecewiseModel
 from .region import Unit
 from .straight import Site
 
-__all__ = ["Nearest", "nearest_units", "of_some"]
+__all__ = ["Nearest", "nearest_units"]
 
 
 class Nearest(NamedTuple):
@@ -53,17 +55,9 @@ def nearest_units(
     count = len(image)
     with tqdm(total=image.numel(), desc="LinearRegion radius", disable=not show_progress) as bar:
         return [
-            _nearest_unit(model, image[n : n + 1], of_some(extra, torch.tensor([n]), count), size, bar)
+            _nearest_unit(model, image[n : n + 1], piece_of(extra, slice(n, n + 1), count), size, bar)
             for n in range(count)
         ]
-
-
-def of_some(extra: tuple[Any, ...], some: Tensor, count: int) -> tuple[Any, ...]:
-    """Return further arguments, those that have a row for each image with the rows of some."""
-    return tuple(
-        part[some] if isinstance(part, Tensor) and part.dim() and len(part) == count else part
-        for part in extra
-    )
 
 
 def _nearest_unit(

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from edgefilter.attribution.arguments import piece_of
+
 from .arguments import of_each
-from .nearest_unit import of_some
 from .piecewise import PiecewiseModel
 from .region import Walk
 from .straight import Site
@@ -86,7 +87,7 @@ def walked(
     with tqdm(desc="LinearRegion regions", disable=not show_progress) as bar:
         while len(active := way.active.nonzero()[:, 0]):
             points = way.points()[active]
-            ahead = first_crossing(model, points, directions[active], of_some(extra, active, len(images)))
+            ahead = first_crossing(model, points, directions[active], piece_of(extra, active, len(images)))
             way.step(active, ahead, max_distance, max_regions)
             bar.update(len(active))
     _warn_of_stuck(way, images.dtype)
