@@ -41,6 +41,10 @@ nitpick_ignore_regex = [
         r"py:class",
         r"edgefilter\.(attribution\.(views\.ScoreViews|spatial\.SpatialViews)|profiles\.views\.ProfileViews)",
     ),  # what Explanation and ClassProfile are made of; their members stand there
+    (
+        r"py:class",
+        r"edgefilter\.methods\.masking\.MaskedAttribution",
+    ),  # the black-box methods' base: it tells Captum what they are
     (r"py:class", r"edgefilter\..*\._\w+"),  # private bases
     (r"py:func", r"load_classifier|profile_folder"),  # in a summary, which does not know its module
 ]
