@@ -140,12 +140,13 @@ def ranked(values: Mapping[str, Values], *, high: bool) -> str:
 
 def ends(records: Sequence[Record]) -> str:
     """Return the probabilities at the ends of the curves."""
-    control = [record for record in records if record["method"] == "random"]
-    plain, blurred, zero = (
-        estimate([record[key] for record in control]).mean for key in ("plain", "blurred", "zero")
-    )
+    found = [
+        by_image(records, lambda record, key=key: record[key])["random"]
+        for key in ("plain", "blurred", "zero")
+    ]
+    plain, blurred, zero = (estimated(values).mean for values in found)
     return (
-        f"{len(control)} images. Mean probability of the predicted class: {plain:.2f} for the image, {blurred:.2f} for the blurred image, "
+        f"{len(found[0])} images. Mean probability of the predicted class: {plain:.2f} for the image, {blurred:.2f} for the blurred image, "
         f"from which insertion starts, and {zero:.2f} for zero, where deletion ends."
     )
 
