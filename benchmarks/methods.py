@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/methods.py --results FILE.jsonl                       # about 25 minutes on two idle cores
+    python benchmarks/methods.py --results FILE.jsonl                       # about 70 minutes on two idle cores
     python benchmarks/methods.py --results FILE.jsonl --out docs/methods.md  # writes the tables into the page as well
     python benchmarks/methods.py --results FILE.jsonl --quick                # does everything once, says nothing
     python benchmarks/methods.py --check                                     # laws, fewer steps, and another library's metric
@@ -47,9 +47,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help="file of JSON lines, which is continued")
     parser.add_argument("--out", type=Path, help="Markdown page; the tables go between their marks")
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data", help="real images")
-    parser.add_argument("--images", type=int, default=50, help="of each network, 200 at most; default: 50")
+    parser.add_argument("--images", type=int, default=IMAGES, help="of each network; default: 200, all")
     parser.add_argument(
-        "--slow-images", type=int, default=10, help="of them, those for slow methods; default: 10"
+        "--slow-images", type=int, default=20, help="of them, those for slow methods; default: 20"
     )
     parser.add_argument("--steps", type=int, default=28, help="of insertion and of deletion; default: 28")
     parser.add_argument("--fills", type=int, default=10, help="of each window of AUPC; default: 10")
