@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import numbers
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
-__all__ = ["closest", "counted", "pair"]
+__all__ = ["closest", "counted", "is_number", "pair"]
 
 
 def closest(name: str, known: Iterable[str], plain: Callable[[str], str] = str) -> str:
@@ -57,3 +59,14 @@ def counted(count: int, one: str, several: str = "") -> str:
     ('1 image', '0 images', '2 classes')
     """
     return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def is_number(value: Any) -> bool:
+    """Return whether an argument is a real number, Python's or NumPy's; a truth value is none.
+
+    Examples
+    --------
+    >>> [is_number(value) for value in (2, 0.5, np.float32(0.5), True, "2")]
+    [True, True, True, False, False]
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -274,7 +274,7 @@ def test_from_responses_gives_back_an_explanation(images, stem):
     model = ef.replace_stem(net.double().eval())
     expected = ef.EdgeFilterAttribution(model, calibrate=False).explain(images, [0, 3])
     for response in (expected.response, expected.response.flatten(1, 2)):
-        for layer in (model[0], model[0].filters):
+        for layer in (model[0], model[0].filters, ef.split(model)[0]):
             got = Explanation.from_responses(
                 response, layer, images, output=expected.output, target=torch.tensor([0, 3])
             )

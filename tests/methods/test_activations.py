@@ -206,10 +206,13 @@ def test_wrong_arguments_are_refused(change, error, words, small_net, images):
 
 
 def test_a_model_in_training_is_refused(small_net, images):
-    """Its activations would depend on the batch."""
-    with pytest.raises(ValueError, match="model must be in evaluation mode"):
-        activation_ratio(small_net.train(), "3", images)
+    """Its activations would depend on the batch; where none does, it may be."""
+    model = nn.Sequential(small_net, nn.Dropout()).double()
+    with pytest.raises(ValueError, match="model must be in evaluation mode; layer '1'"):
+        activation_ratio(model.train(), small_net[3], images)
     assert small_net.training
+    in_training = activation_ratio(small_net, "3", images)
+    assert in_training.means == activation_ratio(small_net.eval(), "3", images).means
 
 
 def test_negative_means_have_no_ratio():

@@ -78,6 +78,17 @@ def test_a_model_that_is_training_is_refused_before_it_runs(layer, run, x):
 
 
 @each_method
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_images_that_are_not_finite_are_named(attribute, value, x):
+    """Before a map of NaN is taken for an answer."""
+    x[1, 0, 2, 3] = value
+    with pytest.raises(
+        ValueError, match=r"^inputs must be finite; got NaN or infinity in image 1. Look at how"
+    ):
+        attribute(Network(), x, target=1)
+
+
+@each_method
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_modes_around_a_call_do_not_matter(attribute, mode, x):
     """Also with images that are made there."""

@@ -31,6 +31,14 @@ def test_superpixels_of_a_photo_are_those_of_scikit_image(photo):
         assert np.array_equal(level.numpy(), wanted)
 
 
+def test_noise_is_cut_into_about_as_many():
+    """SLIC leaves two of fifty with the published compactness; a compactness that is given is kept."""
+    noise = torch.rand(3, 224, 224, generator=torch.Generator().manual_seed(0))
+    (published,) = fragments(noise, [50], compactness=10.0)
+    assert published.max() < 10
+    assert all(25 <= level.max() + 1 <= 60 for level in fragments(noise[None], [50]))
+
+
 def test_all_five_levels_at_the_size_of_photos():
     """224 x 224 pixels, as published."""
     assert len(fragments(torch.rand(3, 224, 224, generator=torch.Generator().manual_seed(0)))) == 5
@@ -176,6 +184,7 @@ def test_all_forms_of_label_maps():
         (torch.rand(4, 4), TypeError, "segments must hold whole numbers, one label per pixel; got torch.float32"),
         (torch.ones(4, 5).long(), ValueError, r"shape \(4, 4\) or \(2, 4, 4\), one per level; got \(4, 5\)"),
         (torch.ones(3, 4, 4).long(), ValueError, "pass the levels as a list"),
+        ([50, 100], ValueError, r"got \(\). Label .* fragments\(image, \[50, 100\]\)"),
     ],
 )  # fmt: skip
 def test_other_label_maps_are_refused(given, error, words):

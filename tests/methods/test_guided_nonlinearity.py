@@ -147,7 +147,7 @@ def test_by_hand():
 # However the network is written
 
 
-@pytest.mark.parametrize("relu", [F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, lambda x: F.relu(x, inplace=True), F.relu6, lambda x: F.relu6(x, inplace=True)])  # fmt: skip
+@pytest.mark.parametrize("relu", [F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, lambda x: F.relu(x, inplace=True), F.relu6, lambda x: F.relu6(x, inplace=True), lambda x: x.clamp(0), lambda x: torch.clamp(x, min=0), lambda x: x.clamp_min(0.0), lambda x: torch.clip(x, 0, 6), lambda x: x.clamp_(min=0, max=6)])  # fmt: skip
 @pytest.mark.parametrize("pool", [lambda x: F.max_pool2d(x, 3, 2, 1), lambda x: torch.max_pool2d(x, 3, 2, 1), lambda x: F.max_pool2d(input=x, kernel_size=3, stride=2, padding=1), lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True)[0]])  # fmt: skip
 def test_functions_are_guided_as_modules(x, relu, pool):
     """A network gives one answer, whether modules or functions rectify and pool."""
@@ -424,6 +424,8 @@ def test_other_models_are_refused(x):
         ({"n_steps": 2.5}, "got 2.5"),
         ({"method": "gauslegendre"}, "did you mean 'gausslegendre'"),
         ({"internal_batch_size": 0}, "internal_batch_size must be"),
+        ({"baselines": torch.zeros(3)}, r"baselines must be a number, or have shape .* got \(3,\)"),
+        ({"baselines": (0, 0)}, "baselines must be one for each of the 1 inputs; got 2"),
     ],
 )
 def test_other_settings_are_refused(x, options, words):

@@ -708,7 +708,7 @@ def test_the_rest_of_what_is_refused():
     with pytest.raises(ValueError, match=r"outputs of shape \(N, K\); got \(1, 2, 6, 6\)"):
         LinearRegion(torch.relu).at(images)
     with pytest.raises(ValueError, match="model must be in evaluation mode"):
-        LinearRegion(plain().train()).at(images)
+        LinearRegion(nn.Sequential(nn.BatchNorm2d(2), plain()).double()).at(images)
 
 
 # --- Captum's habits ------------------------------------------------------------------------------------------
@@ -740,6 +740,26 @@ def test_tuples_targets_batches_and_modes():
     single = LinearRegion(plain().float())
     assert single.attribute(images.float(), 1).dtype == torch.float32
     assert_close(single.at(images.float()).radius.double(), region.radius, rtol=1e-2, atol=1e-5)
+
+
+def test_autocast_does_not_matter():
+    """Laws are exact or nothing: neither the weight nor the attribution is rounded."""
+    region, images = LinearRegion(plain().float()), pictures(2, 2, 6).float()
+    wanted, weight = region.attribute(images, 1), region.at(images, radius=False).weight
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(region.attribute(images, 1), wanted)
+        found = region.at(images, radius=False)
+    assert torch.equal(found.weight, weight)
+    again = (found.weight.flatten(2) @ images.flatten(1)[..., None])[..., 0] + found.bias
+    assert_close(again, found.output, rtol=0, atol=1e-6)
+
+
+def test_a_model_that_no_mode_changes_may_be_training():
+    """As in the other methods of the room."""
+    images = pictures(1, 2, 6)
+    assert_close(
+        LinearRegion(plain().train()).attribute(images, 1), LinearRegion(plain()).attribute(images, 1)
+    )
 
 
 def test_further_arguments_reach_the_model():

@@ -1,5 +1,6 @@
 """MFPP: masks of superpixels at several scales, against slow loops, known weights and RISE."""
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import NoiseTunnel, PerturbationAttribution
@@ -362,6 +363,7 @@ def test_randomizing_the_layers_above_the_first_gives_another_map():
         ({"n_masks": 3, "segments": [grid_fragments(SIZE, 2)] * 2}, ValueError, "n_masks must be at least 4, two for each of 2 levels; got 3"),
         ({"p": 0}, ValueError, "p must lie between 0 and 1, without them; got 0"),
         ({"p": 1.0}, ValueError, "p must lie"),
+        ({"p": np.float32(1)}, ValueError, "p must lie"),
         ({"smooth": -1}, ValueError, "smooth must be a width in pixels of at least 0, or two of them; got -1"),
         ({"smooth": (1, 2, 3)}, ValueError, "smooth must be"),
         ({"perturbations_per_eval": 0}, ValueError, "perturbations_per_eval must be"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -104,6 +106,8 @@ def test_no_gradient_goes_through_the_relevance():
         (([1.0, 2.0],), TypeError, "relevance must be a floating-point Tensor; got list. Pass what attribute"),
         ((torch.ones(2, 3, dtype=torch.int64),), TypeError, "got a tensor of torch.int64"),
         ((torch.rand(3),), IndexError, r"dim must be an axis of relevance, from -1 to 0; got 1 for the shape \(3,\)"),
+        ((torch.tensor([1.0, math.inf]), 0), ValueError, "relevance must be finite; got NaN or infinity in image 1"),
+        ((torch.rand(3, 3), "a"), TypeError, "dim must be a whole number, or several; got 'a'"),
         ((torch.rand(3, 3), (1, 2)), IndexError, r"got \(1, 2\) for the shape \(3, 3\)"),
     ],
 )  # fmt: skip

@@ -88,14 +88,27 @@ def test_it_is_a_difference_of_two_methods_of_captum(small_net, x):
     assert_close(found, x * smooth - product.detach(), rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("stdev", [0.5, 0.3, 0.1])
+def test_one_image_has_the_noise_of_the_same_seed(small_net, x, stdev):
+    """Whatever the standard deviation is rounded to."""
+    noise = {"nt_samples": 4, "nt_samples_batch_size": 1, "stdevs": stdev, "target": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        smooth = ca.NoiseTunnel(ca.Saliency(small_net)).attribute(x[:1], abs=False, **noise)
+        torch.manual_seed(0)
+        product = ca.NoiseTunnel(ca.InputXGradient(small_net)).attribute(x[:1], **noise)
+    found = SmoothTaylor(small_net).attribute(x[:1], 1, n_samples=4, stdevs=stdev, seed=0)
+    assert_close(found, x[:1] * smooth - product.detach(), rtol=0, atol=1e-15)
+
+
 def test_it_is_the_slow_loop(small_net, x):
     """Point by point, each with a backward pass of its own; the noise is drawn sample by sample."""
     generator = torch.Generator().manual_seed(5)
     expected = torch.zeros_like(x)
     for _ in range(6):
-        unit = torch.randn(3, 10, 10, generator=generator).double()
+        noise = 0.2 * torch.randn(3, 10, 10, generator=generator)  # in float32, as NoiseTunnel's
         for i in range(3):
-            point = (x[i] + 0.2 * unit).requires_grad_()
+            point = (x[i] + noise).requires_grad_()
             (gradient,) = torch.autograd.grad(small_net(point[None])[0, 2], point)
             expected[i] += (x[i] - point.detach()) * gradient / 6
     found = SmoothTaylor(small_net).attribute(x, 2, n_samples=6, stdevs=0.2, seed=5)

@@ -138,6 +138,7 @@ def test_several_inputs_share_one_deviation():
         ({"decay": 1.5}, "decay must be above 0 and at most 1; got 1.5"),
         ({"max_iterations": -1}, "max_iterations must be a whole number of at least 0"),
         ({"start": -1.0}, "start must be at least 0 and finite"),
+        ({"start": "a"}, "start must be at least 0 and finite.* got 'a'"),
         ({"start": torch.ones(2)}, "one for each of the 3 examples"),
     ],
 )  # fmt: skip

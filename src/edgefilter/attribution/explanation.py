@@ -124,7 +124,7 @@ class Explanation(SpatialViews):
             One value for each response, from ``LayerConductance``, ``LayerIntegratedGradients``, ``LayerDeepLift``,
             ``LayerGradientXActivation``, ``LayerFeatureAblation``, ... of the bank, ``layer.filters``. The scores
             are their sums and nothing else. Signed: sums of absolute values name the wrong filter.
-        layer : EdgeFilterBank2d or EdgeFilterConv2d
+        layer : EdgeFilterBank2d or EdgeFilterConv2d, or a part from :func:`edgefilter.split`
             Gives the names, and the rule down to the pixels.
         inputs : Tensor, shape (N, C, H, W), optional
             The images. With them, ``pixel`` is what the default composite's rule for the bank (w-square) makes of

@@ -84,11 +84,19 @@ def check_images(images: tuple[Tensor, ...], weight: Tensor | None) -> None:
     if len(images) == 1:
         _check_image(images[0], weight)
     for image in images:
-        if not bool((finite := torch.isfinite(image)).all()):
-            first = int((~finite).reshape(len(image), -1).any(1).nonzero()[0]) if image.dim() else 0
-            raise ValueError(
-                f"inputs must be finite; got NaN or infinity in image {first}. Look at how the images were read or normalised."
-            )
+        check_finite(image)
+
+
+def check_finite(image: Tensor, name: str = "inputs") -> None:
+    """Raise if a batch holds NaN or infinity; names the first image that does."""
+    if not bool((finite := torch.isfinite(image)).all()):
+        first = int((~finite).reshape(len(image), -1).any(1).nonzero()[0]) if image.dim() else 0
+        advice = (
+            "Look at how the images were read or normalised."
+            if name == "inputs"
+            else "Look at what made them."
+        )
+        raise ValueError(f"{name} must be finite; got NaN or infinity in image {first}. {advice}")
 
 
 def _refuse_numbers(image: Tensor) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from edgefilter._checks import closest
+from edgefilter._checks import closest, is_number
 from edgefilter.plots.blurring import mirrored
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def _sigma(smooth: float | bool | None) -> float:
         return STRIDE_SIGMA
     if smooth is None or smooth is False:
         return 0.0
-    if not isinstance(smooth, (int, float, np.number)) or not 0 <= smooth < math.inf:
+    if not is_number(smooth) or not 0 <= smooth < math.inf:
         raise ValueError(
             f"smooth must be a standard deviation in pixels, True, or None; got {smooth!r}. Pass for example smooth=8."
         )

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from edgefilter._checks import is_number
+
 from .kernel import Array, Kernel
 from .sources import GABOR, entry
 
@@ -197,7 +199,7 @@ def _phases(phases: str | Sequence[str]) -> list[str]:
 
 
 def _positive(value: float, name: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive number; got {value!r}. Leave it out for the default.")
     return float(value)
 
@@ -207,5 +209,5 @@ def _numbers(given: object) -> list[float]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         return []
     listed = list(given)
-    real = all(isinstance(one, (int, float, np.number)) and not isinstance(one, bool) for one in listed)
+    real = all(map(is_number, listed))
     return [float(one) for one in listed] if real else []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgefilter._checks import pair
+from edgefilter._checks import is_number, pair
 
 __all__ = ["ADVICE", "CHECKS", "INTERPOLATIONS", "Unfit", "in_folder", "read_class_names"]
 
@@ -105,10 +105,7 @@ def _interpolation(value: Any) -> str:
 
 def _numbers(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
-    if not values or not all(
-        isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-        for number in values
-    ):
+    if not values or not all(is_number(number) and math.isfinite(number) for number in values):
         raise Unfit("a number, or a list with one for each channel")
     return tuple(map(float, values))
 
@@ -142,7 +139,7 @@ def _bits(value: Any) -> int:
 
 
 def _white(value: Any) -> float:
-    if not isinstance(value, (int, float)) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise Unfit("a number above 0")
     return float(value)
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from edgefilter._checks import closest
-from edgefilter.attribution.arguments import check_mode, unwrapped
+from edgefilter.attribution.arguments import unwrapped
 from edgefilter.errors import InputTypeError
 from edgefilter.stems.finding import check_module, submodule
 
-from .arguments import whole_number
+from .arguments import check_evaluation, whole_number
 from .group_ratio import GroupRatio, group_ratio, named_groups
 
 __all__ = ["STATISTICS", "activation_ratio", "batches_of"]
@@ -113,7 +113,7 @@ def activation_ratio(
     """
     check_module(model)
     model = unwrapped(model)
-    check_mode(model)
+    check_evaluation(model)
     named = named_groups(groups)
     measure, words = _statistic(statistic)
     whole_number(batch_size, "batch_size")

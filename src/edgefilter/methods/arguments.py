@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edgefilter._checks import is_number
 from edgefilter.attribution.arguments import Target, as_target
+from edgefilter.attribution.images import check_finite
 from edgefilter.errors import InputTypeError
 
 __all__ = [
+    "as_baselines",
     "check_evaluation",
     "generator_of",
     "imported",
@@ -43,7 +46,7 @@ def one_input(inputs: Any, name: str = "inputs", *, images: bool = True) -> tupl
     InputTypeError
         If they are no tensor, or a tuple of anything but one tensor.
     ValueError
-        If they are not a batch of images in floating point.
+        If they are not a batch of finite images in floating point.
     """
     several = isinstance(inputs, tuple)
     image = inputs[0] if several and len(inputs) == 1 else inputs
@@ -59,6 +62,7 @@ def one_input(inputs: Any, name: str = "inputs", *, images: bool = True) -> tupl
             f"{name} must be a floating-point Tensor of shape {shape}; got {image.dtype} of shape {tuple(image.shape)}. "
             "Preprocess the images as for the model."
         )
+    check_finite(image, name)
     return image.detach(), several
 
 
@@ -83,7 +87,7 @@ def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
     InputTypeError
         If they are no tensors.
     ValueError
-        If one is not a batch in floating point, or they are not of one length.
+        If one is not a batch of finite floating-point numbers, or they are not of one length.
 
     Examples
     --------
@@ -105,12 +109,41 @@ def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
                 "inputs must be floating-point Tensors of shape (N, ...) with N of at least 1; "
                 f"got {part.dtype} of shape {tuple(part.shape)}. Preprocess the images as for the model."
             )
+        check_finite(part)
     if len({len(part) for part in parts}) > 1:
         raise ValueError(
             f"inputs must have one length N; got {[len(part) for part in parts]}. Pass the parts of the same examples."
         )
     with torch.inference_mode(mode=False):
         return tuple(part.clone() if part.is_inference() else part.detach() for part in parts), several
+
+
+def as_baselines(given: Any, images: Tensor) -> Tensor:
+    """Return baselines that broadcast to the images, in their dtype and on their device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no numbers, or have another shape.
+
+    Examples
+    --------
+    >>> as_baselines(None, torch.ones(2, 3)), as_baselines(torch.zeros(1, 3), torch.ones(2, 3)).shape
+    (tensor(0.), torch.Size([1, 3]))
+    """
+    if isinstance(given, tuple) and len(given) == 1:
+        given = given[0]
+    if not (given is None or is_number(given) or isinstance(given, Tensor)):
+        raise InputTypeError(
+            f"baselines must be None, a number or a Tensor; got {type(given).__name__}. Pass for example baselines=0."
+        )
+    found = 0 if given is None else given
+    if isinstance(found, Tensor) and found.dim() and found.shape not in (images.shape, images[:1].shape):
+        raise ValueError(
+            f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
+            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing; pass classes as target=."
+        )
+    return torch.as_tensor(found).detach().to(images)
 
 
 def check_evaluation(forward_func: Any) -> None:

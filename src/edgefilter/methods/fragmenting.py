@@ -20,11 +20,17 @@ __all__ = ["as_label_maps", "fragments", "grid_fragments"]
 SEGMENTS = tuple(
     50 * 2**level for level in range(5)
 )  # with compactness 10 and sigma 1: as published for MFPP
+# SLIC merges its scattered pieces: of noise with 224 pixels, 2 of 50 superpixels are left with 10, and 49 with 30.
+COMPACTNESS = (10.0, 30.0, 100.0)
 LEAST = 9  # pixels of a fragment on average: with fewer, a kernel of 3 x 3 sees no fragment whole
 
 
 def fragments(
-    image: Tensor, n_segments: Sequence[int] | None = None, *, compactness: float = 10.0, sigma: float = 1.0
+    image: Tensor,
+    n_segments: Sequence[int] | None = None,
+    *,
+    compactness: float | None = None,
+    sigma: float = 1.0,
 ) -> list[Tensor]:
     """Cut images into superpixels (SLIC) at several scales.
 
@@ -35,8 +41,11 @@ def fragments(
     n_segments : sequence of int, optional
         About how many superpixels each level has. Default: 50, 100, 200, 400 and 800, as published for MFPP, without the levels
         whose superpixels would have fewer than 9 pixels on average.
-    compactness, sigma : float
-        As in ``skimage.segmentation.slic``, for colors in CIELAB.
+    compactness : float, optional
+        As in ``skimage.segmentation.slic``, for colors in CIELAB. Default: 10; 30 or 100 where an image is so noisy that fewer than half as
+        many superpixels would come out.
+    sigma : float, default: 1
+        As in ``slic``.
 
     Returns
     -------
@@ -75,9 +84,10 @@ def fragments(
         raise ValueError("image must be finite; got NaN or infinity. Look at how it was read or normalised.")
     counts = _counts(n_segments, image.shape[-2] * image.shape[-1])
     batch = image.detach().cpu().double().reshape(-1, *((1,) if image.dim() == 2 else ()), *image.shape[-3:])
+    tries = COMPACTNESS if compactness is None else (compactness,)
     levels = []
     for count in counts:
-        maps = [_superpixels(slic, one.numpy(), count, compactness, sigma) for one in batch]
+        maps = [_superpixels(slic, one.numpy(), count, tries, sigma) for one in batch]
         levels.append(torch.stack(maps) if image.dim() == 4 else maps[0])
     return levels
 
@@ -152,12 +162,13 @@ def _label_maps(given: Any, images: Tensor) -> Tensor:
         )
     if found.dim() == 4 and found.shape[1] == 1:  # a feature mask of Captum's
         found = found[:, 0]
-    count, (height, width) = len(images), images.shape[2:]
+    count, (height, width), given_shape = len(images), images.shape[2:], tuple(found.shape)
     found = found[None] if found.dim() == 2 else found
     if found.dim() != 3 or found.shape[1:] != images.shape[2:] or len(found) not in (1, count):
         raise ValueError(
             f"segments must be label maps of shape ({height}, {width}) or ({count}, {height}, {width}), one per level; "
-            f"got {tuple(given.shape)}. Label the images as the model sees them, and pass the levels as a list."
+            f"got {given_shape}. Label the images as the model sees them, and pass the levels as a list: for example what "
+            "fragments(image, [50, 100]) returns."
         )
     return found.detach().cpu().long()
 
@@ -184,25 +195,28 @@ def _counts(n_segments: Sequence[int] | None, pixels: int) -> list[int]:
 
 
 def _superpixels(
-    slic: Any, image: np.ndarray[Any, Any], count: int, compactness: float, sigma: float
+    slic: Any, image: np.ndarray[Any, Any], count: int, tries: Sequence[float], sigma: float
 ) -> Tensor:
-    """Return the superpixels of one image (C, H, W), which is scaled to [0, 1]."""
+    """Return the superpixels of one image (C, H, W), which is scaled to [0, 1]: at least half as many if a compactness gives that."""
     low, high = image.min(), image.max()
     scaled = (image - low) / (high - low if high > low else 1.0)
     channels = len(scaled)
     if channels == 1:
         scaled = np.repeat(scaled, 3, 0)
     lab = len(scaled) == 3
-    found = slic(
-        scaled.transpose(1, 2, 0),
-        n_segments=count,
-        # lightness goes from 0 to 100, these channels to 1; distances add up over channels
-        compactness=compactness if lab else compactness * math.sqrt(channels) / 100,
-        sigma=sigma,
-        convert2lab=lab,
-        start_label=0,
-        channel_axis=-1,
-    )
+    for compactness in tries:
+        found = slic(
+            scaled.transpose(1, 2, 0),
+            n_segments=count,
+            # lightness goes from 0 to 100, these channels to 1; distances add up over channels
+            compactness=compactness if lab else compactness * math.sqrt(channels) / 100,
+            sigma=sigma,
+            convert2lab=lab,
+            start_label=0,
+            channel_axis=-1,
+        )
+        if 2 * (found.max() + 1) >= count:
+            break
     return torch.from_numpy(found.astype(np.int64))
 
 

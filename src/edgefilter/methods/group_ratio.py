@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from edgefilter._checks import counted
+from edgefilter._checks import counted, is_number
 from edgefilter._notebook import Part, Words, number, shown, table
 
 from .arguments import generator_of, whole_number
@@ -201,7 +201,7 @@ def group_ratio(
     GroupRatio(size, 'a' to 'b': 0.50 [0.25, 0.75], 2 groups, 4 images)
     """
     draws, generator = whole_number(n_bootstrap, "n_bootstrap"), generator_of(seed)
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise ValueError(
             f"confidence must be between 0 and 1; got {confidence!r}. Pass for example confidence=0.95."
         )

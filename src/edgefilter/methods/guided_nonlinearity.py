@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgefilter._checks import closest
 from edgefilter.attribution.arguments import Question, Target, as_extra, unwrapped
 
-from .arguments import check_evaluation, input_tensors, target_of_each, whole_number
+from .arguments import as_baselines, check_evaluation, input_tensors, target_of_each, whole_number
 from .guiding import check_readable, guided_gradients
 from .outputs import gradients_of
 
@@ -55,8 +55,8 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
     ``x - x'``. Where windows overlap (3 x 3 with stride 2), the published mask does not lie on the windows that the
     gradient came from; it is computed here as published.
 
-    A ReLU or max pooling that ``forward`` calls as a function gets the rule of the module, so that a network gives one
-    answer however it is written. Other activations and other maxima keep their gradients. A model without any of the
+    A ReLU or max pooling that ``forward`` calls as a function, ``clamp(min=0)`` among them, gets the rule of the module, so that a
+    network gives one answer however it is written. Other activations and other maxima keep their gradients, without a warning. A model without any of the
     three gives integrated gradients.
 
     This is not the *Guided IG* of Kapishnikov et al. (2021), which bends the path and leaves the gradient alone.
@@ -186,6 +186,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"method must be one of {', '.join(SUPPORTED_METHODS)}; got {method!r}{closest(str(method), SUPPORTED_METHODS)}"
             )
+        _check_baselines(baselines, parts)
         question = Question(
             parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
         )
@@ -215,6 +216,17 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
     def attribute_future(self) -> None:
         """Raise: Captum's asynchronous form is not available."""
         raise NotImplementedError("attribute_future is not implemented for GuidedNonlinearityIG")
+
+
+def _check_baselines(baselines: Any, parts: tuple[Tensor, ...]) -> None:
+    """Raise unless there is one baseline for each input, or none, and each fits."""
+    given = baselines if isinstance(baselines, tuple) else (baselines,)
+    if baselines is not None and len(given) != len(parts):
+        raise ValueError(
+            f"baselines must be one for each of the {len(parts)} inputs; got {len(given)}. Pass them in the order of the inputs."
+        )
+    for one, part in zip(given, parts, strict=False):
+        as_baselines(one, part)
 
 
 def _of_examples(baselines: Any, some: slice, count: int) -> Any:

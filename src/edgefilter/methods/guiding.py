@@ -17,7 +17,10 @@ from edgefilter.errors import UnsupportedModelError
 __all__ = ["check_readable", "guided_gradients"]
 
 RELUS = {"relu", "relu_", "relu6"}
-CLIPS = {"hardtanh", "hardtanh_"}  # what nn.ReLU6 calls, between 0 and 6
+CLIPS = {  # a ReLU from 0 on, a ReLU6 between 0 and 6; by name: where they clip if nothing is said
+    **dict.fromkeys(("hardtanh", "hardtanh_"), (-1.0, 1.0)),  # what nn.ReLU6 calls
+    **dict.fromkeys(("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"), (None, None)),
+}
 POOLS = {"max_pool2d", "max_pool2d_with_indices"}
 
 
@@ -79,7 +82,9 @@ class _Guide(TorchFunctionMode):
         if name in POOLS:
             return _guided_pool(func, *args, **kwargs)
         output = func(*args, **kwargs)
-        if (name in RELUS or (name in CLIPS and _is_relu6(*args, **kwargs))) and output.requires_grad:
+        if (
+            name in RELUS or (name in CLIPS and _is_relu(CLIPS[name], *args, **kwargs))
+        ) and output.requires_grad:
             output.register_hook(_positive)
         return output
 
@@ -89,9 +94,11 @@ def _positive(gradient: Tensor) -> Tensor:
     return gradient.clamp(min=0)
 
 
-def _is_relu6(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> bool:  # noqa: A002, ARG001
-    """Return whether a call of ``hardtanh`` is what ``nn.ReLU6`` calls."""
-    return (min_val, max_val) == (0, 6)
+def _is_relu(ends: tuple[Any, Any], _input: Any, *given: Any, **named: Any) -> bool:
+    """Return whether a call that clips is a ReLU or a ReLU6, whatever its arguments are called."""
+    low, high = (*given[:2], *ends[len(given[:2]) :])
+    low, high = named.get("min", named.get("min_val", low)), named.get("max", named.get("max_val", high))
+    return not isinstance(low, Tensor) and not isinstance(high, Tensor) and (low, high) in ((0, None), (0, 6))
 
 
 def _guided_pool(func: Any, input: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: A002

@@ -10,7 +10,7 @@ from captum.log import log_usage
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edgefilter._checks import closest, counted
+from edgefilter._checks import closest, counted, is_number
 from edgefilter.attribution.arguments import Question, Target
 
 from .arguments import generator_of, one_input, whole_number
@@ -269,9 +269,7 @@ class _Settings(NamedTuple):
                 f"sampling must be one of {', '.join(SAMPLERS)}, or a Tensor of sets; got {self.sampling!r}"
                 f"{closest(str(self.sampling), SAMPLERS)}"
             )
-        if self.ridge is not None and not (
-            isinstance(self.ridge, (int, float)) and 0 <= self.ridge < float("inf")
-        ):
+        if self.ridge is not None and not (is_number(self.ridge) and 0 <= self.ridge < float("inf")):
             raise ValueError(
                 f"ridge must be a number of at least 0, or None; got {self.ridge!r}. Pass for example ridge=0.01."
             )

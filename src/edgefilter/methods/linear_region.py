@@ -28,13 +28,14 @@ __all__ = ["LinearRegion"]
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _with_gradients(method: Method) -> Method:
-    """Let a method be called in inference mode."""
+def _exactly(method: Method) -> Method:
+    """Let a method run in the precision of its inputs and with gradients, also in autocast and in inference mode."""
 
     @functools.wraps(method)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(False):
-            return method(*args, **kwargs)
+    def called(self: LinearRegion, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        image = one_input(inputs, images=False)[0]
+        with torch.inference_mode(False), torch.autocast(image.device.type, enabled=False):
+            return method(self, inputs, *args, **kwargs)
 
     return called  # type: ignore[return-value]
 
@@ -116,7 +117,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         return True
 
     @log_usage(part_of_slo=True)  # type: ignore[untyped-decorator]
-    @_with_gradients
+    @_exactly
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -160,7 +161,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         explained = (weights * output.detach()).flatten(1).sum(1) if output.dim() > 1 else output.detach()
         return found, explained - attributions.flatten(1).sum(1)
 
-    @_with_gradients
+    @_exactly
     def at(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -212,7 +213,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
             n_units=found[0].n_units,
         )
 
-    @_with_gradients
+    @_exactly
     def class_boundary(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -261,7 +262,7 @@ class LinearRegion(GradientAttribution):  # type: ignore[misc]
         move = boundary.point - region.inputs
         return dataclasses.replace(boundary, in_region=self._reaches(region, move, additional_forward_args))
 
-    @_with_gradients
+    @_exactly
     def walk(
         self,
         inputs: Tensor | tuple[Tensor, ...],

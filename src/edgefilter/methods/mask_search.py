@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from edgefilter._checks import pair
+from edgefilter._checks import is_number, pair
 from edgefilter.attribution.arguments import Target
 
 from .arguments import generator_of, one_input, whole_number
@@ -213,6 +213,6 @@ def _grid(cells: Any, images: Tensor) -> tuple[int, int]:
 
 
 def _penalty(penalty: Any) -> float:
-    if not isinstance(penalty, (int, float)) or isinstance(penalty, bool) or not 0 < penalty < float("inf"):
+    if not is_number(penalty) or not 0 < penalty < float("inf"):
         raise ValueError(f"penalty must be a number above 0; got {penalty!r}. Pass for example penalty=1.")
     return float(penalty)

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum._utils.common import _expand_additional_forward_args, _expand_target, _format_baseline
+from captum._utils.common import _expand_additional_forward_args, _expand_target
 from captum.attr import PerturbationAttribution
 from torch import Tensor
 
 from edgefilter.attribution.arguments import Target, as_extra, check_output
 from edgefilter.attribution.explained import output_weights
-from edgefilter.errors import InputTypeError
 
-from .arguments import check_evaluation, target_of_each, whole_number
+from .arguments import as_baselines, check_evaluation, target_of_each, whole_number
 
-__all__ = ["MaskedAttribution", "MaskedScores", "as_baselines", "as_output"]
+__all__ = ["MaskedAttribution", "MaskedScores", "as_output"]
 
 
 class MaskedAttribution(PerturbationAttribution):  # type: ignore[misc]
@@ -177,20 +176,3 @@ def as_output(given: Any, count: int) -> Tensor:
         output = output if output.is_floating_point() else output.double()
     output = check_output(output, count)
     return output.clone() if output.is_inference() else output.detach()
-
-
-def as_baselines(given: Any, images: Tensor) -> Tensor:
-    """Return baselines that broadcast to the images, in their dtype and on their device."""
-    if isinstance(given, tuple) and len(given) == 1:
-        given = given[0]
-    if isinstance(given, bool) or not (given is None or isinstance(given, (int, float, Tensor))):
-        raise InputTypeError(
-            f"baselines must be None, a number or a Tensor; got {type(given).__name__}. Pass for example baselines=0."
-        )
-    (found,) = _format_baseline(given, (images,))
-    if isinstance(found, Tensor) and found.dim() and found.shape not in (images.shape, images[:1].shape):
-        raise ValueError(
-            f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
-            f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing; pass classes as target=."
-        )
-    return torch.as_tensor(found).detach().to(images)

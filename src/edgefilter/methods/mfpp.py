@@ -10,7 +10,7 @@ from captum.log import log_usage
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edgefilter._checks import counted
+from edgefilter._checks import counted, is_number
 from edgefilter.attribution.arguments import Target
 
 from .arguments import generator_of, one_input, whole_number
@@ -266,16 +266,14 @@ class _Level(NamedTuple):
 
 
 def _probability(p: Any) -> float:
-    if not isinstance(p, (int, float)) or not 0 < p < 1:
+    if not is_number(p) or not 0 < p < 1:
         raise ValueError(f"p must lie between 0 and 1, without them; got {p!r}. Pass for example p=0.5.")
     return float(p)
 
 
 def _widths(smooth: Any) -> tuple[float, float]:
     pair = smooth if isinstance(smooth, (tuple, list)) else (smooth, smooth)
-    if len(pair) != 2 or not all(
-        isinstance(width, (int, float)) and 0 <= width < float("inf") for width in pair
-    ):
+    if len(pair) != 2 or not all(is_number(width) and 0 <= width < float("inf") for width in pair):
         raise ValueError(
             f"smooth must be a width in pixels of at least 0, or two of them; got {smooth!r}. Pass for example smooth=8."
         )

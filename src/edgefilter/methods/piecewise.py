@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgefilter.attribution.arguments import check_mode, check_output, unwrapped
+from edgefilter.attribution.arguments import check_output, unwrapped
 from edgefilter.lrp.surroundings import eager
 from edgefilter.stems.reading import RunningModules
 
-from .arguments import of_each
+from .arguments import check_evaluation, of_each
 from .linear_only import LinearOnly
 from .straight import Rows, Site, Straight, Take, TakeSlopes
 
@@ -34,11 +34,6 @@ class PiecewiseModel:
             bool
         ] = []  # of each call of a unit's function: whether the image has a part in it
 
-    def check_mode(self) -> None:
-        """Raise unless the model is in evaluation mode."""
-        if isinstance(self.function, nn.Module):
-            check_mode(self.function)
-
     def checked(self, images: Tensor, extra: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         """Return a leaf with the images' values and the output of it, with its graph.
 
@@ -47,8 +42,8 @@ class PiecewiseModel:
         UnsupportedModelError
             Names the first function that is not piece-wise linear.
         """
-        self.check_mode()
-        with self._running(images) as modules:
+        check_evaluation(self.function)
+        with self._running() as modules:
             leaf = images.clone().requires_grad_()
             given = leaf.clone()
             look = LinearOnly(modules, given)
@@ -64,7 +59,7 @@ class PiecewiseModel:
 
     def traced(self, images: Tensor, extra: tuple[Any, ...], take: Take) -> Tensor:
         """Return a leaf, after a run in which ``take`` got the place, the site and the values of all units, with their graphs."""
-        with self._running(images) as modules:
+        with self._running() as modules:
             leaf = images.clone().requires_grad_()
             with Straight(modules, self._signals, Rows(len(images)), take):
                 self.function(leaf.clone(), *extra)
@@ -98,7 +93,7 @@ class PiecewiseModel:
         def taken(place: int, site: Site, values: Tensor) -> None:
             take(place, site, *rows.value_and_slope(values, length, is_maximum=site.is_maximum))
 
-        with self._running(images) as modules, torch.no_grad():
+        with self._running() as modules, torch.no_grad():
             with Straight(modules, self._signals, rows, taken):
                 output = self.function(torch.cat([images, images[owners] + step]), *extra)
             output = _as_rows(output, rows.count)
@@ -106,12 +101,11 @@ class PiecewiseModel:
         return base, (output[rows.images :] - base[owners]) / length.reshape(-1, *[1] * (output.dim() - 1))
 
     @contextlib.contextmanager
-    def _running(self, images: Tensor) -> Iterator[RunningModules]:
+    def _running(self) -> Iterator[RunningModules]:
         model = self.function if isinstance(self.function, nn.Module) else nn.Identity()
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autocast(images.device.type, enabled=False),
             eager(),
             RunningModules(model) as modules,
         ):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgefilter.attribution.images import check_finite
 from edgefilter.errors import InputTypeError
 
 __all__ = ["relevance_weights"]
@@ -36,7 +37,9 @@ def relevance_weights(relevance: Tensor, dim: int | Sequence[int] = 1) -> Tensor
     Raises
     ------
     TypeError
-        If ``relevance`` is no tensor of floating point numbers.
+        If ``relevance`` is no tensor of floating point numbers, or ``dim`` no number.
+    ValueError
+        If ``relevance`` is not finite.
     IndexError
         If it does not have such an axis.
 
@@ -72,6 +75,7 @@ def relevance_weights(relevance: Tensor, dim: int | Sequence[int] = 1) -> Tensor
 
 def _check(relevance: Any) -> None:
     if isinstance(relevance, Tensor) and relevance.is_floating_point():
+        check_finite(relevance, "relevance")
         return
     got = f"a tensor of {relevance.dtype}" if isinstance(relevance, Tensor) else type(relevance).__name__
     raise InputTypeError(
@@ -83,6 +87,10 @@ def _axes(relevance: Tensor, dim: int | Sequence[int]) -> tuple[int, ...]:
     axes = (dim,) if isinstance(dim, int) else tuple(dim)
     count = relevance.dim()
     for axis in axes:
+        if not isinstance(axis, int):
+            raise InputTypeError(
+                f"dim must be a whole number, or several; got {dim!r}. Pass the axis of the channels."
+            )
         if not -count <= axis < count:
             raise IndexError(
                 f"dim must be an axis of relevance, from {-count} to {count - 1}; got {dim!r} for the shape {tuple(relevance.shape)}. Pass "

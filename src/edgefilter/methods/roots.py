@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from edgefilter._checks import is_number
 
 from .arguments import generator_of, whole_number
 
@@ -80,12 +81,14 @@ def as_roots(
 
 
 def _noisy(inputs: tuple[Tensor, ...], count: int, stdevs: Stdevs, generator: torch.Generator) -> Roots:
-    """Return the inputs plus normal noise: in each sample the same unit noise for all examples, drawn on the CPU."""
+    """Return the inputs plus normal noise: in each sample the same unit noise for all examples, drawn on the CPU in float32, as NoiseTunnel's."""
     scales = _scales(stdevs, inputs)
 
     def sample(_: int) -> tuple[Tensor, ...]:
-        noise = [torch.randn(part.shape[1:], generator=generator).to(part) for part in inputs]
-        return tuple(part + scale * unit for part, scale, unit in zip(inputs, scales, noise, strict=True))
+        noise = [torch.randn(part.shape[1:], generator=generator).to(part.device) for part in inputs]
+        return tuple(
+            part + (scale * unit).to(part) for part, scale, unit in zip(inputs, scales, noise, strict=True)
+        )
 
     return Roots(count, inputs, sample)
 
@@ -130,14 +133,14 @@ def _scales(stdevs: Any, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _scale(stdev: Any, like: Tensor) -> Tensor:
-    if isinstance(stdev, (int, float, np.number)) and not isinstance(stdev, bool):
+    if is_number(stdev):
         stdev = torch.tensor(float(stdev), dtype=torch.float64)
     if isinstance(stdev, Tensor):
         fits = (
             stdev.shape in ((), (1,), like.shape[:1]) and not stdev.is_complex() and stdev.dtype != torch.bool
         )
         if fits and bool((torch.isfinite(stdev) & (stdev >= 0)).all()):
-            return stdev.detach().to(like).reshape(-1, *[1] * (like.dim() - 1))
+            return stdev.detach().to(like.device, torch.float32).reshape(-1, *[1] * (like.dim() - 1))
     got = (
         f"a Tensor of shape {tuple(stdev.shape)}"
         if isinstance(stdev, Tensor) and stdev.numel() > 1

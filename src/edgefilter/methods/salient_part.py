@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from edgefilter._checks import counted
+from edgefilter._checks import counted, is_number
 from edgefilter.attribution.arguments import Target, are_probabilities, as_extra
 from edgefilter.attribution.explained import output_weights
 from edgefilter.errors import InputTypeError
 
-from .arguments import check_evaluation, one_input, target_of_each
-from .masking import as_baselines, as_output
+from .arguments import as_baselines, check_evaluation, one_input, target_of_each
+from .masking import as_output
 from .smoothing import gaussian, smoothed
 
 __all__ = ["SalientPart", "salient_part_score"]
@@ -179,7 +179,7 @@ def _filling(baselines: Any, images: Tensor) -> Tensor:
 
 
 def _share(share: Any) -> float:
-    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
+    if not is_number(share) or not 0 < share <= 1:
         raise ValueError(
             f"share must be above 0 and at most 1; got {share!r}. Pass for example share={SHARE}."
         )

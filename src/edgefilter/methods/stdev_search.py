@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from edgefilter._checks import closest, counted
+from edgefilter._checks import closest, counted, is_number
 from edgefilter.attribution.arguments import Question
 
 from .arguments import whole_number
@@ -105,7 +105,7 @@ class Search(NamedTuple):
             whole_number(getattr(self, name), name, least=0)
         for name, most in (("step", math.inf), ("decay", 1.0)):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 < value <= most or math.isinf(value):
+            if not is_number(value) or not 0 < value <= most or math.isinf(value):
                 rule = "positive and finite" if most == math.inf else "above 0 and at most 1"
                 raise ValueError(
                     f"{name} must be {rule}; got {value!r}. Pass for example {name}={self._field_defaults[name]}."
@@ -164,7 +164,10 @@ def _starts(start: Any, inputs: tuple[Tensor, ...]) -> list[float]:
     """Return where the search begins for each example."""
     if start is None:
         return torch.cat([part.flatten(1) for part in inputs], 1).abs().mean(1).tolist()
-    values = torch.as_tensor(start, dtype=torch.float64).reshape(-1)
+    try:
+        values = torch.as_tensor(start, dtype=torch.float64).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):  # no numbers
+        values = torch.full((1,), math.nan)
     if len(values) not in (1, len(inputs[0])) or not bool((torch.isfinite(values) & (values >= 0)).all()):
         raise ValueError(
             f"start must be at least 0 and finite, one number or one for each of the {len(inputs[0])} examples; got {start!r}. "

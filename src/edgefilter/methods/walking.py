@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from edgefilter._checks import is_number
 from edgefilter.attribution.arguments import piece_of
 
 from .arguments import of_each
@@ -214,7 +215,7 @@ def checked_distance(value: Any) -> float:
     """Return how far to walk at most."""
     if value is None:
         return math.inf
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(
             f"max_distance must be a number above 0, or None; got {value!r}. Pass for example max_distance=1.0."
         )

@@ -71,14 +71,15 @@ class ZoomCAM(LayerAttribution, GradientAttribution):  # type: ignore[misc]
     map for each run. What the model does to a layer's output in place changes neither A nor G.
 
     With one layer this is HiResCAM; with one layer, global average pooling and a linear head it is Grad-CAM, and with a fully connected
-    head it is not. In a ReLU network without biases, :math:`\sum G^l A^l` is the output at *every* layer.
+    head it is not. In a ReLU network without biases, :math:`\sum G^l A^l` is the output at *every* layer that all ways lead through (a shortcut around a
+    layer carries the rest).
 
     **Cost**: one forward and one backward pass, for all layers together.
 
     **Sanity check**: a constant scorer gives a zero map. Randomizing the layers above the first changes the map: on the shipped digits
     network, the rank correlation before and after is 0.03 over the digits' own pixels and 0.30 over all (20 images, 5 draws; all pixels
     share the empty background). Not complete: maps are rectified and divided by their maxima. The signed terms add up to the output
-    in networks without biases.
+    in ReLU networks without biases.
 
     References
     ----------

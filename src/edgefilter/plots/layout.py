@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from edgefilter._checks import is_number
+
 from .style import LEADING, Look, check_axes, inches_of_axes, plain_text
 from .words import wrapped
 
@@ -149,7 +151,7 @@ def inches_of(width: Any, default: float, ax: Axes | None = None) -> float:
         return default
     if isinstance(width, str) and width in WIDTHS:
         return WIDTHS[width]
-    if isinstance(width, (int, float)) and not isinstance(width, bool) and NARROWEST <= width <= 50:
+    if is_number(width) and NARROWEST <= width <= 50:
         return float(width)
     raise ValueError(
         f"width must be 'column' ({WIDTHS['column']:g} inches), 'page' ({WIDTHS['page']:g}), or inches from {NARROWEST:g} to 50; got {width!r}. "
@@ -245,6 +247,6 @@ def _tall(text: str, points: float) -> float:
 
 
 def _checked(dpi: Any) -> float:
-    if isinstance(dpi, bool) or not isinstance(dpi, (int, float)) or not 1 <= dpi <= 2400:
+    if not is_number(dpi) or not 1 <= dpi <= 2400:
         raise ValueError(f"dpi must be a number from 1 to 2400; got {dpi!r}. Pass for example dpi=300.")
     return float(dpi)

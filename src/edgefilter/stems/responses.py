@@ -10,7 +10,7 @@ __all__ = ["bank_of", "by_color"]
 
 
 def bank_of(layer: nn.Module) -> EdgeFilterBank2d:
-    """Return the filter bank of an edge-filter layer.
+    """Return the filter bank of an edge-filter layer, or of a part of a model that was split at it.
 
     Raises
     ------
@@ -27,6 +27,8 @@ def bank_of(layer: nn.Module) -> EdgeFilterBank2d:
     """
     if isinstance(layer, EdgeFilterConv2d):
         return layer.filters
+    if isinstance(own := getattr(layer, "bank", None), EdgeFilterBank2d):  # of a part
+        return own
     if not isinstance(layer, EdgeFilterBank2d):
         raise TypeError(
             f"layer must be an EdgeFilterBank2d or an EdgeFilterConv2d; got {type(layer).__name__}. "
