@@ -103,10 +103,11 @@ def test_options_are_checked():
         get_composite("epsilon_gamma_box", low=0.0)
 
 
-def test_the_box_takes_numbers_and_tensors(model, images):
-    bounds = torch.full((1, 3, 1, 1), 4.0)
+@pytest.mark.parametrize("size", [4.0, 4.1])  # the latter is no number of float32
+def test_the_box_takes_numbers_and_tensors(model, images, size):
+    bounds = torch.full((1, 3, 1, 1), size, dtype=torch.float64)
     by_number = ef.EdgeFilterAttribution(
-        model, get_composite("epsilon_gamma_box", low=-4.0, high=4.0), calibrate=False
+        model, get_composite("epsilon_gamma_box", low=-size, high=size), calibrate=False
     )
     by_tensor = ef.EdgeFilterAttribution(
         model, get_composite("epsilon_gamma_box", low=-bounds, high=bounds), calibrate=False

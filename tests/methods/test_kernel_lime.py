@@ -131,6 +131,14 @@ def test_without_a_ridge_it_is_the_lime_of_captum_by_least_squares(net, images):
     torch.testing.assert_close(found, wanted.double(), rtol=0, atol=1e-6)
 
 
+def test_weights_have_double_precision(net, images):
+    """A weight of all sets is a ridge that is smaller by that factor, to rounding in float64."""
+    options = {"target": 1, "feature_mask": GRID, "n_samples": 40, "kernel": "linear"}
+    weighted = KernelLIME(net).attribute(images, ridge=0.3, similarity_func=lambda *_, **__: 0.3, **options)
+    plain = KernelLIME(net).attribute(images, ridge=1.0, **options)
+    torch.testing.assert_close(weighted, plain, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("kernel", ["rbf", "linear", "quadratic"])
 def test_a_constant_score_gives_exactly_zero(kernel):
     """And no fidelity to speak of."""

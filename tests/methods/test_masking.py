@@ -44,6 +44,7 @@ def test_ones_keep_the_image_and_zeros_show_the_baseline(images):
     for baselines, expected in (
         (None, torch.zeros_like(images)),
         (0.25, torch.full_like(images, 0.25)),
+        (0.3, torch.full_like(images, 0.3)),  # not its value in float32
         (3, torch.full_like(images, 3)),
         (torch.tensor(0.5), torch.full_like(images, 0.5)),
         (each[:1].float(), each[:1].float().double().expand(3, -1, -1, -1)),

@@ -36,6 +36,14 @@ def test_by_hand():
     )  # Simpson is exact for a line
 
 
+def test_the_ends_of_the_noise_have_the_precision_of_the_images():
+    """Numbers and lists of them, which float32 does not hold."""
+    images = torch.ones(1, 3, 6, 6).double()
+    for low in (0.3, [0.3] * 3):
+        curve = perturbation_curve(total, images, images, n_windows=1, window=2, n_fills=1, low=low, high=low)
+        assert_close(float(curve[0, 1]), 1 - 0.7 * 4 / 36, rtol=0, atol=1e-14)
+
+
 def slowly(net, image, heat, target, windows, side, fills, seed):
     """Follow one image, window by window and fill by fill."""
     heat, image = heat.sum(0).abs().numpy(), image.clone()

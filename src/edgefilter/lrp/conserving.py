@@ -266,7 +266,9 @@ class ConservingBox(Rule):
         present: Tensor | None = getattr(layer.module, "present", None)
         low = inputs.amin((2, 3), keepdim=True) if self.low is None else self.low
         high = inputs.amax((2, 3), keepdim=True) if self.high is None else self.high
-        bounds = [inputs - torch.as_tensor(bound).to(inputs) for bound in (low, high)]
+        bounds = [
+            inputs - torch.as_tensor(bound, dtype=inputs.dtype, device=inputs.device) for bound in (low, high)
+        ]
         if present is not None:
             bounds = [bound * present.to(inputs) for bound in bounds]
         part = Part(layer, list(zip(bounds, (positive(weight), negative(weight)), strict=True)))

@@ -77,7 +77,7 @@ def of_each(numbers: Tensor, like: Tensor) -> Tensor:
     return numbers.reshape(-1, *[1] * (like.dim() - 1))
 
 
-def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
+def input_tensors(inputs: Any, name: str = "inputs") -> tuple[tuple[Tensor, ...], bool]:
     """Return the inputs of a method that takes one tensor or a tuple of them, and whether they came as a tuple.
 
     Detached, and fit for a backward pass also inside ``torch.inference_mode``.
@@ -101,18 +101,18 @@ def input_tensors(inputs: Any) -> tuple[tuple[Tensor, ...], bool]:
     if wrong is not None or not parts:
         got = "an empty tuple" if not parts else type(wrong).__name__ + (" in a tuple" if several else "")
         raise InputTypeError(
-            f"inputs must be a Tensor, or a tuple of them; got {got}. Pass the images as one tensor."
+            f"{name} must be a Tensor, or a tuple of them; got {got}. Pass the images as one tensor."
         )
     for part in parts:
         if not part.dim() or not part.is_floating_point() or not len(part):
             raise ValueError(
-                "inputs must be floating-point Tensors of shape (N, ...) with N of at least 1; "
+                f"{name} must be floating-point Tensors of shape (N, ...) with N of at least 1; "
                 f"got {part.dtype} of shape {tuple(part.shape)}. Preprocess the images as for the model."
             )
-        check_finite(part)
+        check_finite(part, name)
     if len({len(part) for part in parts}) > 1:
         raise ValueError(
-            f"inputs must have one length N; got {[len(part) for part in parts]}. Pass the parts of the same examples."
+            f"{name} must have one length N; got {[len(part) for part in parts]}. Pass the parts of the same examples."
         )
     with torch.inference_mode(mode=False):
         return tuple(part.clone() if part.is_inference() else part.detach() for part in parts), several
@@ -143,7 +143,7 @@ def as_baselines(given: Any, images: Tensor) -> Tensor:
             f"baselines must be a number, or have shape {tuple(images.shape)} or {tuple(images[:1].shape)}; "
             f"got {tuple(found.shape)}. Add a batch axis with baselines[None] if it is missing; pass classes as target=."
         )
-    return torch.as_tensor(found).detach().to(images)
+    return torch.as_tensor(found, dtype=images.dtype, device=images.device).detach()
 
 
 def check_evaluation(forward_func: Any) -> None:

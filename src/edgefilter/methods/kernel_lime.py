@@ -316,7 +316,7 @@ class _Settings(NamedTuple):
                 pairs = zip(some, masks, strict=True)
                 similar += [self._similarity(scores, one, kept) for one, kept in pairs]
             bar.update(len(some))
-        importance = counts.double() * (torch.tensor(similar).double() if similar else 1.0)
+        importance = counts.double() * (torch.tensor(similar, dtype=torch.float64) if similar else 1.0)
         return fitted(sets, torch.cat(outputs), importance, self.kernel, self.ridge)  # type: ignore[arg-type]
 
     def _similarity(self, scores: MaskedScores, chosen: Tensor, kept: Tensor) -> float:

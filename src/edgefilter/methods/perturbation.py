@@ -222,7 +222,7 @@ def _range(images: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
         if value is None:
             ends.append(own((2, 3), keepdim=True))
             continue
-        given = torch.as_tensor(value).to(images).reshape(-1)
+        given = torch.as_tensor(value, dtype=images.dtype, device=images.device).reshape(-1)
         if len(given) not in (1, colors):
             raise ValueError(
                 f"{name} must be one number, or a Tensor of one for each of the {colors} colors; got {len(given)}. Pass (0 - mean) "
