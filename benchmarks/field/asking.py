@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,12 +74,16 @@ def probability(score: Score) -> Score:
     return lambda images: score(images).softmax(1)
 
 
+def in_batches(method: MFPP | MaskSearch | KernelLIME, **options: Any) -> Explain:
+    """Return a black-box method with its options, so many masked copies at a time."""
+    return lambda images, targets: method.attribute(
+        images, target=targets, perturbations_per_eval=BATCH, **options
+    )
+
+
 def mfpp(_: nn.Module, score: Score) -> Explain:
     """Return masks of superpixels."""
-    method = MFPP(probability(score))
-    return lambda images, targets: method.attribute(
-        images, target=targets, n_masks=BUDGET, perturbations_per_eval=BATCH
-    )
+    return in_batches(MFPP(probability(score)), n_masks=BUDGET)
 
 
 def rise(_: nn.Module, score: Score) -> Explain:
@@ -94,32 +98,19 @@ def rise(_: nn.Module, score: Score) -> Explain:
             for down in (0, 0.5)
             for right in (0, 0.5)
         ]
-        return method.attribute(
-            images,
-            target=targets,
-            segments=grids,
-            smooth=cell,
-            n_masks=BUDGET,
-            perturbations_per_eval=BATCH,
-        )
+        return in_batches(method, segments=grids, smooth=cell, n_masks=BUDGET)(images, targets)
 
     return explain
 
 
 def mask_search(_: nn.Module, score: Score) -> Explain:
     """Return the mask that is searched for."""
-    method = MaskSearch(probability(score))
-    return lambda images, targets: method.attribute(
-        images, target=targets, max_queries=BUDGET, perturbations_per_eval=BATCH
-    )
+    return in_batches(MaskSearch(probability(score)), max_queries=BUDGET)
 
 
 def kernel_lime(_: nn.Module, score: Score) -> Explain:
     """Return what a kernel surrogate loses without each superpixel."""
-    method = KernelLIME(probability(score))
-    return lambda images, targets: method.attribute(
-        images, target=targets, n_samples=BUDGET, n_segments=SEGMENTS, perturbations_per_eval=BATCH
-    )
+    return in_batches(KernelLIME(probability(score)), n_samples=BUDGET, n_segments=SEGMENTS)
 
 
 def asked() -> dict[str, Asked]:

@@ -157,6 +157,17 @@ def test_a_table_takes_the_form_of_the_authors():
     assert "0.375 ± 0.000" in page.form_table(records).splitlines()[2]
 
 
+def test_an_image_that_was_asked_about_twice_counts_once():
+    """Before and after more was asked about it: the settings differ, the curves' ends do not."""
+    records = [
+        {"network": "photos", "image": number, "method": "random", "plain": 0.5 + number, "blurred": 0.25, "zero": 0.0}
+        for number in (0, 0, 1)
+    ]  # fmt: skip
+    assert page.ends(records).startswith(
+        "2 images. Mean probability of the predicted class: 1.00 for the image, 0.25"
+    )
+
+
 def test_what_is_done_is_not_done_again(tmp_path):
     """A file of all records leaves no work; without one record, its image is asked again about that method alone."""
     options = argparse.Namespace(

@@ -184,6 +184,7 @@ def test_all_forms_of_label_maps():
         (torch.rand(4, 4), TypeError, "segments must hold whole numbers, one label per pixel; got torch.float32"),
         (torch.ones(4, 5).long(), ValueError, r"shape \(4, 4\) or \(2, 4, 4\), one per level; got \(4, 5\)"),
         (torch.ones(3, 4, 4).long(), ValueError, "pass the levels as a list"),
+        (torch.ones(3, 1, 4, 5).long(), ValueError, r"got \(3, 1, 4, 5\)"),
         ([50, 100], ValueError, r"got \(\). Label .* fragments\(image, \[50, 100\]\)"),
     ],
 )  # fmt: skip

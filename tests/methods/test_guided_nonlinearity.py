@@ -147,7 +147,7 @@ def test_by_hand():
 # However the network is written
 
 
-@pytest.mark.parametrize("relu", [F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, lambda x: F.relu(x, inplace=True), F.relu6, lambda x: F.relu6(x, inplace=True), lambda x: x.clamp(0), lambda x: torch.clamp(x, min=0), lambda x: x.clamp_min(0.0), lambda x: torch.clip(x, 0, 6), lambda x: x.clamp_(min=0, max=6)])  # fmt: skip
+@pytest.mark.parametrize("relu", [F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_, lambda x: F.relu(x, inplace=True), F.relu6, lambda x: F.relu6(x, inplace=True), lambda x: x.clamp(0), lambda x: torch.clamp(x, min=0), lambda x: x.clamp_min(0.0), lambda x: torch.clip(x, 0, 6), lambda x: x.clamp_(min=0, max=6), lambda x: torch.clamp(input=x, min=0), lambda x: F.hardtanh(input=x, min_val=0, max_val=6)])  # fmt: skip
 @pytest.mark.parametrize("pool", [lambda x: F.max_pool2d(x, 3, 2, 1), lambda x: torch.max_pool2d(x, 3, 2, 1), lambda x: F.max_pool2d(input=x, kernel_size=3, stride=2, padding=1), lambda x: F.max_pool2d(x, 3, 2, 1, return_indices=True)[0]])  # fmt: skip
 def test_functions_are_guided_as_modules(x, relu, pool):
     """A network gives one answer, whether modules or functions rectify and pool."""
@@ -157,6 +157,37 @@ def test_functions_are_guided_as_modules(x, relu, pool):
     plain = ca.IntegratedGradients(net).attribute(x, target=2, n_steps=5)
     assert not torch.allclose(expected, plain)
     assert_close(found, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("clip", [lambda x: x.clamp(0, 1), lambda x: x.clamp(-1), lambda x: torch.clamp(x, max=0), lambda x: x.clamp(min=torch.zeros(1)), F.hardtanh])  # fmt: skip
+def test_other_clips_keep_their_gradients(x, clip):
+    """They are no ReLU: without one, integrated gradients."""
+
+    class Clipped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, images):
+            return -clip(self.conv(images)).flatten(1)  # negative gradients: a guided one would be gone
+
+    net = Clipped().to(x.dtype).eval()
+    assert_close(
+        GuidedNonlinearityIG(net).attribute(x, target=2),
+        ca.IntegratedGradients(net).attribute(x, target=2),
+        rtol=0,
+        atol=1e-15,
+    )
+
+
+def test_baselines_come_in_all_forms(x):
+    """One number, one for all images, one for each: as for integrated gradients."""
+    attr = GuidedNonlinearityIG(cnn())
+    wanted = attr.attribute(x, torch.full_like(x, 0.25), target=2, n_steps=4)
+    for given in (0.25, np.float32(0.25), torch.tensor(0.25), torch.full_like(x[:1], 0.25), (0.25,)):
+        assert_close(attr.attribute(x, given, target=2, n_steps=4), wanted, rtol=0, atol=1e-15)
+        alone = attr.attribute(x, given, target=2, n_steps=4, internal_batch_size=3)
+        assert_close(alone, wanted, rtol=0, atol=1e-15)
 
 
 class Again(nn.Module):

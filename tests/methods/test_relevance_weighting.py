@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -88,6 +89,13 @@ def test_several_axes_share_one_largest_size():
     assert_close(relevance_weights(values, [1, -2, -1]), whole, **SAME)
 
 
+def test_an_axis_may_be_a_number_of_numpy():
+    """Alone or among several."""
+    relevance = torch.tensor([[4.0, -2.0], [1.0, 0.0]])
+    assert torch.equal(relevance_weights(relevance, np.int64(1)), relevance_weights(relevance, 1))
+    assert torch.equal(relevance_weights(relevance, (0, np.int64(1))), relevance_weights(relevance, (0, 1)))
+
+
 def test_no_gradient_goes_through_the_relevance():
     """Only the features have one: it is the weights."""
     values, features = relevance((2, 3, 4, 4)).requires_grad_(), relevance((2, 3, 4, 4), 1).requires_grad_()
@@ -108,6 +116,7 @@ def test_no_gradient_goes_through_the_relevance():
         ((torch.rand(3),), IndexError, r"dim must be an axis of relevance, from -1 to 0; got 1 for the shape \(3,\)"),
         ((torch.tensor([1.0, math.inf]), 0), ValueError, "relevance must be finite; got NaN or infinity in image 1"),
         ((torch.rand(3, 3), "a"), TypeError, "dim must be a whole number, or several; got 'a'"),
+        ((torch.rand(3, 3), 1.5), TypeError, "dim must be a whole number, or several; got 1.5"),
         ((torch.rand(3, 3), (1, 2)), IndexError, r"got \(1, 2\) for the shape \(3, 3\)"),
     ],
 )  # fmt: skip

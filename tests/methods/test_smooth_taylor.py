@@ -277,6 +277,10 @@ def test_delta_is_what_it_says(small_net, x):
     outputs = small_net(x)[:, 2] - torch.stack([small_net(root)[:, 2] for root in roots]).mean(0)
     assert_close(delta, (found.sum((1, 2, 3)) - outputs).detach(), **EXACT)
     assert_close(attr.compute_convergence_delta(found, roots, x, 2), delta, **EXACT)
+    with pytest.raises(ValueError, match="attributions must be finite; got NaN or infinity in image 0"):
+        attr.compute_convergence_delta(found * torch.nan, roots, x, 2)
+    with pytest.raises(TypeError, match="end_point must be a Tensor, or a tuple of them; got list"):
+        attr.compute_convergence_delta(found, roots, [x], 2)
     assert float(delta.abs().min()) > 0
 
 

@@ -9,9 +9,9 @@ from edgefilter.lrp.composites import DEFAULT, get_composite
 from edgefilter.lrp.linear_maps import linear_map
 from edgefilter.lrp.rules import Rule
 from edgefilter.lrp.standins import FilterBankConv2d, layer_like
+from edgefilter.lrp.surroundings import own_modes
 from edgefilter.stems.layers import EdgeFilterBank2d
 
-from .propagation import own_modes
 from .starting import plain
 
 __all__ = ["to_pixels"]

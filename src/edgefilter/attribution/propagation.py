@@ -21,6 +21,7 @@ from edgefilter.lrp.engine import Engine
 from edgefilter.lrp.leaks import check_graph
 from edgefilter.lrp.stem import Stem
 from edgefilter.lrp.steps import Step
+from edgefilter.lrp.surroundings import own_modes
 from edgefilter.stems.layers import EdgeFilterBank2d
 from edgefilter.stems.windows import Window
 
@@ -33,7 +34,7 @@ from .scores import scores as summed
 from .starting import Start, plain, started
 from .stepping import readings
 
-__all__ = ["Propagation", "Propagator", "joined", "own_modes"]
+__all__ = ["Propagation", "Propagator", "joined"]
 
 # Times the explained output; of a difference of outputs, times their sizes together, so that a tie is no alarm. On 20 photos and 5 networks it is
 # never reached for the class on top or the tenth, and in 12 of 100 cases for the one halfway down, whose output is near its base.
@@ -81,14 +82,6 @@ class Propagation(NamedTuple):
     colors: ColorGame | None
     window: Window | None
     readings: Tensor | None = None
-
-
-@contextlib.contextmanager
-def own_modes(like: Tensor, *, grad: bool) -> Iterator[None]:
-    """Keep the caller's inference mode, autocast and gradient mode aside."""
-    autocast = torch.autocast(like.device.type, enabled=False)
-    with torch.inference_mode(mode=False), autocast, torch.set_grad_enabled(grad):
-        yield
 
 
 class Propagator:

@@ -1,4 +1,4 @@
-"""What a run depends on besides the model: compiled parts, autocast, random generators."""
+"""What a run depends on besides the model: compiled parts, modes of torch, random generators."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-__all__ = ["autocasts", "eager", "random_states"]
+__all__ = ["autocasts", "eager", "own_modes", "random_states"]
 
 
 def random_states() -> tuple[Any, ...]:
@@ -27,6 +28,14 @@ def autocasts(device: str) -> bool:
         return torch.is_autocast_enabled(device)
     except TypeError:  # torch 2.3
         return torch.is_autocast_enabled()
+
+
+@contextlib.contextmanager
+def own_modes(like: Tensor, *, grad: bool) -> Iterator[None]:
+    """Keep the caller's inference mode, autocast and gradient mode aside."""
+    autocast = torch.autocast(like.device.type, enabled=False)
+    with torch.inference_mode(mode=False), autocast, torch.set_grad_enabled(grad):
+        yield
 
 
 @contextlib.contextmanager

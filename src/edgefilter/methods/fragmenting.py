@@ -156,13 +156,14 @@ def as_label_maps(segments: Any, images: Tensor) -> list[Tensor]:
 def _label_maps(given: Any, images: Tensor) -> Tensor:
     """Return one level, (N, H, W) or (1, H, W), on the CPU."""
     found = given if isinstance(given, Tensor) else torch.as_tensor(np.asarray(given))
+    given_shape = tuple(found.shape)
     if found.is_floating_point() or found.is_complex():
         raise TypeError(
             f"segments must hold whole numbers, one label per pixel; got {found.dtype}. Pass for example what fragments(image) returns."
         )
     if found.dim() == 4 and found.shape[1] == 1:  # a feature mask of Captum's
         found = found[:, 0]
-    count, (height, width), given_shape = len(images), images.shape[2:], tuple(found.shape)
+    count, (height, width) = len(images), images.shape[2:]
     found = found[None] if found.dim() == 2 else found
     if found.dim() != 3 or found.shape[1:] != images.shape[2:] or len(found) not in (1, count):
         raise ValueError(

@@ -186,7 +186,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
             raise ValueError(
                 f"method must be one of {', '.join(SUPPORTED_METHODS)}; got {method!r}{closest(str(method), SUPPORTED_METHODS)}"
             )
-        _check_baselines(baselines, parts)
+        starts = _baselines(baselines, parts)
         question = Question(
             parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
         )
@@ -199,7 +199,7 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
                 some = slice(number * size, (number + 1) * size)
                 answer = integrated.attribute(
                     tuple(part.clone() for part in piece.images),
-                    _of_examples(baselines, some, len(parts[0])),
+                    tuple(one[some] if len(one) == len(parts[0]) else one for one in starts),
                     piece.target,
                     piece.extra or None,
                     n_steps=steps,
@@ -218,20 +218,20 @@ class GuidedNonlinearityIG(GradientAttribution):  # type: ignore[misc]
         raise NotImplementedError("attribute_future is not implemented for GuidedNonlinearityIG")
 
 
-def _check_baselines(baselines: Any, parts: tuple[Tensor, ...]) -> None:
-    """Raise unless there is one baseline for each input, or none, and each fits."""
-    given = baselines if isinstance(baselines, tuple) else (baselines,)
-    if baselines is not None and len(given) != len(parts):
+def _baselines(given: Any, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return a baseline for each input, of one row or of as many as the input.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is another number of them, or one does not fit.
+    """
+    each = given if isinstance(given, tuple) else (given,) * (len(parts) if given is None else 1)
+    if len(each) != len(parts):
         raise ValueError(
-            f"baselines must be one for each of the {len(parts)} inputs; got {len(given)}. Pass them in the order of the inputs."
+            f"baselines must be one for each of the {len(parts)} inputs; got {len(each)}. Pass them in the order of the inputs."
         )
-    for one, part in zip(given, parts, strict=False):
-        as_baselines(one, part)
-
-
-def _of_examples(baselines: Any, some: slice, count: int) -> Any:
-    """Return the baselines of some examples: of tensors with one for each, theirs."""
-    if isinstance(baselines, tuple):
-        return tuple(_of_examples(one, some, count) for one in baselines)
-    each = isinstance(baselines, Tensor) and baselines.dim() and len(baselines) == count
-    return baselines[some] if each else baselines
+    clean = [as_baselines(one, part) for one, part in zip(each, parts, strict=True)]
+    return tuple(
+        one if one.dim() else one.expand_as(part[:1]) for one, part in zip(clean, parts, strict=True)
+    )

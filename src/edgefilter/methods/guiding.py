@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,10 +17,8 @@ from edgefilter.errors import UnsupportedModelError
 __all__ = ["check_readable", "guided_gradients"]
 
 RELUS = {"relu", "relu_", "relu6"}
-CLIPS = {  # a ReLU from 0 on, a ReLU6 between 0 and 6; by name: where they clip if nothing is said
-    **dict.fromkeys(("hardtanh", "hardtanh_"), (-1.0, 1.0)),  # what nn.ReLU6 calls
-    **dict.fromkeys(("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"), (None, None)),
-}
+# a ReLU from 0 on, a ReLU6 between 0 and 6; hardtanh is what nn.ReLU6 calls
+CLIPS = {"hardtanh", "hardtanh_", "clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_min_"}
 POOLS = {"max_pool2d", "max_pool2d_with_indices"}
 
 
@@ -82,9 +80,7 @@ class _Guide(TorchFunctionMode):
         if name in POOLS:
             return _guided_pool(func, *args, **kwargs)
         output = func(*args, **kwargs)
-        if (
-            name in RELUS or (name in CLIPS and _is_relu(CLIPS[name], *args, **kwargs))
-        ) and output.requires_grad:
+        if (name in RELUS or (name in CLIPS and _is_relu(args, kwargs))) and output.requires_grad:
             output.register_hook(_positive)
         return output
 
@@ -94,9 +90,9 @@ def _positive(gradient: Tensor) -> Tensor:
     return gradient.clamp(min=0)
 
 
-def _is_relu(ends: tuple[Any, Any], _input: Any, *given: Any, **named: Any) -> bool:
+def _is_relu(args: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     """Return whether a call that clips is a ReLU or a ReLU6, whatever its arguments are called."""
-    low, high = (*given[:2], *ends[len(given[:2]) :])
+    low, high = (*args[1:3], None, None)[:2]
     low, high = named.get("min", named.get("min_val", low)), named.get("max", named.get("max_val", high))
     return not isinstance(low, Tensor) and not isinstance(high, Tensor) and (low, high) in ((0, None), (0, 6))
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from edgefilter.attribution.arguments import Target, as_extra
 from edgefilter.attribution.explained import output_weights
+from edgefilter.lrp.surroundings import own_modes
 
 from .affine_map import affine_map, classes, downhill, gradient, with_classes
 from .arguments import of_each, one_input, target_of_each, whole_number
@@ -33,8 +34,7 @@ def _exactly(method: Method) -> Method:
 
     @functools.wraps(method)
     def called(self: LinearRegion, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        image = one_input(inputs, images=False)[0]
-        with torch.inference_mode(False), torch.autocast(image.device.type, enabled=False):
+        with own_modes(one_input(inputs, images=False)[0], grad=True):
             return method(self, inputs, *args, **kwargs)
 
     return called  # type: ignore[return-value]

@@ -103,12 +103,7 @@ class PiecewiseModel:
     @contextlib.contextmanager
     def _running(self) -> Iterator[RunningModules]:
         model = self.function if isinstance(self.function, nn.Module) else nn.Identity()
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            eager(),
-            RunningModules(model) as modules,
-        ):
+        with eager(), RunningModules(model) as modules:
             yield modules
 
 

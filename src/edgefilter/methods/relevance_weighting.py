@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,10 +85,10 @@ def _check(relevance: Any) -> None:
 
 
 def _axes(relevance: Tensor, dim: int | Sequence[int]) -> tuple[int, ...]:
-    axes = (dim,) if isinstance(dim, int) else tuple(dim)
+    axes = tuple(dim) if isinstance(dim, Sequence) else (dim,)
     count = relevance.dim()
     for axis in axes:
-        if not isinstance(axis, int):
+        if not isinstance(axis, (int, np.integer)):
             raise InputTypeError(
                 f"dim must be a whole number, or several; got {dim!r}. Pass the axis of the channels."
             )

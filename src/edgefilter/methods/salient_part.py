@@ -11,6 +11,7 @@ from torch import Tensor
 from edgefilter._checks import counted, is_number
 from edgefilter.attribution.arguments import Target, are_probabilities, as_extra
 from edgefilter.attribution.explained import output_weights
+from edgefilter.attribution.images import check_finite
 from edgefilter.errors import InputTypeError
 
 from .arguments import as_baselines, check_evaluation, one_input, target_of_each
@@ -152,8 +153,7 @@ def _summed(attributions: Any, images: Tensor) -> Tensor:
             f"attributions must have shape {tuple(images[:, :1].shape)} or {tuple(images.shape)}; got {tuple(attributions.shape)}. "
             "Resize them to the images."
         )
-    if not bool(torch.isfinite(attributions).all()):
-        raise ValueError("attributions must be finite; got NaN or infinity. Look at how they were made.")
+    check_finite(attributions, "attributions")
     return attributions.detach().to(images.device).sum(1)
 
 

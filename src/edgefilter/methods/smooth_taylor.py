@@ -246,8 +246,8 @@ class SmoothTaylor(GradientAttribution):  # type: ignore[misc]
         ValueError, TypeError
             If the points are not shaped as the inputs.
         """
-        parts, several = input_tensors(end_point)
-        maps, _ = input_tensors(attributions)
+        parts, several = input_tensors(end_point, "end_point")
+        maps, _ = input_tensors(attributions, "attributions")
         points = as_roots(start_point, parts, several, 1, 0.0, 0)
         question = Question(
             parts, target_of_each(target, len(parts[0])), extra=as_extra(additional_forward_args)
